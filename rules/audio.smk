@@ -1,0 +1,97 @@
+"""The audio wing: recordings to 16 kHz PCM, to transcripts, to the facts of a conversation."""
+
+
+rule convert_audio:
+    input:
+        recordings=openable,
+        twins=lambda wildcards: [
+            twin.path for twin in plan.recordings[wildcards.shard].twins
+        ],
+    output:
+        recordings=directory("<results>/recordings/{shard}"),
+        ledger=ledger("convert"),
+    log:
+        "<logs>/convert_audio/{shard}.log",
+    benchmark:
+        "<benchmarks>/convert_audio/{shard}.jsonl"
+    priority: FEED_PRIORITY
+    retries: 2
+    conda:
+        "../envs/audio.yaml"
+    threads: lambda wildcards: min(cpu_threads(), max(1, len(openable(wildcards))))
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        settings=section("convert"),
+        files=lambda wildcards: [
+            {"path": file.path, "name": file.name, "problem": file.problem}
+            for file in plan.recordings[wildcards.shard].files
+        ],
+        twins=lambda wildcards: [
+            {"path": twin.path, "shard": twin.shard}
+            for twin in plan.recordings[wildcards.shard].twins
+        ],
+        code=code_digest("convert_audio"),
+    message:
+        "Convert the recordings of {wildcards.shard} to 16 kHz mono"
+    script:
+        "../scripts/convert_audio.py"
+
+
+rule transcribe_audio:
+    input:
+        recordings="<results>/recordings/{shard}",
+        model=model_files(settings.transcribe.model),
+        ledger=[ledger("convert")],
+    output:
+        transcripts=directory("<results>/transcripts/{shard}"),
+        ledger=ledger("transcribe"),
+    log:
+        "<logs>/transcribe_audio/{shard}.log",
+    benchmark:
+        "<benchmarks>/transcribe_audio/{shard}.jsonl"
+    priority: GPU_PRIORITY
+    retries: 2
+    conda:
+        "../envs/audio.yaml"
+    threads: gpu_threads
+    resources:
+        gpu=1,
+        mem_mb=growing(8000),
+        runtime=growing(120),
+    params:
+        settings=section("transcribe"),
+        root=str(Path(workflow.basedir)),
+        code=code_digest("transcribe_audio"),
+    message:
+        "Transcribe {wildcards.shard}"
+    script:
+        "../scripts/transcribe_audio.py"
+
+
+rule analyze_conversation:
+    input:
+        recordings="<results>/recordings/{shard}",
+        transcripts="<results>/transcripts/{shard}",
+        ledger=[ledger("transcribe"), ledger("convert")],
+    output:
+        conversation="<results>/conversation/{shard}.parquet",
+        ledger=ledger("analyze"),
+    log:
+        "<logs>/analyze_conversation/{shard}.log",
+    benchmark:
+        "<benchmarks>/analyze_conversation/{shard}.jsonl"
+    conda:
+        "../envs/audio.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        settings=section("analyze"),
+        code=code_digest("analyze_conversation"),
+    message:
+        "Measure the conversations of {wildcards.shard}"
+    script:
+        "../scripts/analyze_conversation.py"

@@ -1,0 +1,161 @@
+"""What all wings share: the session, thread counts, resources that grow, and the list of what a run makes."""
+
+from malgeul.models.devices import count_gpus
+from malgeul.models.local import local_files
+from malgeul.plan import ALL
+from malgeul.shards.digest import code_digest
+from malgeul.shards.names import SHARD_PATTERN, TRANSCRIPTS
+from malgeul.startup import start
+
+session = start(
+    config,
+    Path(workflow.basedir),
+    main=workflow.is_main_process,
+    argv=sys.argv[1:],
+)
+plan, settings = session.plan, session.config
+
+
+pathvars:
+    results=str(session.results),
+    logs=str(session.results / "logs"),
+    benchmarks=str(session.results / "benchmarks"),
+
+
+wildcard_constraints:
+    shard=SHARD_PATTERN,
+    recordings=SHARD_PATTERN,
+    database=SHARD_PATTERN,
+
+
+# Snakemake does not limit a resource that is given no number, and --resources mem_mb=… replaces the profile's gpu: 1. Two jobs on one
+# device run out of its memory, so one at a time is the rule unless the user says otherwise.
+if "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1)
+
+GPU_PRIORITY = 50
+"""GPU jobs go before all others, so that the device never waits for a slot."""
+FEED_PRIORITY = 10
+"""Then what feeds them."""
+
+
+def gpu_threads(wildcards=None):
+    """Threads of a job that holds a GPU: enough to feed it; without one, half the cores, since they do the work."""
+    half = max(1, (workflow.cores or 1) // 2)
+    return min(4, half) if count_gpus() else half
+
+
+def cpu_threads(wildcards=None):
+    """Threads of a CPU job that can use many: all but those of the GPU job that may run beside it."""
+    beside = gpu_threads() if plan.recordings or plan.embedded_shards else 0
+    return max(1, (workflow.cores or 1) - beside)
+
+
+def growing(amount):
+    """Return a resource that grows with every attempt, since a retry after running out needs more."""
+    return lambda wildcards, attempt: amount * attempt
+
+
+def section(name):
+    """Return one section of the config as plain data: only the rules that take it as a parameter depend on it."""
+    return getattr(settings, name).model_dump(mode="json")
+
+
+# Stage: the outputs that its ledger vouches for.
+OUTPUTS = {
+    "convert": ["<results>/recordings/{shard}"],
+    "transcribe": ["<results>/transcripts/{shard}"],
+    "analyze": ["<results>/conversation/{shard}.parquet"],
+    "ingest": ["<results>/text/{shard}.parquet"],
+    "dedup": ["<results>/duplicates.parquet"],
+    "filter": [
+        "<results>/filtered/{shard}.parquet",
+        "<results>/rejected/{shard}.parquet",
+    ],
+    "select": ["<results>/samples/{shard}.parquet"],
+    "cap": ["<results>/entity_cap.parquet"],
+    "tokenize": ["<results>/tokenized/{shard}"],
+    "merge": ["<results>/dataset"],
+    "export": ["<results>/exported/{shard}.parquet"],
+    "chunk": ["<results>/chunks/{shard}.parquet"],
+    "embed": ["<results>/embeddings/{shard}.parquet"],
+    "index": ["<results>/index"],
+    "write_back": [],
+}
+
+
+def ledger(stage, shard="{shard}"):
+    """Return the path of a ledger."""
+    return f"<results>/ledger/{stage}/{shard}.json"
+
+
+def ledgers_of(stage):
+    """Return the ledgers of all shards of a stage."""
+    return [ledger(stage, shard) for shard in plan.shards_of().get(stage, [])]
+
+
+def all_ledgers(wildcards=None):
+    """Return every ledger of the run."""
+    return [path for stage in plan.shards_of() for path in ledgers_of(stage)]
+
+
+def ledgered_outputs():
+    """Return every output that a ledger vouches for, so that a missing intermediate is made again, and the ledgers."""
+    outputs = [
+        pattern.format(shard=shard)
+        for stage, shards in plan.shards_of().items()
+        for shard in shards
+        for pattern in OUTPUTS[stage]
+    ]
+    return outputs + all_ledgers()
+
+
+def openable(wildcards):
+    """The shard's recordings that can be opened; the others reach the script by parameter and are quarantined."""
+    return [
+        file.path for file in plan.recordings[wildcards.shard].files if not file.problem
+    ]
+
+
+def text_files(wildcards):
+    """The files of a text shard that can be opened; the others reach the script by parameter and are quarantined."""
+    return [file.path for file in plan.text[wildcards.shard].files if not file.problem]
+
+
+def text_source(shard):
+    """What ingestion needs to know of a text shard besides its files: the source's fields, names, and its part."""
+    what = plan.text[shard]
+    return {
+        **plan.text_sources[what.source],
+        "name": what.source,
+        "files": [
+            {"path": f.path, "name": f.name, "problem": f.problem} for f in what.files
+        ],
+        "part": what.part,
+        "parts": what.parts,
+    }
+
+
+def filter_profile(shard):
+    """The filter profile of a shard: its source's own, speech for transcripts, else the config's."""
+    if shard in plan.transcript_shards:
+        return "speech"
+    return (
+        plan.text_sources[plan.text[shard].source]["profile"] or settings.filter.profile
+    )
+
+
+def database_of(wildcards):
+    """The database a shard of documents comes from."""
+    return plan.databases[plan.documents[wildcards.shard].database]
+
+
+def document_source(wildcards):
+    """What is chunked: a shard of exported documents, or of filtered text."""
+    folder = "exported" if wildcards.shard in plan.documents else "filtered"
+    return f"<results>/{folder}/{wildcards.shard}.parquet"
+
+
+def model_files(model):
+    """The files of a model that is given as a folder: inputs of the rules that load it."""
+    return local_files(model, Path(workflow.basedir))

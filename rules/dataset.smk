@@ -1,0 +1,112 @@
+"""The text wing, second half: filtered documents to samples, to tokens, to one dataset."""
+
+
+rule select_samples:
+    input:
+        filtered="<results>/filtered/{shard}.parquet",
+        tokenizer=model_files(settings.tokenize.tokenizer),
+        ledger=[ledger("filter")],
+    output:
+        samples="<results>/samples/{shard}.parquet",
+        ledger=ledger("select"),
+    log:
+        "<logs>/select_samples/{shard}.log",
+    benchmark:
+        "<benchmarks>/select_samples/{shard}.jsonl"
+    conda:
+        "../envs/text.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        settings=section("select"),
+        tokenize=section("tokenize"),
+        root=str(Path(workflow.basedir)),
+        code=code_digest("select_samples"),
+    message:
+        "Select samples of {wildcards.shard}"
+    script:
+        "../scripts/select_samples.py"
+
+
+rule cap_entities:
+    input:
+        samples=[f"<results>/samples/{shard}.parquet" for shard in plan.text_shards],
+        ledger=ledgers_of("select"),
+    output:
+        entity_cap="<results>/entity_cap.parquet",
+        ledger=ledger("cap", ALL),
+    log:
+        "<logs>/cap_entities/all.log",
+    benchmark:
+        "<benchmarks>/cap_entities/all.jsonl"
+    conda:
+        "../envs/text.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        settings=section("select"),
+        code=code_digest("cap_entities"),
+    message:
+        "Cap the samples of each entity over all shards"
+    script:
+        "../scripts/cap_entities.py"
+
+
+rule tokenize_samples:
+    input:
+        samples="<results>/samples/{shard}.parquet",
+        filtered="<results>/filtered/{shard}.parquet",
+        entity_cap="<results>/entity_cap.parquet",
+        tokenizer=model_files(settings.tokenize.tokenizer),
+        ledger=[ledger("select"), ledger("filter"), ledger("cap", ALL)],
+    output:
+        tokenized=directory("<results>/tokenized/{shard}"),
+        ledger=ledger("tokenize"),
+    log:
+        "<logs>/tokenize_samples/{shard}.log",
+    benchmark:
+        "<benchmarks>/tokenize_samples/{shard}.jsonl"
+    conda:
+        "../envs/text.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        settings=section("tokenize"),
+        select=section("select"),
+        root=str(Path(workflow.basedir)),
+        code=code_digest("tokenize_samples"),
+    message:
+        "Tokenize {wildcards.shard}"
+    script:
+        "../scripts/tokenize_samples.py"
+
+
+rule merge_dataset:
+    input:
+        tokenized=[f"<results>/tokenized/{shard}" for shard in plan.text_shards],
+        ledger=ledgers_of("tokenize"),
+    output:
+        dataset=directory("<results>/dataset"),
+        ledger=ledger("merge", ALL),
+    log:
+        "<logs>/merge_dataset/all.log",
+    benchmark:
+        "<benchmarks>/merge_dataset/all.jsonl"
+    conda:
+        "../envs/text.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        code=code_digest("merge_dataset"),
+    message:
+        "Merge all shards into one dataset"
+    script:
+        "../scripts/merge_dataset.py"

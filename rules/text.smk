@@ -1,0 +1,156 @@
+"""The text wing, first half: raw text and transcripts to filtered documents."""
+
+
+rule ingest_text:
+    input:
+        files=text_files,
+    output:
+        text="<results>/text/{shard}.parquet",
+        ledger=ledger("ingest"),
+    log:
+        "<logs>/ingest_text/{shard}.log",
+    benchmark:
+        "<benchmarks>/ingest_text/{shard}.jsonl"
+    wildcard_constraints:
+        shard=f"(?!{TRANSCRIPTS}-){SHARD_PATTERN}",
+    retries: 2
+    conda:
+        "../envs/text.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        settings=section("ingest"),
+        source=lambda wildcards: text_source(wildcards.shard),
+        code=code_digest("ingest_text"),
+    message:
+        "Ingest {wildcards.shard}"
+    script:
+        "../scripts/ingest_text.py"
+
+
+# A large compressed file can only be read from its start: one job reads it and deals its records out to all of its shards. One rule per
+# file, since the number of outputs is part of a rule.
+for stream, shards in plan.streams.items():
+
+    rule:
+        name:
+            f"ingest_stream_{stream.replace('-', '_')}"
+        input:
+            files=[plan.text[shards[0]].files[0].path],
+        output:
+            **{
+                f"text_{part}": f"<results>/text/{shard}.parquet"
+                for part, shard in enumerate(shards)
+            },
+            **{
+                f"ledger_{part}": ledger("ingest", shard)
+                for part, shard in enumerate(shards)
+            },
+        log:
+            f"<logs>/ingest_stream/{stream}.log",
+        benchmark:
+            f"<benchmarks>/ingest_stream/{stream}.jsonl"
+        retries: 2
+        conda:
+            "../envs/text.yaml"
+        threads: 1
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(240),
+        params:
+            settings=section("ingest"),
+            source=text_source(shards[0]),
+            shards=shards,
+            code=code_digest("ingest_stream"),
+        message:
+            f"Ingest the parts of {stream}"
+        script:
+            "../scripts/ingest_stream.py"
+
+
+rule ingest_transcripts:
+    input:
+        transcripts="<results>/transcripts/{recordings}",
+        ledger=[ledger("transcribe", "{recordings}")],
+    output:
+        text=f"<results>/text/{TRANSCRIPTS}-{{recordings}}.parquet",
+        ledger=ledger("ingest", f"{TRANSCRIPTS}-{{recordings}}"),
+    log:
+        f"<logs>/ingest_transcripts/{TRANSCRIPTS}-{{recordings}}.log",
+    benchmark:
+        f"<benchmarks>/ingest_transcripts/{TRANSCRIPTS}-{{recordings}}.jsonl"
+    conda:
+        "../envs/text.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(30),
+    params:
+        code=code_digest("ingest_transcripts"),
+    message:
+        "Ingest the transcripts of {wildcards.recordings}"
+    script:
+        "../scripts/ingest_transcripts.py"
+
+
+rule find_duplicates:
+    input:
+        text=[f"<results>/text/{shard}.parquet" for shard in plan.text],
+        ledger=[ledger("ingest", shard) for shard in plan.text],
+    output:
+        duplicates="<results>/duplicates.parquet",
+        ledger=ledger("dedup", ALL),
+    log:
+        "<logs>/find_duplicates/all.log",
+    benchmark:
+        "<benchmarks>/find_duplicates/all.jsonl"
+    conda:
+        "../envs/text.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        code=code_digest("find_duplicates"),
+    message:
+        "Find documents that occur twice"
+    script:
+        "../scripts/find_duplicates.py"
+
+
+rule filter_text:
+    input:
+        text="<results>/text/{shard}.parquet",
+        # Recordings are known by their bytes, so that transcripts hold no duplicates and need not wait for the corpus.
+        duplicates=lambda wildcards: (
+            []
+            if wildcards.shard in plan.transcript_shards
+            else ["<results>/duplicates.parquet"]
+        ),
+        ledger=lambda wildcards: [ledger("ingest", wildcards.shard)]
+        + ([] if wildcards.shard in plan.transcript_shards else [ledger("dedup", ALL)]),
+    output:
+        filtered="<results>/filtered/{shard}.parquet",
+        rejected="<results>/rejected/{shard}.parquet",
+        ledger=ledger("filter"),
+    log:
+        "<logs>/filter_text/{shard}.log",
+    benchmark:
+        "<benchmarks>/filter_text/{shard}.jsonl"
+    retries: 2
+    conda:
+        "../envs/text.yaml"
+    threads: cpu_threads
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(120),
+    params:
+        settings=section("filter"),
+        profile=lambda wildcards: filter_profile(wildcards.shard),
+        code=code_digest("filter_text"),
+    message:
+        "Filter {wildcards.shard}"
+    script:
+        "../scripts/filter_text.py"

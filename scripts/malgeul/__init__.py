@@ -1,0 +1,8 @@
+"""malgeul: Korean recordings, raw text and document databases into training-ready data.
+
+Packages by wing: ``audio`` and ``speech``, ``text`` and ``dataset``, ``embedding``; ``models`` loads weights and claims
+devices for them, ``shards`` is the house they live in (plan, ledger, journal, locks, atomic files), ``report`` reads
+what they left. A wing imports ``shards`` and ``models``, never another wing.
+"""
+
+__version__ = "0.1.0"

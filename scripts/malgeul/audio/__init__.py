@@ -1,0 +1,1 @@
+"""Recordings to 16 kHz mono PCM, with what was measured on the way."""

@@ -1,0 +1,43 @@
+"""Config of recordings and their conversion."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from malgeul.shards.settings import Section, ShardLimits
+
+AUDIO_SUFFIXES = (
+    "aac", "aif", "aiff", "amr", "caf", "flac", "m4a", "m4b", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "oga", "ogg",
+    "opus", "wav", "webm", "wma", "3gp",
+)  # fmt: skip
+
+
+class RecordingSource(Section):
+    """A file, folder or glob of recordings under a name of its own."""
+
+    path: str
+    """File, folder (searched to any depth) or glob; relative to the working directory or to the Snakefile."""
+    name: str | None = None
+    """Name of the source in shard ids; by default made of the last part of the path."""
+
+
+class RecordingsInput(Section):
+    """Which recordings go in."""
+
+    paths: list[str | RecordingSource] = []
+    """Files, folders or globs; zero or more."""
+    formats: list[str] = list(AUDIO_SUFFIXES)
+    """Suffixes that count as recordings when a folder is searched. What a file really is, its bytes decide."""
+    shard: ShardLimits = ShardLimits(files=200, megabytes=512)
+    """How many recordings make a shard."""
+
+
+class ConvertSettings(Section):
+    """How recordings become 16 kHz mono PCM."""
+
+    max_seconds: float = Field(6 * 3600, gt=0)
+    """A longer recording is quarantined as TOO_LONG."""
+    timeout_seconds: float = Field(1800, gt=0)
+    """Wall time for decoding one file."""
+    channel_correlation: float = Field(0.6, ge=0, le=1)
+    """Two channels that correlate less than this are one speaker each and are transcribed apart."""

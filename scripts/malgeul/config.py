@@ -1,0 +1,106 @@
+"""The whole config: one typed section per wing, with errors that say where, what and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from malgeul.audio.settings import ConvertSettings, RecordingsInput
+from malgeul.dataset.settings import SelectSettings, TokenizeSettings
+from malgeul.embedding.settings import ChunkSettings, DocumentsInput, EmbedSettings, IndexSettings
+from malgeul.shards.settings import Section
+from malgeul.speech.settings import AnalyzeSettings, TranscribeSettings
+from malgeul.text.settings import FilterSettings, IngestSettings, TextInput
+
+
+class ConfigError(Exception):
+    """The config, or an input that it names, is wrong; the message is for the user."""
+
+
+class RunConfig(Section):
+    """Config of malgeul. Threads, memory and GPUs are Snakemake's: --cores, --resources and profiles."""
+
+    run: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of the run; results go to results/<run>/."""
+    on_bad_input: Literal["quarantine", "fail"] = "quarantine"
+    """fail: the run ends with an error when anything was quarantined."""
+    recordings: RecordingsInput = RecordingsInput()
+    text: TextInput = TextInput()
+    documents: DocumentsInput = DocumentsInput()
+    convert: ConvertSettings = ConvertSettings()
+    transcribe: TranscribeSettings = TranscribeSettings()
+    analyze: AnalyzeSettings = AnalyzeSettings()
+    ingest: IngestSettings = IngestSettings()
+    filter: FilterSettings = FilterSettings()
+    select: SelectSettings = SelectSettings()
+    tokenize: TokenizeSettings = TokenizeSettings()
+    chunk: ChunkSettings = ChunkSettings()
+    embed: EmbedSettings = EmbedSettings()
+    index: IndexSettings = IndexSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, value: Any) -> Any:
+        """Take ``recordings:`` with nothing behind it (null in YAML) as a section with its defaults."""
+        if isinstance(value, dict):
+            return {key: {} if part is None else part for key, part in value.items()}
+        return value
+
+
+def read_config(raw: dict[str, Any]) -> RunConfig:
+    """Validate the config as Snakemake merged it; raises ConfigError listing everything that is wrong with it."""
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors()]
+        raise ConfigError("The config is not valid:\n" + "\n".join(f"  - {line}" for line in lines)) from None
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "config"
+    if problem["type"] == "extra_forbidden":
+        *parents, key = problem["loc"]
+        known = _keys_at(parents)
+        near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
+        return f"{where}: unknown key; {hint}"
+    given = problem.get("input")
+    shown = f" (given: {given!r})" if not isinstance(given, dict | list) else ""
+    return f"{where}: {problem['msg']}{shown}"
+
+
+def _keys_at(location: list[Any]) -> list[str]:
+    """Return the keys that the schema knows at a place in the config."""
+    schema = RunConfig.model_json_schema()
+    definitions = schema.get("$defs", {})
+    node = schema
+    for part in location:
+        node = _resolve(node, definitions)
+        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+    return list(_resolve(node, definitions).get("properties", {}))
+
+
+def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    for choice in [node, *node.get("anyOf", []), *node.get("allOf", [])]:
+        if "$ref" in choice:
+            found: dict[str, Any] = definitions[choice["$ref"].rsplit("/", 1)[1]]
+            return found
+    return node
+
+
+def locate(path: str, root: Path) -> Path:
+    """Return where a path of the config lies: as it is, or beside the Snakefile (``root``) when nothing is there."""
+    given = Path(path).expanduser()
+    if given.is_absolute() or given.exists():
+        return given
+    beside_snakefile = root / given
+    return beside_snakefile if beside_snakefile.exists() else given
+
+
+if __name__ == "__main__":
+    import json
+
+    print(json.dumps(RunConfig.model_json_schema(), indent=2, ensure_ascii=False))

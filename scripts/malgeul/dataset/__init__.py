@@ -1,0 +1,1 @@
+"""Filtered documents to samples, tokens and one dataset."""

@@ -1,0 +1,80 @@
+"""Config of document databases, chunks, vectors and the index."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from malgeul.shards.settings import Section
+
+
+class Database(Section):
+    """An SQLite database with documents."""
+
+    path: str
+    """The file; relative to the working directory or to the Snakefile."""
+    name: str | None = None
+    """Name in shard ids; by default made of the file's name."""
+    layout: Literal["law", "table", "query"] = "law"
+    """law: the tables of a law-firm database (statutes, cases, decisions, interpretations, old embeddings)."""
+    table: str | None = None
+    """layout table: the table or view with one row a document."""
+    query: str | None = None
+    """layout query: a SELECT that yields one row a document."""
+    id: str = "id"
+    """layout table or query: column with the document's id."""
+    text: str = "text"
+    """layout table or query: column with the text."""
+    rows_per_shard: int = Field(5000, ge=1)
+    """About how many documents make a shard; shards split by doubling when the database grows."""
+
+    @model_validator(mode="after")
+    def _source_is_named(self) -> Database:
+        if self.layout == "table" and not self.table:
+            raise ValueError("layout: table needs the key table")
+        if self.layout == "query" and not self.query:
+            raise ValueError("layout: query needs the key query")
+        return self
+
+
+class DocumentsInput(Section):
+    """Which databases go in, and whether vectors go back."""
+
+    databases: list[Database] = []
+    """Zero or more databases."""
+    write_back: Literal["off", "copy", "in_place"] = "copy"
+    """copy: the new version goes into results/<run>/database/; in_place: into the database itself; off: nowhere."""
+    min_chars: int = Field(50, ge=1)
+    """A shorter document is rejected as too_short."""
+
+
+class ChunkSettings(Section):
+    """How documents are cut."""
+
+    strategy: Literal["standard", "dynamic", "hybrid"] = "standard"
+    """standard: one size; dynamic: sizes by kind of document; hybrid: three sizes at once."""
+    max_chars: int = Field(800, ge=50)
+    """Largest chunk in characters (standard)."""
+    overlap_chars: int = Field(80, ge=0)
+    """Characters a chunk shares with the one before (standard)."""
+
+
+class EmbedSettings(Section):
+    """Which model embeds what."""
+
+    model: str = "resources/models/embed-random"
+    """Hub id (BAAI/bge-m3) or folder in sentence-transformers' format."""
+    revision: str | None = None
+    """Revision of a hub id; pin it for results that can be repeated."""
+    inputs: list[Literal["documents", "text", "transcripts"]] = ["documents", "text", "transcripts"]
+    """What becomes chunks and vectors."""
+    batch_tokens: int = Field(4096, ge=1)
+    """Tokens of one batch, padding counted."""
+
+
+class IndexSettings(Section):
+    """How vectors are searched."""
+
+    exact_below: int = Field(250_000, ge=0)
+    """Up to this many vectors search is exact."""

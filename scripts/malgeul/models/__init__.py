@@ -1,0 +1,1 @@
+"""Weights, tokenizers and devices: what the wings that use a model share."""

@@ -1,0 +1,19 @@
+"""Where a model's files are: a folder of the user's, or a hub's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def resolve(model: str, root: Path) -> Path | None:
+    """Return the folder of a model that is given as a path (as it is, or beside the Snakefile), None for a hub id."""
+    for place in (Path(model).expanduser(), root / model):
+        if place.is_dir():
+            return place
+    return None
+
+
+def local_files(model: str, root: Path) -> list[str]:
+    """Return the files of a model given as a folder, as inputs of the rules that load it; none for a hub id."""
+    folder = resolve(model, root)
+    return sorted(str(file) for file in folder.rglob("*") if file.is_file()) if folder else []

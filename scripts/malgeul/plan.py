@@ -1,0 +1,381 @@
+"""The plan of a run: which shards there are, from names and sizes, and how the stages hang together.
+
+The main process makes the plan when the Snakefile is parsed and writes it to ``results/<run>/plan.json``; jobs on other machines read it,
+so that a file added meanwhile changes nothing until the next run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from malgeul.config import ConfigError, RunConfig, locate
+from malgeul.embedding.settings import Database
+from malgeul.shards.buckets import Limits, power_of_two, split
+from malgeul.shards.inputs import Found, InputFile, find_files, sketch
+from malgeul.shards.ledger import Tally
+from malgeul.shards.names import TRANSCRIPTS, slug, stable_hash
+from malgeul.shards.settings import ShardLimits
+from malgeul.text.settings import TextSource
+
+ALL = "all"
+"""Shard id of the stages that have one job for the whole run."""
+
+COMPRESSED = {"gz": 5, "zst": 5, "bz2": 6, "xz": 7}
+"""Suffixes of compressed text and how many times larger it is taken to be unpacked."""
+
+TEXT_SUFFIXES = {
+    "jsonl": ["jsonl", "ndjson", "json", *(f"jsonl.{suffix}" for suffix in COMPRESSED)],
+    "parquet": ["parquet"],
+    "txt": ["txt"],
+}
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A recording of a lower shard that may have the same bytes as one of this shard."""
+
+    path: str
+    shard: str
+
+
+@dataclass(frozen=True)
+class RecordingShard:
+    """Recordings that are converted, transcribed and analyzed together."""
+
+    source: str
+    files: list[InputFile]
+    twins: list[Twin] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TextShard:
+    """Records that go through the text wing together: files, or part ``part`` of ``parts`` of one large file."""
+
+    source: str
+    files: list[InputFile]
+    part: int = 0
+    parts: int = 1
+    stream: str | None = None
+    """Name of the compressed file whose parts are all written by one job."""
+
+
+@dataclass(frozen=True)
+class DocumentShard:
+    """Documents of a database whose ids fall into bucket ``bucket`` of ``buckets``; ``digest`` is that of their rows."""
+
+    database: str
+    bucket: int
+    buckets: int
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every shard of a run by id."""
+
+    recordings: dict[str, RecordingShard] = field(default_factory=dict)
+    text: dict[str, TextShard] = field(default_factory=dict)
+    documents: dict[str, DocumentShard] = field(default_factory=dict)
+    text_sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    databases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ignored: dict[str, dict[str, int]] = field(default_factory=dict)
+    embed_inputs: list[str] = field(default_factory=list)
+    write_back: str = "off"
+
+    # Which shards a stage has
+
+    @property
+    def transcript_shards(self) -> dict[str, str]:
+        """Shards of the text wing that hold transcripts, with the shard of recordings each is made from."""
+        return {f"{TRANSCRIPTS}-{shard}": shard for shard in self.recordings}
+
+    @property
+    def text_shards(self) -> list[str]:
+        """All shards of the text wing, transcripts among them."""
+        return [*self.text, *self.transcript_shards]
+
+    @property
+    def embedded_shards(self) -> list[str]:
+        """Shards that become chunks and vectors."""
+        kinds = {"documents": self.documents, "text": self.text, "transcripts": self.transcript_shards}
+        return [shard for kind in sorted(self.embed_inputs) for shard in kinds[kind]]
+
+    @property
+    def streams(self) -> dict[str, list[str]]:
+        """Large compressed files and the shards that one job makes of each."""
+        streams: dict[str, list[str]] = defaultdict(list)
+        for shard, what in self.text.items():
+            if what.stream:
+                streams[what.stream].append(shard)
+        return dict(streams)
+
+    def shards_of(self) -> dict[str, list[str]]:
+        """Return the shard ids of every stage that this run has, in the order of the flow."""
+        stages = {
+            "convert": list(self.recordings),
+            "transcribe": list(self.recordings),
+            "analyze": list(self.recordings),
+            "ingest": self.text_shards,
+            "dedup": [ALL] if self.text else [],
+            "filter": self.text_shards,
+            "select": self.text_shards,
+            "cap": [ALL] if self.text_shards else [],
+            "tokenize": self.text_shards,
+            "merge": [ALL] if self.text_shards else [],
+            "export": list(self.documents),
+            "chunk": self.embedded_shards,
+            "embed": self.embedded_shards,
+            "index": [ALL] if self.embedded_shards else [],
+            "write_back": self.written_databases,
+        }
+        return {stage: shards for stage, shards in stages.items() if shards}
+
+    @property
+    def written_databases(self) -> list[str]:
+        """Databases that get a new embedding version."""
+        embedded = "documents" in self.embed_inputs and self.write_back != "off"
+        return sorted(self.databases) if embedded else []
+
+    def parents_of(self, stage: str, shard: str) -> list[tuple[str, str]]:
+        """Return the shards whose output ids are the input ids of this one, as (stage, shard).
+
+        Empty for the stages that read the user's own files and databases.
+        """
+        match stage:
+            case "transcribe":
+                return [("convert", shard)]
+            case "analyze":
+                return [("transcribe", shard)]
+            case "ingest" if shard in self.transcript_shards:
+                return [("transcribe", self.transcript_shards[shard])]
+            case "dedup":
+                return [("ingest", other) for other in self.text]
+            case "filter":
+                return [("ingest", shard)]
+            case "select":
+                return [("filter", shard)]
+            case "cap":
+                return [("select", other) for other in self.text_shards]
+            case "tokenize":
+                return [("select", shard)]
+            case "merge":
+                return [("tokenize", other) for other in self.text_shards]
+            case "chunk":
+                return [("export" if shard in self.documents else "filter", shard)]
+            case "embed":
+                return [("chunk", shard)]
+            case "index":
+                return [("embed", other) for other in self.embedded_shards]
+            case "write_back":
+                return [("embed", other) for other in self.shards_of_database(shard)]
+        return []
+
+    def shards_of_database(self, database: str) -> list[str]:
+        """Return the shards of one database."""
+        return [shard for shard, what in self.documents.items() if what.database == database]
+
+    def files_of(self, stage: str, shard: str) -> Tally | None:
+        """Return the tally of raw file names that a first stage must account for, or None for another stage."""
+        if stage == "convert":
+            return Tally.of(file.path for file in self.recordings[shard].files)
+        return None
+
+    # Its form on disk
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form on disk."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Plan:
+        """Read what :meth:`to_json` wrote."""
+        files = lambda shard: {**shard, "files": [InputFile(**file) for file in shard["files"]]}  # noqa: E731
+        recordings = {
+            shard: RecordingShard(**{**files(what), "twins": [Twin(**twin) for twin in what["twins"]]})
+            for shard, what in value["recordings"].items()
+        }
+        text = {shard: TextShard(**files(what)) for shard, what in value["text"].items()}
+        documents = {shard: DocumentShard(**what) for shard, what in value["documents"].items()}
+        return cls(**{**value, "recordings": recordings, "text": text, "documents": documents})
+
+
+def read_plan(file: Path) -> Plan:
+    """Read a plan; raises FileNotFoundError."""
+    return Plan.from_json(json.loads(file.read_text(encoding="utf-8", errors="surrogateescape")))
+
+
+def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan:
+    """Find the inputs that the config names and distribute them over shards.
+
+    ``root`` is the Snakefile's folder, ``former`` the plan of the last run (rows of a database that has not changed are not
+    read again). Raises ConfigError listing every input that is missing, unreadable or empty.
+    """
+    problems: list[str] = []
+    ignored: dict[str, dict[str, int]] = {}
+    names = _Names(problems)
+
+    recordings: dict[str, RecordingShard] = {}
+    for entry in config.recordings.paths:
+        path, given = (entry, None) if isinstance(entry, str) else (entry.path, entry.name)
+        source = names.take(given, path, "recordings.paths")
+        found = _find(path, root, config.recordings.formats, f"recordings.paths: {path}", problems)
+        _count_ignored(ignored, source, found)
+        for shard, files in _shards(source, found.files, config.recordings.shard):
+            recordings[shard] = RecordingShard(source, files)
+    recordings = _with_twins(recordings)
+
+    text: dict[str, TextShard] = {}
+    text_sources: dict[str, dict[str, Any]] = {}
+    for text_source in config.text.sources:
+        source = names.take(text_source.name, text_source.path, "text.sources")
+        suffixes = TEXT_SUFFIXES[text_source.format]
+        found = _find(text_source.path, root, suffixes, f"text.sources: {text_source.path}", problems)
+        _count_ignored(ignored, source, found)
+        text_sources[source] = text_source.model_dump(mode="json")
+        text.update(_text_shards(source, text_source, found.files, config.text.shard))
+
+    documents: dict[str, DocumentShard] = {}
+    databases: dict[str, dict[str, Any]] = {}
+    for database in config.documents.databases:
+        name = names.take(database.name, Path(database.path).stem, "documents.databases")
+        try:
+            databases[name] = _database(database, root, former.databases.get(name) if former else None)
+        except (OSError, ValueError) as error:
+            problems.append(f"documents.databases: {database.path}: {error}")
+            continue
+        buckets = len(databases[name]["buckets"])
+        for bucket, (rows, digest) in enumerate(databases[name]["buckets"]):
+            documents[f"{name}-{bucket:04d}"] = DocumentShard(name, bucket, buckets, rows, digest)
+
+    if problems:
+        raise ConfigError("The input is not as the config says:\n" + "\n".join(f"  - {p}" for p in problems))
+    if not (recordings or text or documents):
+        raise ConfigError(
+            "The config names no input: recordings.paths, text.sources and documents.databases are all empty. "
+            "config/README.md shows how to name yours."
+        )
+    return Plan(
+        recordings,
+        text,
+        documents,
+        text_sources,
+        databases,
+        ignored,
+        sorted(config.embed.inputs),
+        config.documents.write_back,
+    )
+
+
+class _Names:
+    """Names of sources: unique over the whole config, since shard ids are made of them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self._taken: dict[str, str] = {}
+        self._problems = problems
+
+    def take(self, given: str | None, path: str, section: str) -> str:
+        plain = path.rstrip("/").rsplit("/", 1)[-1]
+        if any(c in plain for c in "*?["):
+            plain = path.split("*")[0].rstrip("/").rsplit("/", 1)[-1] or "files"
+        name = slug(given or plain.split(".")[0] or plain)
+        if name == TRANSCRIPTS or name.startswith(f"{TRANSCRIPTS}-"):
+            self._problems.append(f"{section}: the name {name!r} is reserved for transcripts; give another")
+        if name in self._taken:
+            other = self._taken[name]
+            self._problems.append(f"{section}: {path} and {other} would both be named {name!r}; give one a name:")
+        self._taken[name] = path
+        return name
+
+
+def _find(path: str, root: Path, suffixes: Iterable[str], where: str, problems: list[str]) -> Found:
+    try:
+        found = find_files(locate(path, root), suffixes)
+    except FileNotFoundError as error:
+        problems.append(f"{where}: {error} (looked in the working directory and in {root})")
+        return Found()
+    except OSError as error:
+        problems.append(f"{where}: cannot be read ({error.strerror}: {error.filename})")
+        return Found()
+    if not found.files:
+        problems.append(f"{where}: holds no file with one of the suffixes {', '.join(suffixes)}")
+    return found
+
+
+def _count_ignored(ignored: dict[str, dict[str, int]], source: str, found: Found) -> None:
+    if found.ignored:
+        ignored[source] = dict(sorted(found.ignored.items()))
+
+
+def _shards(source: str, files: list[InputFile], limits: ShardLimits) -> Iterator[tuple[str, list[InputFile]]]:
+    buckets = split(files, Limits(limits.files, limits.megabytes << 20))
+    for number, inside in buckets.items():
+        yield f"{source}-{number:04d}", inside
+
+
+def _text_shards(
+    source: str, settings: TextSource, files: list[InputFile], limits: ShardLimits
+) -> Iterator[tuple[str, TextShard]]:
+    """Give every large file shards of its own; the others share buckets."""
+    largest = limits.megabytes << 20
+    small: list[InputFile] = []
+    for file in files:
+        ratio = COMPRESSED.get(file.name.rsplit(".", 1)[-1], 1)
+        if settings.format == "txt" or file.size * ratio <= largest:
+            small.append(file)
+            continue
+        parts = math.ceil(file.size / largest) if ratio == 1 else power_of_two(file.size * ratio / largest)
+        name = f"{source}-{slug(Path(file.name).name.split('.')[0])}-{_tag(file.name)}"
+        for part in range(parts):
+            stream = name if ratio > 1 else None
+            yield f"{name}-{part:04d}", TextShard(source, [file], part, parts, stream)
+    for shard, inside in _shards(source, small, limits):
+        yield shard, TextShard(source, inside)
+
+
+def _tag(name: str) -> str:
+    """Return four hex digits that keep two files with one slug apart."""
+    return f"{stable_hash(name) & 0xFFFF:04x}"
+
+
+MOST_TWINS = 4
+
+
+def _with_twins(recordings: dict[str, RecordingShard]) -> dict[str, RecordingShard]:
+    """Name for every shard the files of lower shards that may hold the same bytes as one of its own.
+
+    Equal size and equal samples make a candidate; the conversion compares the whole bytes and decides.
+    """
+    order = sorted(recordings)
+    sizes = Counter(file.size for what in recordings.values() for file in what.files if not file.problem)
+    groups: dict[tuple[int, int], list[tuple[str, InputFile]]] = defaultdict(list)
+    twins: dict[str, list[Twin]] = {shard: [] for shard in order}
+    for shard in order:
+        for file in recordings[shard].files:
+            if file.problem or file.size == 0 or sizes[file.size] < 2:
+                continue
+            group = groups[file.size, sketch(file)]
+            twins[shard] += [Twin(other.path, lower) for lower, other in group[:MOST_TWINS] if lower != shard]
+            group.append((shard, file))
+    return {
+        shard: RecordingShard(what.source, what.files, list(dict.fromkeys(twins[shard])))
+        for shard, what in recordings.items()
+    }
+
+
+def _database(settings: Database, root: Path, former: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a database's settings, state and the rows and digest of every bucket of documents."""
+    from malgeul.embedding.database import bucket_digests, file_state
+
+    path = locate(settings.path, root)
+    state = file_state(path)
+    known = {"path": str(path), "settings": settings.model_dump(mode="json"), "state": state}
+    if former and all(former[key] == value for key, value in known.items()):
+        return former
+    return {**known, "buckets": [list(bucket) for bucket in bucket_digests(path, settings)]}

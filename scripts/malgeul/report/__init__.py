@@ -1,0 +1,1 @@
+"""What a person reads: the audit's proof and the page of a run."""

@@ -1,0 +1,112 @@
+"""Finding input files: regular files by path, never a loop twice, what is left out counted."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from malgeul.shards.buckets import Item
+from malgeul.shards.names import nfc, stable_hash
+
+
+@dataclass(frozen=True)
+class InputFile(Item):
+    """A file that goes in: its name (NFC, relative to its source), size, raw path, and why it cannot be opened, if so."""
+
+    path: str
+    problem: str | None = None
+
+
+@dataclass
+class Found:
+    """The files of a source, and how many others lay beside them, by suffix."""
+
+    files: list[InputFile] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+def find_files(place: Path, suffixes: Iterable[str] | None) -> Found:
+    """List the files of a file, folder or glob; ``suffixes`` (lower case, no dot) limit what a folder gives.
+
+    Raises FileNotFoundError when nothing is there and PermissionError for a folder that cannot be listed. A link is followed once; a
+    pipe, socket, device or dangling link with a fitting name is listed with its problem, so that it is accounted for.
+    """
+    pattern = str(place)
+    if place.is_dir():
+        return _search(place, place, suffixes)
+    if place.exists() or not glob.has_magic(pattern):
+        if not os.path.lexists(place):
+            raise FileNotFoundError(f"{place} does not exist")
+        return Found([_input_file(place, place.parent)])
+    base = Path(pattern[: pattern.index(next(c for c in pattern if c in "*?["))].rpartition("/")[0] or ".")
+    matches = sorted(glob.glob(pattern, recursive=True))
+    if not matches:
+        raise FileNotFoundError(f"no file matches {pattern}")
+    found = Found()
+    for match in matches:
+        if os.path.isdir(match):
+            inside = _search(Path(match), base, suffixes)
+            found.files += inside.files
+            found.ignored += inside.ignored
+        else:
+            found.files.append(_input_file(Path(match), base))
+    return found
+
+
+def _search(folder: Path, base: Path, suffixes: Iterable[str] | None) -> Found:
+    wanted = None if suffixes is None else {suffix.lower() for suffix in suffixes}
+    found = Found()
+    for file in _walk(folder, set()):
+        suffix = file.suffix.lower().lstrip(".")
+        if wanted is None or any(file.name.lower().endswith(f".{ending}") for ending in wanted):
+            found.files.append(_input_file(file, base))
+        else:
+            found.ignored[suffix or "(none)"] += 1
+    return found
+
+
+def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in visited:
+        return
+    visited.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as entries:
+        listing = sorted(entries, key=lambda entry: entry.name)
+    for entry in listing:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(folder / entry.name, visited)
+        else:
+            yield folder / entry.name
+
+
+def _input_file(file: Path, base: Path) -> InputFile:
+    name = nfc(str(file.relative_to(base)))
+    try:
+        status = file.stat()
+    except OSError as error:
+        return InputFile(name, 0, str(file), f"NOT_A_FILE: {error.strerror}")
+    if not stat.S_ISREG(status.st_mode):
+        return InputFile(name, 0, str(file), "NOT_A_FILE: neither a file nor a folder")
+    if not os.access(file, os.R_OK):
+        return InputFile(name, status.st_size, str(file), "UNREADABLE: no permission to read")
+    return InputFile(name, status.st_size, str(file))
+
+
+SAMPLES, SAMPLE_BYTES = 16, 512
+
+
+def sketch(file: InputFile) -> int:
+    """Return a hash of samples spread over a file: cheap, the same for equal files, almost never for different ones."""
+    parts: list[bytes] = []
+    with open(file.path, "rb") as stream:
+        for k in range(SAMPLES):
+            stream.seek(k * max(file.size - SAMPLE_BYTES, 0) // (SAMPLES - 1))
+            parts.append(stream.read(SAMPLE_BYTES))
+    return stable_hash(b"".join(parts).hex())

@@ -1,0 +1,296 @@
+"""A job: one shard of one stage, from its inputs to its ledger.
+
+A rule's script hands its function to :func:`run_job`, which does what is the same for all of them: log, die with Snakemake, hold the
+shard's lock, check that the inputs are what their ledgers say, take the finished shard again when nothing it depends on has
+changed, and otherwise call the function, put the outputs in place whole, write the ledger, drop the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from malgeul.shards import LAYOUT
+from malgeul.shards.faults import is_transient
+from malgeul.shards.files import (
+    StatKey,
+    beside,
+    digest_of,
+    files_under,
+    publish,
+    remove,
+    sha256_of,
+    write_json,
+)
+from malgeul.shards.journal import Journal
+from malgeul.shards.kept import Kept
+from malgeul.shards.ledger import Ledger, Units, read_ledger
+from malgeul.shards.locks import die_with_owner, shard_lock
+from malgeul.shards.progress import Progress
+
+log = logging.getLogger(__name__)
+
+LOCK_PATIENCE = 60.0
+"""Seconds a job waits for a predecessor that is being killed."""
+
+
+class DamagedInput(RuntimeError):
+    """An input is not what the ledger of the stage that wrote it says."""
+
+
+@dataclass
+class Job:
+    """One shard of one stage, as the rule describes it.
+
+    ``inputs`` and ``outputs`` hold the rule's named files. Inputs named ``ledger`` are ledgers of the stages before; the output
+    named ``ledger`` is the job's own and tells by its path where the results are, which stage this is and which shard.
+    ``params`` come from the config; those that must not decide about a rerun are under ``hints``.
+    """
+
+    inputs: dict[str, list[Path]]
+    outputs: dict[str, Path]
+    params: dict[str, Any]
+    units: Units
+    threads: int = 1
+    packages: Sequence[str] = ()
+    identity: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ledger = self.outputs["ledger"]
+        self.stage, self.shard = ledger.parent.name, ledger.stem
+        self.results = ledger.parents[2]
+        self.ledger = Ledger(self.stage, self.shard, self.units)
+        self._staged: dict[Path, Path] = {}
+
+    # What the job reads
+
+    def input(self, name: str) -> Path:
+        """Return the single input ``name``."""
+        (path,) = self.inputs[name]
+        return path
+
+    @cached_property
+    def upstream(self) -> list[Ledger]:
+        """The ledgers of the stages before, in the rule's order."""
+        return [read_ledger(path) for path in self.inputs.get("ledger", [])]
+
+    def check_inputs(self) -> None:
+        """Compare the sizes of all inputs with what their ledgers state; raises DamagedInput naming the file."""
+        for ledger in self.upstream:
+            for name, known in ledger.outputs.items():
+                file = self.results / name
+                size = file.stat().st_size if file.is_file() else None
+                if size != known["size"]:
+                    raise DamagedInput(
+                        f"{file} has {size} bytes, {ledger.stage} wrote {known['size']}. Run again: the damage is "
+                        "found at the start and that shard is made again."
+                    )
+
+    def check_contents(self) -> None:
+        """Compare the sha256 of all inputs with what their ledgers state; raises DamagedInput naming the file."""
+        for ledger in self.upstream:
+            for name, known in ledger.outputs.items():
+                if sha256_of(self.results / name) != known["sha256"]:
+                    raise DamagedInput(f"{self.results / name} is not what {ledger.stage} wrote. Run again.")
+
+    # What it depends on
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Installed versions of the packages that decide the result."""
+        return {name: version(name) for name in self.packages}
+
+    @cached_property
+    def settings_key(self) -> str:
+        """Digest of all that the result depends on besides the inputs: code, settings, versions, models."""
+        params = {name: value for name, value in self.params.items() if name != "hints"}
+        return digest_of([self.stage, LAYOUT, params, self.versions, self.identity])
+
+    @cached_property
+    def input_digests(self) -> dict[str, str]:
+        """Content of every input by name: from the ledgers where there is one, else hashed."""
+        ledgered: dict[Path, str] = {}
+        below: dict[Path, list[Path]] = {}
+        for ledger in self.upstream:
+            for name, known in ledger.outputs.items():
+                file = self.results / name
+                ledgered[file] = known["sha256"]
+                for place in (file, *file.parents):
+                    below.setdefault(place, []).append(file)
+        digests: dict[str, str] = {}
+        for role, paths in sorted(self.inputs.items()):
+            if role in {"ledger", "ancient"}:
+                continue
+            for path in paths:
+                for file in below.get(path) or files_under(path):
+                    digests[f"{role}:{file.relative_to(path.parent)}"] = ledgered.get(file) or sha256_of(file)
+        return digests
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of everything the shard's outputs depend on."""
+        return digest_of([self.settings_key, self.input_digests])
+
+    def item_key(self, *content: Any) -> str:
+        """Return the key of an item's result: its content and everything else it depends on."""
+        return digest_of([self.settings_key, *content])[:32]
+
+    # What it writes
+
+    def staged(self, name: str) -> Path:
+        """Return where to write the output ``name``; it is put in place when the job succeeds.
+
+        An output without a suffix is a folder: it is there, and empty. What must outlive a kill goes to the journal.
+        """
+        final = self.outputs[name]
+        if final not in self._staged:
+            place = beside(final)
+            remove(place)
+            (place if not final.suffix else place.parent).mkdir(parents=True, exist_ok=True)
+            self._staged[final] = place
+        return self._staged[final]
+
+    @property
+    def journal_folder(self) -> Path:
+        """Where this shard's journal is while the job is unfinished."""
+        return self.results / "journal" / self.stage / self.shard
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The finished items of this shard."""
+        return Journal(self.journal_folder)
+
+    @cached_property
+    def kept(self) -> Kept:
+        """What is kept of this shard's last success."""
+        return Kept(self.results / "kept" / self.stage / self.shard)
+
+    def progress(self, total: int | None, unit: str | None = None) -> Progress:
+        """Return a progress display for ``total`` items."""
+        return Progress(f"{self.stage} {self.shard}", total, unit or f"{self.units.parent}s")
+
+    # Its course
+
+    def run(self, work: Callable[[Job], None]) -> None:
+        """Make the shard's outputs and ledger, by taking them again or by ``work``."""
+        started = time.time()
+        self.check_inputs()
+        if self.kept.answers(self.key):
+            self._take_again()
+        else:
+            work(self)
+        self._commit(started)
+
+    def _take_again(self) -> None:
+        assert self.kept.ledger is not None
+        old = self.kept.ledger
+        for name in self.outputs:
+            if name != "ledger":
+                self.staged(name)
+        self.kept.restore(self.results, self._staged)
+        self.ledger = old
+        self.ledger.reused = old.taken.n
+        log.info("%s %s: reused %d of %d %ss", self.stage, self.shard, old.taken.n, old.taken.n, self.units.parent)
+
+    def _commit(self, started: float) -> None:
+        outputs = [path for name, path in self.outputs.items() if name != "ledger"]
+        missing = [path for path in outputs if path not in self._staged]
+        if missing:
+            raise RuntimeError(f"{self.stage} {self.shard} wrote nothing for {', '.join(map(str, missing))}")
+        for final, place in self._staged.items():
+            publish(place, final)
+        ledger = self.ledger
+        ledger.key, ledger.versions, ledger.inputs = self.key, self.versions, self.input_digests
+        ledger.outputs = {
+            str(file.relative_to(self.results)): _proof(file) for path in outputs for file in files_under(path)
+        }
+        ledger.started, ledger.seconds = round(started, 3), round(time.time() - started, 3)
+        write_json(self.outputs["ledger"], ledger.to_json())
+        self.kept.keep(self.results, outputs, self.outputs["ledger"])
+        if "journal" in self.__dict__:
+            self.journal.close()
+        remove(self.journal_folder)
+
+
+def _proof(file: Path) -> dict[str, Any]:
+    stat = StatKey.of(file)
+    return {"size": stat.size, "mtime_ns": stat.mtime_ns, "inode": stat.inode, "sha256": sha256_of(file)}
+
+
+def set_thread_counts(threads: int) -> None:
+    """Tell the numeric libraries how many threads were granted; must run before they are imported."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+
+
+def run_job(
+    snakemake: Any,
+    work: Callable[[Job], None],
+    units: Units,
+    *,
+    packages: Sequence[str] = (),
+    identity: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> None:
+    """Run ``work`` for the job that Snakemake's ``script:`` directive describes.
+
+    ``packages`` are the distributions whose versions decide the result; ``identity`` returns what else it depends on
+    (a model's revision), given the params. A transient fault ends with status 75, any other error with 1.
+    """
+    set_thread_counts(snakemake.threads)
+    with logged(snakemake.log[0] if snakemake.log else None):
+        die_with_owner()
+        params = dict(snakemake.params.items())
+        job = Job(
+            inputs={name: _paths(value) for name, value in snakemake.input.items()},
+            outputs={name: Path(value) for name, value in snakemake.output.items()},
+            params=params,
+            units=units,
+            threads=snakemake.threads,
+            packages=packages,
+            identity=identity(params) if identity else {},
+        )
+        try:
+            with shard_lock(job.results / "journal" / job.stage / f"{job.shard}.lock", LOCK_PATIENCE):
+                job.run(work)
+        except Exception as error:
+            if is_transient(error):
+                log.exception("%s %s failed; the fault may pass, so the job is worth a retry", job.stage, job.shard)
+                sys.exit(os.EX_TEMPFAIL)
+            log.exception("%s %s failed", job.stage, job.shard)
+            sys.exit(1)
+
+
+def _paths(value: Any) -> list[Path]:
+    return [Path(value)] if isinstance(value, str) else [Path(item) for item in value]
+
+
+@contextmanager
+def logged(file: str | None) -> Iterator[None]:
+    """Send log records to the rule's log file, and warnings and worse to standard error too."""
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    console = logging.StreamHandler()
+    console.setLevel(logging.WARNING)
+    handlers: list[logging.Handler] = [console]
+    if file:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(file, encoding="utf-8", errors="surrogateescape"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()

@@ -1,0 +1,108 @@
+"""Parquet tables: the schemas that wings share, one reader and one writer whose bytes depend on the rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROWS_PER_GROUP = 4096
+"""Rows of a row group: fixed, so that the bytes do not depend on how the rows arrive."""
+
+DOCUMENTS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("meta", pa.string(), nullable=False),  # a JSON object with sorted keys
+    ]
+)
+"""Documents: text/ and exported/, and the first columns of filtered/."""
+
+MENTIONS = pa.list_(
+    pa.struct(
+        [
+            pa.field("surface", pa.string(), nullable=False),
+            pa.field("start", pa.int32(), nullable=False),  # in characters of the document
+            pa.field("end", pa.int32(), nullable=False),
+            pa.field("tag", pa.string(), nullable=False),  # Kiwi's tag
+        ]
+    )
+)
+"""Proper nouns of a document in the order of the text: the column ``mentions`` of filtered/."""
+
+CHUNKS = pa.schema(
+    [
+        pa.field("chunk_id", pa.string(), nullable=False),
+        pa.field("document_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("index", pa.int32(), nullable=False),
+        pa.field("start", pa.int32(), nullable=False),  # text[start:end] of the document is the chunk
+        pa.field("end", pa.int32(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("n_tokens", pa.int32(), nullable=False),
+    ]
+)
+"""Chunks of documents, filtered text and transcripts."""
+
+
+def embeddings_schema(dimension: int) -> pa.Schema:
+    """Return the schema of embeddings/: a chunk's id and its vector of ``dimension`` float32."""
+    return pa.schema(
+        [
+            pa.field("chunk_id", pa.string(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), dimension), nullable=False),
+        ]
+    )
+
+
+class TableWriter:
+    """Writes rows to a Parquet file in groups of a fixed size; a context manager."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.rows = 0
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3)
+        self._waiting: list[dict[str, Any]] = []
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row."""
+        self._waiting.append(row)
+        self.rows += 1
+        if len(self._waiting) == ROWS_PER_GROUP:
+            self._flush()
+
+    def write_all(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Append many rows."""
+        for row in rows:
+            self.write(row)
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=self.schema))
+        self._waiting = []
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._waiting:
+            self._flush()
+        self._writer.close()
+
+
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet file as dictionaries, a row group at a time."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=columns):
+            yield from batch.to_pylist()
+
+
+def count_rows(path: Path) -> int:
+    """Return the number of rows of a Parquet file from its footer."""
+    return int(pq.read_metadata(path).num_rows)

@@ -1,0 +1,135 @@
+"""Are the results still what their ledgers say? Bad ones are named and removed, so that Snakemake makes them again.
+
+Snakemake sees a file that is missing from what ``rule all`` requests; it does not see one that was truncated, or removed from inside
+a folder. It also touches every output after its job, so that times differ from the ledger once: such a file is hashed, and
+found good, its new stat key is remembered in ``verified.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from malgeul.shards.files import StatKey, remove, sha256_of, write_json
+from malgeul.shards.ledger import Ledger, read_ledger
+
+MEMORY = "verified.json"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """An output that is not what its ledger says."""
+
+    stage: str
+    shard: str
+    file: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.shard}: {self.file} {self.what}"
+
+
+def ledger_files(results: Path) -> list[Path]:
+    """Return all ledgers of a run in sorted order."""
+    return sorted((results / "ledger").glob("*/*.json"))
+
+
+def readable_ledgers(results: Path) -> Iterator[tuple[Path, Ledger | None]]:
+    """Yield every ledger file with its ledger, or with None when it cannot be read."""
+    for file in ledger_files(results):
+        try:
+            yield file, read_ledger(file)
+        except ValueError:
+            yield file, None
+
+
+def find_damage(results: Path, *, everything: bool = False, threads: int | None = None) -> list[Damage]:
+    """Compare every output with its ledger; ``everything`` hashes also what looks untouched.
+
+    Outputs that are missing from their place are reported when they lie inside a folder; a missing file that is itself
+    an output is Snakemake's to see. Remembers the stat keys of what it hashed and found good.
+    """
+    memory_file = results / MEMORY
+    memory: dict[str, dict[str, int]] = _read_memory(memory_file)
+    damage: list[Damage] = []
+    suspects: list[tuple[Ledger, str, StatKey]] = []
+    seen: dict[str, dict[str, int]] = {}
+    for file, ledger in readable_ledgers(results):
+        if ledger is None:
+            name = str(file.relative_to(results))
+            damage.append(Damage(file.parent.name, file.stem, name, "is no ledger"))
+            continue
+        for name, known in ledger.outputs.items():
+            try:
+                stat = StatKey.of(results / name)
+            except (FileNotFoundError, NotADirectoryError):
+                damage.append(Damage(ledger.stage, ledger.shard, name, "is gone"))
+                continue
+            if stat.size != known["size"]:
+                what = f"has {stat.size} bytes instead of {known['size']}"
+                damage.append(Damage(ledger.stage, ledger.shard, name, what))
+            elif everything or asdict(stat) not in (memory.get(name), {k: known[k] for k in asdict(stat)}):
+                suspects.append((ledger, name, stat))
+            else:
+                seen[name] = asdict(stat)
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+        digests = pool.map(lambda suspect: sha256_of(results / suspect[1]), suspects)
+        for (ledger, name, stat), digest in zip(suspects, digests, strict=True):
+            if digest == ledger.outputs[name]["sha256"]:
+                seen[name] = asdict(stat)
+            else:
+                damage.append(Damage(ledger.stage, ledger.shard, name, "was altered (its sha256 differs)"))
+    if seen != memory and results.is_dir():
+        write_json(memory_file, seen, indent=None)
+    return damage
+
+
+def _read_memory(file: Path) -> dict[str, dict[str, int]]:
+    try:
+        memory: dict[str, dict[str, int]] = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return memory
+
+
+def remove_damaged(results: Path, damage: Iterable[Damage]) -> None:
+    """Remove damaged outputs, whole folders where the damage is inside one, and the ledgers that vouched for them.
+
+    The next run makes exactly those shards again.
+    """
+    for bad in damage:
+        ledger = results / "ledger" / bad.stage / f"{bad.shard}.json"
+        remove(results / _output_of(Path(bad.file), bad.shard))
+        remove(ledger)
+
+
+WHOLE_FOLDERS = frozenset({"dataset", "index"})
+"""Outputs of the run as a whole that are folders."""
+
+
+def _output_of(file: Path, shard: str) -> Path:
+    """Return the declared output that a file belongs to: the folder of the shard or of the run, or the file itself."""
+    folders = (folder for folder in file.parents if folder.name in WHOLE_FOLDERS | {shard})
+    return next(folders, file)
+
+
+def prune(results: Path, wanted: dict[str, set[str]]) -> list[str]:
+    """Remove the results of shards that no plan holds any more; ``wanted`` maps stages to shard ids.
+
+    Returns the ledgers that were removed.
+    """
+    removed: list[str] = []
+    for file, ledger in readable_ledgers(results):
+        stage, shard = file.parent.name, file.stem
+        if shard in wanted.get(stage, set()):
+            continue
+        for name in ledger.outputs if ledger else ():
+            remove(results / _output_of(Path(name), shard))
+        for place in (f"kept/{stage}/{shard}", f"journal/{stage}/{shard}", f"ledger/{stage}/{shard}.json"):
+            remove(results / place)
+        removed.append(f"{stage}/{shard}")
+    return removed

@@ -1,0 +1,1 @@
+"""Channels of speech to transcripts, and the measured facts of a conversation."""

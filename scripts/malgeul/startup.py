@@ -1,0 +1,80 @@
+"""What happens when the Snakefile is parsed, before any rule: config, plan, check of the results, the run's lock."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from malgeul.config import ConfigError, RunConfig, read_config
+from malgeul.plan import Plan, make_plan, read_plan
+from malgeul.shards.files import write_json
+from malgeul.shards.locks import OWNER, holder_of, try_lock
+from malgeul.shards.verify import find_damage, remove_damaged
+
+PLAN = "plan.json"
+LOCK = ".run.lock"
+
+_held: list[IO[str]] = []
+"""The run's lock, held until this process ends."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A parsed Snakefile: the config, where results go, and the plan."""
+
+    config: RunConfig
+    results: Path
+    plan: Plan
+
+
+def executes_jobs(argv: list[str]) -> bool:
+    """Tell whether this Snakemake command line runs jobs (no dry run, lint, report, unlock, graph or listing).
+
+    Snakemake parses the Snakefile before it knows, so its own parser of the command line and profiles is asked.
+    """
+    from snakemake.cli import parse_args
+
+    _, args = parse_args(argv)
+    looks_only = ["dryrun", "lint", "unlock", "report", "dag", "rulegraph", "filegraph", "d3dag", "summary", "detailed_summary", "list_rules", "list_target_rules", "list_changes", "print_compilation", "archive", "containerize", "touch", "cleanup_metadata", "conda_create_envs_only", "conda_cleanup_envs", "list_conda_envs", "delete_all_output", "generate_unit_tests", "export_cwl"]
+    return not any(getattr(args, name, None) for name in looks_only)
+
+
+def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) -> Session:
+    """Read config and plan; in the main process of a run also lock the results and remove what is damaged in them.
+
+    Raises SystemExit with a message for the user when the config, an input or another run is in the way.
+    """
+    try:
+        config = read_config(dict(raw))
+        results = Path("results") / config.run
+        if not main:
+            os.environ[OWNER] = str(os.getpid())
+            return Session(config, results, read_plan(results / PLAN))
+        former = read_plan(results / PLAN) if (results / PLAN).is_file() else None
+        plan = make_plan(config, root, former)
+    except ConfigError as error:
+        raise SystemExit(f"malgeul: {error}") from None
+    if executes_jobs(argv):
+        os.environ[OWNER] = str(os.getpid())
+        _lock(results)
+        damage = find_damage(results)
+        for bad in damage:
+            print(f"malgeul: damaged: {bad}; it is made again", file=sys.stderr)
+        remove_damaged(results, damage)
+        if plan != former:
+            write_json(results / PLAN, plan.to_json())
+    return Session(config, results, plan)
+
+
+def _lock(results: Path) -> None:
+    if _held:
+        return
+    lock = try_lock(results / LOCK)
+    if lock is None:
+        raise SystemExit(
+            f"malgeul: {holder_of(results / LOCK)} is running in {results}; wait for it, or set another run: name"
+        )
+    _held.append(lock)

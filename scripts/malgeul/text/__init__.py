@@ -1,0 +1,1 @@
+"""Raw Korean text to filtered documents, every rejection with its reason and value."""

@@ -1,0 +1,49 @@
+"""Config of text sources, their ingestion and the filter."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from malgeul.shards.settings import Section, ShardLimits
+
+
+class TextSource(Section):
+    """Files of one kind with the fields they have."""
+
+    path: str
+    """File, folder (searched to any depth) or glob; relative to the working directory or to the Snakefile."""
+    name: str | None = None
+    """Name of the source in shard ids; by default made of the last part of the path."""
+    format: Literal["jsonl", "parquet", "txt"]
+    """jsonl (plain, .gz, .zst, .bz2, .xz), parquet, or txt: a file a document."""
+    text_field: str = "text"
+    """Field or column that holds the text."""
+    id_field: str | None = "id"
+    """Field or column that holds the id; null: ids are made from the file's name and the record's number."""
+    profile: str | None = None
+    """Filter profile for this source instead of filter.profile."""
+
+
+class TextInput(Section):
+    """Which text goes in."""
+
+    sources: list[TextSource] = []
+    """Zero or more sources."""
+    shard: ShardLimits = ShardLimits(files=1000, megabytes=256)
+    """How many files make a shard; a larger uncompressed JSONL or Parquet file has several."""
+
+
+class IngestSettings(Section):
+    """How records are read."""
+
+    max_record_bytes: int = Field(16 << 20, ge=1)
+    """A longer line or file is quarantined as TOO_LARGE."""
+
+
+class FilterSettings(Section):
+    """Which documents stay."""
+
+    profile: str = "malgeul"
+    """Rules and thresholds by name: malgeul or speech."""
