@@ -1,7 +1,7 @@
 """The plan of a run: which shards there are, from names and sizes, and how the stages hang together.
 
-The main process makes the plan when the Snakefile is parsed and writes it to ``results/<run>/plan.json``; jobs on other machines read it,
-so that a file added meanwhile changes nothing until the next run.
+The main process makes the plan when the Snakefile is parsed and writes it to ``results/<run>/plan.json``; jobs on other
+machines read it, so that a file added meanwhile changes nothing until the next run.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class TextShard:
 
 @dataclass(frozen=True)
 class DocumentShard:
-    """Documents of a database whose ids fall into bucket ``bucket`` of ``buckets``; ``digest`` is that of their rows."""
+    """Documents of a database with ids in bucket ``bucket`` of ``buckets``; ``digest`` is that of their rows."""
 
     database: str
     bucket: int
@@ -104,7 +104,11 @@ class Plan:
     @property
     def embedded_shards(self) -> list[str]:
         """Shards that become chunks and vectors."""
-        kinds = {"documents": self.documents, "text": self.text, "transcripts": self.transcript_shards}
+        kinds: dict[str, Iterable[str]] = {
+            "documents": self.documents,
+            "text": self.text,
+            "transcripts": self.transcript_shards,
+        }
         return [shard for kind in sorted(self.embed_inputs) for shard in kinds[kind]]
 
     @property
@@ -196,14 +200,17 @@ class Plan:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Plan:
         """Read what :meth:`to_json` wrote."""
-        files = lambda shard: {**shard, "files": [InputFile(**file) for file in shard["files"]]}  # noqa: E731
         recordings = {
-            shard: RecordingShard(**{**files(what), "twins": [Twin(**twin) for twin in what["twins"]]})
+            shard: RecordingShard(what["source"], _files(what), [Twin(**twin) for twin in what["twins"]])
             for shard, what in value["recordings"].items()
         }
-        text = {shard: TextShard(**files(what)) for shard, what in value["text"].items()}
+        text = {shard: TextShard(**{**what, "files": _files(what)}) for shard, what in value["text"].items()}
         documents = {shard: DocumentShard(**what) for shard, what in value["documents"].items()}
         return cls(**{**value, "recordings": recordings, "text": text, "documents": documents})
+
+
+def _files(shard: dict[str, Any]) -> list[InputFile]:
+    return [InputFile(**file) for file in shard["files"]]
 
 
 def read_plan(file: Path) -> Plan:
@@ -214,8 +221,8 @@ def read_plan(file: Path) -> Plan:
 def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan:
     """Find the inputs that the config names and distribute them over shards.
 
-    ``root`` is the Snakefile's folder, ``former`` the plan of the last run (rows of a database that has not changed are not
-    read again). Raises ConfigError listing every input that is missing, unreadable or empty.
+    ``root`` is the Snakefile's folder, ``former`` the plan of the last run (rows of a database that has not changed are
+    not read again). Raises ConfigError listing every input that is missing, unreadable or empty.
     """
     problems: list[str] = []
     ignored: dict[str, dict[str, int]] = {}

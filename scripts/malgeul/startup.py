@@ -17,6 +17,34 @@ from malgeul.shards.verify import find_damage, remove_damaged
 PLAN = "plan.json"
 LOCK = ".run.lock"
 
+# Options of Snakemake's command line with which no job runs.
+LOOKS_ONLY = (
+    "dryrun",
+    "lint",
+    "unlock",
+    "report",
+    "dag",
+    "rulegraph",
+    "filegraph",
+    "d3dag",
+    "summary",
+    "detailed_summary",
+    "list_rules",
+    "list_target_rules",
+    "list_changes",
+    "print_compilation",
+    "archive",
+    "containerize",
+    "touch",
+    "cleanup_metadata",
+    "conda_create_envs_only",
+    "conda_cleanup_envs",
+    "list_conda_envs",
+    "delete_all_output",
+    "generate_unit_tests",
+    "export_cwl",
+)
+
 _held: list[IO[str]] = []
 """The run's lock, held until this process ends."""
 
@@ -38,8 +66,7 @@ def executes_jobs(argv: list[str]) -> bool:
     from snakemake.cli import parse_args
 
     _, args = parse_args(argv)
-    looks_only = ["dryrun", "lint", "unlock", "report", "dag", "rulegraph", "filegraph", "d3dag", "summary", "detailed_summary", "list_rules", "list_target_rules", "list_changes", "print_compilation", "archive", "containerize", "touch", "cleanup_metadata", "conda_create_envs_only", "conda_cleanup_envs", "list_conda_envs", "delete_all_output", "generate_unit_tests", "export_cwl"]
-    return not any(getattr(args, name, None) for name in looks_only)
+    return not any(getattr(args, name, None) for name in LOOKS_ONLY)
 
 
 def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) -> Session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from malgeul.shards.settings import Section
 
@@ -14,6 +14,12 @@ class SelectSettings(Section):
     """At most this many samples per entity over the whole corpus; those with the smallest hashes stay."""
     sequence_length: int = Field(512, ge=16)
     """Tokens of a window, special tokens counted."""
+    min_distance: int = Field(10, ge=0)
+    """Characters between a masked mention and the one before it, at least."""
+    max_distance: int = Field(2000, ge=1)
+    """Characters between a masked mention and the one before it, at most."""
+    masked_per_group: int = Field(3, ge=1)
+    """At most this many mentions of a group are masked, one a sample; the first mention never is."""
     seed: int = 0
     """Seed of every hash that decides about samples and splits."""
     validation_share: float = Field(0.05, ge=0, lt=1)
@@ -21,9 +27,15 @@ class SelectSettings(Section):
     test_share: float = Field(0.05, ge=0, lt=1)
     """Share of documents whose samples are for testing."""
 
+    @model_validator(mode="after")
+    def _something_is_left_for_training(self) -> SelectSettings:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave nothing for training")
+        return self
+
 
 class TokenizeSettings(Section):
-    """Which tokenizer, and how its output is written."""
+    """Which tokenizer makes pieces of the text."""
 
     tokenizer: str = "resources/models/tokenizer-ko"
     """Hub id (kakaobank/kf-deberta-base) or folder of a fast tokenizer."""

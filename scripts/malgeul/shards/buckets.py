@@ -1,8 +1,9 @@
 """Stable buckets: which shard an input belongs to, from its name and its weight alone.
 
-A bucket ``(number, depth)`` holds the items whose hash equals ``number`` in its lowest ``depth`` bits. One that is too heavy
-splits in two by one more bit: ``number`` keeps half of its items and ``number + 2**depth`` is new (extendible hashing,
-Fagin et al. 1979). An added input therefore adds its bucket, or splits one; the others keep number and content.
+A bucket ``(number, depth)`` holds the items whose hash equals ``number`` in its lowest ``depth`` bits. One that is too
+heavy splits in two by one more bit: ``number`` keeps half of its items and ``number + 2**depth`` is new (extendible
+hashing, Fagin et al. 1979). An added input therefore adds its bucket, or splits one; the others keep number and
+content.
 """
 
 from __future__ import annotations

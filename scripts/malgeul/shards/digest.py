@@ -1,7 +1,7 @@
 """Which code a rule's result depends on: a digest of its script and of every module of ours that it imports.
 
-Snakemake's own code trigger sees the script alone. The imports are read from the source (also those inside functions), so that nothing
-is imported while the Snakefile is parsed. The package ``shards`` is left out: see its ``LAYOUT``.
+Snakemake's own code trigger sees the script alone. The imports are read from the source (also those inside functions),
+so that nothing is imported while the Snakefile is parsed. The package ``shards`` is left out: see its ``LAYOUT``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The table of faults: which belong to an item and are quarantined, which break a step and are retried.
 
-A permanent fault is the item's own (a truncated file stays truncated). A transient one is the machine's (memory, a lost node, a
-locked database): the shard fails, and Snakemake runs it again.
+A permanent fault is the item's own (a truncated file stays truncated). A transient one is the machine's (memory, a lost
+node, a locked database): the shard fails, and Snakemake runs it again.
 """
 
 from __future__ import annotations

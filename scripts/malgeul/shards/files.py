@@ -83,7 +83,7 @@ def publish(staged: Path, final: Path) -> None:
     if staged.is_dir():
         sync_file(staged)
         remove(final)  # rename cannot replace a folder that Snakemake has made beforehand
-    os.replace(staged, final)
+    staged.replace(final)
     sync_file(final.parent)
 
 

@@ -16,7 +16,7 @@ from malgeul.shards.names import nfc, stable_hash
 
 @dataclass(frozen=True)
 class InputFile(Item):
-    """A file that goes in: its name (NFC, relative to its source), size, raw path, and why it cannot be opened, if so."""
+    """A file that goes in: name (NFC, relative to its source), size, raw path, and why it cannot be opened, if so."""
 
     path: str
     problem: str | None = None
@@ -33,8 +33,9 @@ class Found:
 def find_files(place: Path, suffixes: Iterable[str] | None) -> Found:
     """List the files of a file, folder or glob; ``suffixes`` (lower case, no dot) limit what a folder gives.
 
-    Raises FileNotFoundError when nothing is there and PermissionError for a folder that cannot be listed. A link is followed once; a
-    pipe, socket, device or dangling link with a fitting name is listed with its problem, so that it is accounted for.
+    Raises FileNotFoundError when nothing is there and PermissionError for a folder that cannot be listed. A link is
+    followed once; a pipe, socket, device or dangling link with a fitting name is listed with its problem, so that it is
+    accounted for.
     """
     pattern = str(place)
     if place.is_dir():
@@ -44,12 +45,12 @@ def find_files(place: Path, suffixes: Iterable[str] | None) -> Found:
             raise FileNotFoundError(f"{place} does not exist")
         return Found([_input_file(place, place.parent)])
     base = Path(pattern[: pattern.index(next(c for c in pattern if c in "*?["))].rpartition("/")[0] or ".")
-    matches = sorted(glob.glob(pattern, recursive=True))
+    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - takes a whole pattern
     if not matches:
         raise FileNotFoundError(f"no file matches {pattern}")
     found = Found()
     for match in matches:
-        if os.path.isdir(match):
+        if Path(match).is_dir():
             inside = _search(Path(match), base, suffixes)
             found.files += inside.files
             found.ignored += inside.ignored
@@ -105,7 +106,7 @@ SAMPLES, SAMPLE_BYTES = 16, 512
 def sketch(file: InputFile) -> int:
     """Return a hash of samples spread over a file: cheap, the same for equal files, almost never for different ones."""
     parts: list[bytes] = []
-    with open(file.path, "rb") as stream:
+    with Path(file.path).open("rb") as stream:
         for k in range(SAMPLES):
             stream.seek(k * max(file.size - SAMPLE_BYTES, 0) // (SAMPLES - 1))
             parts.append(stream.read(SAMPLE_BYTES))

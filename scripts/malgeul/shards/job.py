@@ -1,8 +1,9 @@
 """A job: one shard of one stage, from its inputs to its ledger.
 
-A rule's script hands its function to :func:`run_job`, which does what is the same for all of them: log, die with Snakemake, hold the
-shard's lock, check that the inputs are what their ledgers say, take the finished shard again when nothing it depends on has
-changed, and otherwise call the function, put the outputs in place whole, write the ledger, drop the journal.
+A rule's script hands its function to :func:`run_job`, which does what is the same for all of them: log, die with
+Snakemake, hold the shard's lock, check that the inputs are what their ledgers say, take the finished shard again when
+nothing it depends on has changed, and otherwise call the function, put the outputs in place whole, write the ledger,
+drop the journal.
 """
 
 from __future__ import annotations
@@ -51,9 +52,11 @@ class DamagedInput(RuntimeError):
 class Job:
     """One shard of one stage, as the rule describes it.
 
-    ``inputs`` and ``outputs`` hold the rule's named files. Inputs named ``ledger`` are ledgers of the stages before; the output
-    named ``ledger`` is the job's own and tells by its path where the results are, which stage this is and which shard.
-    ``params`` come from the config; those that must not decide about a rerun are under ``hints``.
+    ``inputs`` and ``outputs`` hold the rule's named files. Inputs named ``ledger`` are ledgers of the stages before;
+    the output named ``ledger`` is the job's own and tells by its path where the results are, which stage this is and
+    which shard. ``params`` come from the config; those that must not decide about a rerun are under ``hints``. Of an
+    input whose name is in ``relevant`` only what that function returns decides (of a table for the whole run, the
+    shard's own rows).
     """
 
     inputs: dict[str, list[Path]]
@@ -63,6 +66,7 @@ class Job:
     threads: int = 1
     packages: Sequence[str] = ()
     identity: dict[str, Any] = field(default_factory=dict)
+    relevant: dict[str, Callable[[Job], Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ledger = self.outputs["ledger"]
@@ -129,6 +133,9 @@ class Job:
         digests: dict[str, str] = {}
         for role, paths in sorted(self.inputs.items()):
             if role in {"ledger", "ancient"}:
+                continue
+            if role in self.relevant:
+                digests[role] = digest_of(self.relevant[role](self))
                 continue
             for path in paths:
                 for file in below.get(path) or files_under(path):
@@ -240,11 +247,13 @@ def run_job(
     *,
     packages: Sequence[str] = (),
     identity: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    relevant: dict[str, Callable[[Job], Any]] | None = None,
 ) -> None:
     """Run ``work`` for the job that Snakemake's ``script:`` directive describes.
 
     ``packages`` are the distributions whose versions decide the result; ``identity`` returns what else it depends on
-    (a model's revision), given the params. A transient fault ends with status 75, any other error with 1.
+    (a model's revision), given the params; ``relevant`` says what of an input does (see Job). A transient fault ends
+    with status 75, any other error with 1.
     """
     set_thread_counts(snakemake.threads)
     with logged(snakemake.log[0] if snakemake.log else None):
@@ -258,6 +267,7 @@ def run_job(
             threads=snakemake.threads,
             packages=packages,
             identity=identity(params) if identity else {},
+            relevant=relevant or {},
         )
         try:
             with shard_lock(job.results / "journal" / job.stage / f"{job.shard}.lock", LOCK_PATIENCE):

@@ -1,8 +1,8 @@
 """Journals: finished items of a shard, recorded at once, so that a killed job goes on where it was.
 
-A journal is a folder outside every declared output (Snakemake empties those of a failed job): ``journal.jsonl`` with a line per
-finished item and ``blobs.bin`` with their bytes, both only appended to. An item's key is made of its content and everything
-else its result depends on, so an entry that is found may be used, whoever wrote it.
+A journal is a folder outside every declared output (Snakemake empties those of a failed job): ``journal.jsonl`` with a
+line per finished item and ``blobs.bin`` with their bytes, both only appended to. An item's key is made of its content
+and everything else its result depends on, so an entry that is found may be used, whoever wrote it.
 """
 
 from __future__ import annotations

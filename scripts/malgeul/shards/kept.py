@@ -1,8 +1,9 @@
 """Finished shards kept by hard link, so that a job that must start again need not compute again.
 
-Snakemake removes a job's outputs before it starts it, and it starts jobs whose inputs were made anew even where they are the
-same bytes. The outputs of the last success of every shard stay in ``results/<run>/kept/<stage>/<shard>/`` as links,
-with the ledger that says which key they answer to and which bytes they had. Links cost no space until the shard changes.
+Snakemake removes a job's outputs before it starts it, and it starts jobs whose inputs were made anew even where they
+are the same bytes. The outputs of the last success of every shard stay in ``results/<run>/kept/<stage>/<shard>/`` as
+links, with the ledger that says which key they answer to and which bytes they had. Links cost no space until the shard
+changes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Ledgers: what a shard of a stage received, what became of every item, and what it wrote.
 
 Ids are proved, not listed: a :class:`Tally` holds their number and an additive hash (the sum of the ids' hashes modulo
-2**128, Bellare and Micciancio's AdHash), so that "everything that came in was used, rejected or quarantined, exactly once" and "what
-came in is what the stage before put out" are two additions, whatever the number of documents.
+2**128, Bellare and Micciancio's AdHash), so that "everything that came in was used, rejected or quarantined, exactly
+once" and "what came in is what the stage before put out" are two additions, whatever the number of documents.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Units:
-    """What a stage counts: recordings, channels, documents, chunks, samples, …"""
+    """What a stage counts: recordings, channels, documents, chunks, samples."""
 
     parent: str
     child: str
@@ -66,9 +66,9 @@ class Units:
 class Ledger:
     """The account of one shard of one stage.
 
-    Every parent is taken once and then used, rejected (with a reason) or quarantined (with a fault); every child is given
-    once. ``measured`` holds figures for the report; ``items`` maps an item's key to the files that came of it, where a
-    stage writes files per item.
+    Every parent is taken once and then used, rejected (with a reason) or quarantined (with a fault); every child is
+    given once. ``measured`` holds figures for the report; ``items`` maps an item's key to the files that came of it,
+    where a stage writes files per item.
     """
 
     stage: str

@@ -1,8 +1,8 @@
 """Who may write: one run at a time in a results folder, one job at a time on a shard, none after its parent's death.
 
-Snakemake killed with SIGKILL leaves its jobs running and its lock behind. A job therefore watches the Snakemake process that
-started it (``MALGEUL_OWNER``, set when the Snakefile is parsed) and dies with it, and holds an flock on its shard, which the
-kernel gives back with the process, so that a successor never writes beside it.
+Snakemake killed with SIGKILL leaves its jobs running and its lock behind. A job therefore watches the Snakemake process
+that started it (``MALGEUL_OWNER``, set when the Snakefile is parsed) and dies with it, and holds an flock on its shard,
+which the kernel gives back with the process, so that a successor never writes beside it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ import re
 import unicodedata
 
 SHARD_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-"""What a shard id looks like, for Snakemake's wildcards. It has no dot, so that an output without a suffix is a folder."""
+"""What a shard id looks like, for Snakemake's wildcards. It has no dot, so that an output without a suffix is a folder.
+"""
 
 TRANSCRIPTS = "transcripts"
 """The text source that transcripts enter the text wing as."""

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
-    """One section of the config. An unknown key is an error; the docstrings of fields become the schema's descriptions."""
+    """One section of the config: unknown keys are errors, docstrings of fields become the schema's descriptions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 

@@ -1,8 +1,8 @@
 """Are the results still what their ledgers say? Bad ones are named and removed, so that Snakemake makes them again.
 
-Snakemake sees a file that is missing from what ``rule all`` requests; it does not see one that was truncated, or removed from inside
-a folder. It also touches every output after its job, so that times differ from the ledger once: such a file is hashed, and
-found good, its new stat key is remembered in ``verified.json``.
+Snakemake sees a file that is missing from what ``rule all`` requests; it does not see one that was truncated, or
+removed from inside a folder. It also touches every output after its job, so that times differ from the ledger once:
+such a file is hashed, and found good, its new stat key is remembered in ``verified.json``.
 """
 
 from __future__ import annotations

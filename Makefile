@@ -1,0 +1,40 @@
+# make run    the bundled demo, from nothing
+# make test   every test
+# make lint   snakemake --lint, snakefmt, ruff, types
+# What decides how: PYTHON (the interpreter for .venv), CORES, SNAKEMAKE_ARGS (anything snakemake takes)
+
+PYTHON ?= python3
+CORES ?= all
+SNAKEMAKE_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.PHONY: run test lint clean
+
+run: $(VENV)/.installed
+	@$(BIN)/python scripts/release_lock.py
+	@$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_ARGS)
+
+test: $(VENV)/.installed-dev lint
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/snakemake --lint
+	@$(BIN)/snakefmt --check --quiet Snakefile rules resources
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+
+$(VENV)/.installed: requirements.txt constraints.txt
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (torch with CUDA is over 5 GB; README.md tells how to take the CPU build)"
+	@$(INSTALL) --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	@$(INSTALL) --requirement requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) results .snakemake

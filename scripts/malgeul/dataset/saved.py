@@ -1,0 +1,114 @@
+"""Datasets on disk in the form of ``datasets.save_to_disk``: Arrow files and the few JSON files that describe them.
+
+A dataset on disk is its Arrow files, a ``state.json`` that lists them and a ``dataset_info.json`` with the features.
+Files of equal features can therefore be linked and described anew instead of being rewritten: merging costs a link per
+shard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+
+from malgeul.dataset.rows import COLUMNS
+from malgeul.shards.files import digest_of, link_or_copy
+
+ROWS_PER_BATCH = 1000
+"""Rows of a record batch: fixed, so that the bytes do not depend on how the rows arrive."""
+
+_ARROW = {"int32": pa.int32(), "string": pa.string(), "list<int32>": pa.list_(pa.int32())}
+
+
+def _feature(kind: str) -> dict[str, Any]:
+    if kind.startswith("list<"):
+        return {"feature": _feature(kind[5:-1]), "_type": "List"}
+    return {"dtype": kind, "_type": "Value"}
+
+
+FEATURES = {name: _feature(kind) for name, kind in COLUMNS.items()}
+"""The columns as Hugging Face's ``Features`` in JSON."""
+
+SCHEMA = pa.schema(
+    [pa.field(name, _ARROW[kind]) for name, kind in COLUMNS.items()],
+    metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
+)
+"""The columns as Arrow's schema, with the features where ``datasets`` looks for them."""
+
+
+class SplitWriter:
+    """Writes the rows of a split to one Arrow stream file; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.rows = 0
+        self._writer = pa.ipc.new_stream(str(path), SCHEMA)
+        self._waiting: list[dict[str, Any]] = []
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row."""
+        self._waiting.append(row)
+        self.rows += 1
+        if len(self._waiting) == ROWS_PER_BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_batch(pa.RecordBatch.from_pylist(self._waiting, schema=SCHEMA))
+        self._waiting = []
+
+    def __enter__(self) -> SplitWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._waiting:
+            self._flush()
+        self._writer.close()
+
+
+def describe(folder: Path, files: dict[str, Sequence[str]]) -> None:
+    """Write what makes ``folder`` a DatasetDict on disk.
+
+    ``files`` maps splits to Arrow files relative to the split's folder.
+    """
+    _write(folder / "dataset_dict.json", {"splits": list(files)})
+    for split, names in files.items():
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        state: dict[str, Any] = {
+            "_data_files": [{"filename": name} for name in names],
+            "_fingerprint": digest_of([split, list(names), FEATURES])[:16],
+            "_format_columns": None,
+            "_format_kwargs": {},
+            "_format_type": None,
+            "_output_all_columns": False,
+            "_split": split,
+        }
+        _write(folder / split / "state.json", state)
+        info = {"citation": "", "description": "", "features": FEATURES, "homepage": "", "license": ""}
+        _write(folder / split / "dataset_info.json", info)
+
+
+def _write(file: Path, value: dict[str, Any]) -> None:
+    file.write_text(json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def link_split(folder: Path, split: str, parts: Iterable[Path]) -> list[str]:
+    """Link the Arrow files of all shards into a split of a merged dataset; returns their names there.
+
+    Raises ValueError when a file has other columns than the dataset.
+    """
+    parts = list(parts)
+    names = []
+    for number, part in enumerate(parts):
+        with pa.memory_map(str(part)) as source:
+            schema = pa.ipc.open_stream(source).schema
+        if not schema.equals(SCHEMA):
+            raise ValueError(f"{part} has other columns than the dataset: {schema.names}")
+        name = f"data-{number:05d}-of-{len(parts):05d}.arrow"
+        link_or_copy(part, folder / split / name)
+        names.append(name)
+    return names

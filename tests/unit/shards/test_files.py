@@ -1,0 +1,37 @@
+"""Outputs appear whole or not at all (law 5)."""
+
+import pytest
+
+from malgeul.shards.files import files_under, sha256_of, written_whole
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    target = tmp_path / "out.json"
+    target.write_text("old")
+
+    def fail():
+        with written_whole(target) as staged:
+            staged.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_replaces_a_folder(tmp_path):
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "stale").write_text("old")
+    with written_whole(target) as staged:
+        staged.mkdir()
+        (staged / "fresh").write_text("new")
+    assert [file.name for file in files_under(target)] == ["fresh"]
+
+
+def test_snakemakes_timestamp_is_no_output(tmp_path):
+    (tmp_path / "a").write_text("a")
+    (tmp_path / ".snakemake_timestamp").touch()
+    assert [file.name for file in files_under(tmp_path)] == ["a"]
+    assert sha256_of(tmp_path / "a").startswith("ca978112")

@@ -1,0 +1,73 @@
+"""Every parent appears exactly once: used, rejected or quarantined (law 1)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from malgeul.shards.faults import Fault
+from malgeul.shards.ledger import Ledger, Tally, Units, read_ledger
+
+UNITS = Units("document", "document")
+
+
+@given(st.lists(st.text()))
+def test_a_tally_does_not_depend_on_the_order(ids):
+    assert Tally.of(ids) == Tally.of(reversed(ids))
+
+
+@given(st.lists(st.text(), min_size=1), st.lists(st.text()))
+def test_tallies_add_up_as_multisets(first, second):
+    assert Tally.of(first) + Tally.of(second) == Tally.of(first + second)
+    assert Tally.of(first + first[:1]) != Tally.of(first)
+
+
+def test_two_ids_in_place_of_two_others_are_noticed_though_the_number_is_the_same():
+    assert Tally.of(["1", "4"]) != Tally.of(["2", "3"])
+
+
+def test_an_account_that_adds_up_has_no_imbalance_and_survives_the_disk(tmp_path):
+    ledger = Ledger("filter", "web-0000", UNITS)
+    ledger.use("a")
+    ledger.give("a")
+    ledger.reject("b", "too_short")
+    ledger.quarantine("다", Fault("INVALID_UTF8", "byte 3"))
+    assert ledger.imbalance() is None
+    file = tmp_path / "ledger.json"
+    import json
+
+    file.write_text(json.dumps(ledger.to_json(), ensure_ascii=False), encoding="utf-8")
+    again = read_ledger(file)
+    assert again == ledger
+    assert json.loads(file.read_text())["quarantined"][0] == {
+        "item": "다",
+        "class": "INVALID_UTF8",
+        "reason": "byte 3",
+        "tried": "",
+        "retryable": False,
+    }
+
+
+def test_an_item_that_was_taken_and_forgotten_is_an_imbalance():
+    ledger = Ledger("filter", "web-0000", UNITS)
+    ledger.taken.add("lost")
+    assert "1 documents taken, 0 accounted for" in str(ledger.imbalance())
+
+
+def test_an_item_that_was_used_and_rejected_is_an_imbalance():
+    ledger = Ledger("filter", "web-0000", UNITS)
+    ledger.use("a")
+    ledger.reject("a", "too_short")
+    ledger.taken = Tally.of(["a"])
+    assert ledger.imbalance()
+
+
+def test_a_damaged_ledger_is_named(tmp_path):
+    file = tmp_path / "x.json"
+    file.write_text('{"stage": "filter"')
+    with pytest.raises(ValueError, match=r"x\.json is not a ledger"):
+        read_ledger(file)
+
+
+def test_a_fault_needs_a_class_of_the_table():
+    with pytest.raises(ValueError, match="no class of fault"):
+        Fault("BAD_LUCK", "it happened")

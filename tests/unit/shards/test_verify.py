@@ -1,0 +1,69 @@
+"""Damage behind Snakemake's back is named and removed before the DAG is built (law 5)."""
+
+import os
+
+import pytest
+
+from malgeul.shards.verify import MEMORY, find_damage, prune, remove_damaged
+from unit.shards.test_job import Copier, make_job
+
+
+@pytest.fixture
+def results(tmp_path):
+    source = tmp_path / "source.txt"
+    source.write_text("a\n\nb\n")
+    make_job(tmp_path, source).run(Copier())
+    return tmp_path / "results" / "demo"
+
+
+def test_untouched_results_have_no_damage(results):
+    assert find_damage(results) == []
+
+
+def test_a_touched_file_is_hashed_once_and_then_remembered(results):
+    file = results / "copies" / "s-0000.txt"
+    os.utime(file, (1, 1))
+    assert find_damage(results) == []
+    assert '"copies/s-0000.txt"' in (results / MEMORY).read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "what"),
+    [
+        ("copies/s-0000.txt", lambda file: file.write_text("x"), "has 1 bytes instead of 4"),
+        ("copies/s-0000.txt", lambda file: file.write_text("wxyz"), "was altered"),
+        ("folders/s-0000/2.txt", lambda file: file.unlink(), "is gone"),
+        ("folders/s-0000/2.txt", lambda file: file.write_text("x"), "was altered"),
+    ],
+)
+def test_damage_is_named_and_its_output_and_ledger_are_removed(results, name, damage, what):
+    damage(results / name)
+    (found,) = find_damage(results)
+    assert (found.stage, found.shard, found.file) == ("copy", "s-0000", name)
+    assert what in found.what
+    remove_damaged(results, [found])
+    output = name if name.startswith("copies") else "folders/s-0000"
+    assert not (results / output).exists()
+    assert not (results / "ledger/copy/s-0000.json").exists()
+
+
+def test_a_change_that_keeps_size_and_times_is_found_when_everything_is_hashed(results):
+    file = results / "copies" / "s-0000.txt"
+    before = file.stat()
+    file.write_text("wxyz")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert find_damage(results) == []
+    assert [bad.file for bad in find_damage(results, everything=True)] == ["copies/s-0000.txt"]
+
+
+def test_a_damaged_ledger_is_damage(results):
+    (results / "ledger/copy/s-0000.json").write_text("{")
+    assert [bad.what for bad in find_damage(results)] == ["is no ledger"]
+
+
+def test_prune_removes_shards_that_no_plan_holds(results):
+    assert prune(results, {"copy": {"s-0000"}}) == []
+    assert prune(results, {"copy": set()}) == ["copy/s-0000"]
+    assert not (results / "copies/s-0000.txt").exists()
+    assert not (results / "folders/s-0000").exists()
+    assert not (results / "kept/copy/s-0000").exists()

@@ -1,0 +1,62 @@
+"""The config is typed, its errors say how to mend it, and its schema is generated."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from malgeul.config import ConfigError, RunConfig, locate, read_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_default_config_is_valid():
+    raw = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    assert read_config(raw).run == "demo"
+
+
+def test_the_schema_on_disk_is_the_models_own():
+    stored = json.loads((ROOT / "config/schema.json").read_text(encoding="utf-8"))
+    assert stored == RunConfig.model_json_schema(), (
+        "config/schema.json is out of step; make it again: python -m malgeul.config > config/schema.json (in scripts/)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"recordngs": {}}, "recordngs: unknown key; did you mean 'recordings'?"),
+        ({"filter": {"profil": "x"}}, "filter.profil: unknown key; did you mean 'profile'?"),
+        ({"text": {"sources": [{"path": "x", "format": "txt", "text_fild": "t"}]}}, "did you mean 'text_field'?"),
+        ({"text": {"sources": [{"path": "x", "format": "csv"}]}}, "text.sources.0.format: Input should be 'jsonl'"),
+        ({"select": {"max_entity_freq": 0}}, "select.max_entity_freq: Input should be greater than or equal to 1"),
+        ({"documents": {"databases": [{"path": "x", "layout": "table"}]}}, "layout: table needs the key table"),
+        ({"run": "../x"}, "run: String should match"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_its_cure(raw, message):
+    with pytest.raises(ConfigError) as error:
+        read_config(raw)
+    assert message in str(error.value)
+
+
+def test_all_mistakes_are_listed_at_once():
+    with pytest.raises(ConfigError) as error:
+        read_config({"recordngs": {}, "run": ""})
+    assert str(error.value).count("\n  - ") == 2
+
+
+def test_an_empty_section_has_its_defaults():
+    assert read_config({"recordings": None}) == RunConfig()
+
+
+def test_a_path_is_found_in_the_working_directory_first_and_then_beside_the_snakefile(tmp_path, monkeypatch):
+    root, here = tmp_path / "root", tmp_path / "here"
+    for folder in (root, here):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    (root / "data").mkdir()
+    assert locate("data", root) == root / "data"
+    (here / "data").mkdir()
+    assert locate("data", root) == Path("data")

@@ -1,0 +1,141 @@
+"""Shards are known at parse time and stay what they are when inputs are added (law 4)."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from malgeul.config import ConfigError, read_config
+from malgeul.plan import Plan, make_plan
+from malgeul.shards.inputs import find_files, sketch
+
+
+@pytest.fixture
+def calls(tmp_path):
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    for k in range(40):
+        (folder / f"call{k:02d}.wav").write_bytes(b"x" * (100 + k))
+    return folder
+
+
+def config(recordings=None, sources=(), files=8):
+    raw = {"text": {"sources": list(sources), "shard": {"files": files, "megabytes": 1}}}
+    if recordings:
+        raw["recordings"] = {"paths": [str(recordings)], "shard": {"files": files, "megabytes": 1}}
+    return read_config(raw)
+
+
+def names(plan):
+    return {shard: [file.name for file in what.files] for shard, what in plan.recordings.items()}
+
+
+def test_an_added_recording_touches_its_shard_only(calls, tmp_path):
+    before = names(make_plan(config(calls), tmp_path))
+    (calls / "new.wav").write_bytes(b"new recording")
+    after = names(make_plan(config(calls), tmp_path))
+    same = [shard for shard in before if after.get(shard) == before[shard]]
+    assert len(same) >= len(before) - 1
+    assert sum(len(files) for files in after.values()) == 41
+
+
+def test_a_plan_survives_the_disk(calls, tmp_path):
+    (calls / "twin.wav").write_bytes((calls / "call07.wav").read_bytes())
+    (tmp_path / "a.txt").write_text("가")
+    plan = make_plan(config(calls, [{"path": str(tmp_path / "a.txt"), "format": "txt"}]), tmp_path)
+    import json
+
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def test_a_recording_with_the_bytes_of_one_in_a_lower_shard_names_it(calls, tmp_path):
+    plan = make_plan(config(calls), tmp_path)
+    first = plan.recordings[min(plan.recordings)].files[0]
+    for k in range(40):  # until one falls into a higher shard
+        (calls / f"copy{k}.wav").write_bytes(Path(first.path).read_bytes())
+    plan = make_plan(config(calls), tmp_path)
+    twins = {twin.path for what in plan.recordings.values() for twin in what.twins}
+    assert twins
+    assert all(twin.shard < shard for shard, what in plan.recordings.items() for twin in what.twins)
+
+
+def test_a_sketch_tells_files_of_one_size_apart(tmp_path):
+    first, second = bytearray(100_000), bytearray(100_000)
+    second[40_000:60_000] = b"y" * 20_000
+    for name, content in (("a", first), ("b", second), ("c", first)):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = find_files(tmp_path, None).files
+    assert sketch(a) == sketch(c)
+    assert sketch(a) != sketch(b)
+
+
+def test_names_are_composed_and_raw_paths_kept(tmp_path):
+    decomposed = unicodedata.normalize("NFD", "상담.wav")
+    (tmp_path / decomposed).write_bytes(b"x")
+    (file,) = find_files(tmp_path, ["wav"]).files
+    assert file.name == "상담.wav"
+    assert Path(file.path).name == decomposed
+
+
+def test_loops_end_pipes_and_dangling_links_are_listed_with_their_problem(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "a.wav").write_bytes(b"x")
+    (tmp_path / "notes.txt").write_text("x")
+    found = find_files(tmp_path, ["wav"])
+    assert [(file.name, (file.problem or "").split(":")[0]) for file in found.files] == [
+        ("a.wav", ""),
+        ("gone.wav", "NOT_A_FILE"),
+        ("pipe.wav", "NOT_A_FILE"),
+    ]
+    assert found.ignored == {"txt": 1}
+
+
+def test_a_large_file_has_parts_and_a_compressed_one_a_stream(tmp_path):
+    for name in ("big.jsonl", "big.jsonl.zst", "small.jsonl"):
+        (tmp_path / name).touch()
+    os.truncate(tmp_path / "big.jsonl", (3 << 20) - 5)
+    os.truncate(tmp_path / "big.jsonl.zst", 1 << 20)
+    plan = make_plan(config(None, [{"path": str(tmp_path), "name": "web", "format": "jsonl"}]), tmp_path)
+    parts = [what.parts for what in plan.text.values() if what.files[0].name == "big.jsonl"]
+    assert parts == [3, 3, 3]
+    (stream,) = plan.streams.values()
+    assert len(stream) == 8
+    assert sum(what.parts == 1 for what in plan.text.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["nowhere"], "nowhere does not exist"),
+        (["*.wav"], "no file matches"),
+        (["empty"], "holds no file with one of the suffixes"),
+        (["calls", "other/calls"], "would both be named 'calls'; give one a name:"),
+    ],
+)
+def test_a_wrong_input_is_said_before_any_job(calls, tmp_path, monkeypatch, paths, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other" / "calls").mkdir(parents=True)
+    (tmp_path / "other" / "calls" / "a.wav").write_bytes(b"x")
+    with pytest.raises(ConfigError, match="The input is not as the config says") as error:
+        make_plan(read_config({"recordings": {"paths": paths}}), tmp_path)
+    assert message in str(error.value)
+
+
+def test_a_config_without_any_input_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="names no input"):
+        make_plan(read_config({}), tmp_path)
+
+
+def test_every_stage_but_the_first_ones_has_parents_that_the_plan_holds(calls, tmp_path):
+    (tmp_path / "a.txt").write_text("가")
+    plan = make_plan(config(calls, [{"path": str(tmp_path / "a.txt"), "format": "txt"}]), tmp_path)
+    stages = plan.shards_of()
+    for stage, shards in stages.items():
+        for shard in shards:
+            parents = plan.parents_of(stage, shard)
+            assert all(parent in stages[above] for above, parent in parents)
+            assert parents or stage in {"convert", "ingest", "export"}
