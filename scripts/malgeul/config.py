@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +12,13 @@ from pydantic import Field, ValidationError, model_validator
 from malgeul.audio.settings import ConvertSettings, RecordingsInput
 from malgeul.dataset.settings import SelectSettings, TokenizeSettings
 from malgeul.embedding.settings import ChunkSettings, DocumentsInput, EmbedSettings, IndexSettings
+from malgeul.shards.files import write_json
 from malgeul.shards.settings import Section
 from malgeul.speech.settings import AnalyzeSettings, TranscribeSettings
 from malgeul.text.settings import FilterSettings, IngestSettings, TextInput
+
+REFERENCE_MARK = "<!-- made by: python -m malgeul.config (in scripts/) -->"
+"""Line of config/README.md below which the reference is generated."""
 
 
 class ConfigError(Exception):
@@ -100,7 +105,55 @@ def locate(path: str, root: Path) -> Path:
     return beside_snakefile if beside_snakefile.exists() else given
 
 
-if __name__ == "__main__":
-    import json
+def reference() -> str:
+    """Return every key of the config as Markdown, one table per section."""
+    schema = RunConfig.model_json_schema()
+    parts = [_table("The whole", schema)]
+    for key, node in schema["properties"].items():
+        section = _resolve(node, schema["$defs"])
+        if "properties" in section:
+            parts.append(_table(f"`{key}`: {section['description'].splitlines()[0]}", section))
+    nested = [name for name in schema["$defs"] if name in {"RecordingSource", "TextSource", "Database", "ShardLimits"}]
+    parts += [_table(f"{name}: {schema['$defs'][name]['description']}", schema["$defs"][name]) for name in nested]
+    return "\n".join(parts)
 
-    print(json.dumps(RunConfig.model_json_schema(), indent=2, ensure_ascii=False))
+
+def _table(title: str, section: dict[str, Any]) -> str:
+    """Return the keys of a section that say what they mean; those that are sections have tables of their own."""
+    rows = [
+        f"| `{key}` | {_kind(node)} | {_default(node, key in section.get('required', []))} | {_meaning(node)} |"
+        for key, node in section["properties"].items()
+        if "description" in node
+    ]
+    return "\n".join([f"## {title}", "", "| key | type | default | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def _meaning(node: dict[str, Any]) -> str:
+    return str(node.get("description", "")).replace("\n", " ").replace("|", "\\|")
+
+
+def _kind(node: dict[str, Any]) -> str:
+    if "enum" in node:
+        return " or ".join(f"`{value}`" for value in node["enum"])
+    if "anyOf" in node:
+        return " or ".join(_kind(choice) for choice in node["anyOf"])
+    if "$ref" in node:
+        return str(node["$ref"]).rsplit("/", 1)[1]
+    if node.get("type") == "array":
+        return f"list of {_kind(node.get('items', {}))}"
+    return str(node.get("type", "any"))
+
+
+def _default(node: dict[str, Any], required: bool) -> str:
+    if required:
+        return "required"
+    text = json.dumps(node.get("default"), ensure_ascii=False)
+    return f"`{text}`" if len(text) < 60 else "see the schema"
+
+
+if __name__ == "__main__":
+    config_folder = Path(__file__).resolve().parents[2] / "config"
+    write_json(config_folder / "schema.json", RunConfig.model_json_schema(), indent=2)
+    readme = config_folder / "README.md"
+    preface = readme.read_text(encoding="utf-8").partition(REFERENCE_MARK)[0]
+    readme.write_text(preface + REFERENCE_MARK + "\n\n" + reference(), encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from malgeul.config import ConfigError, RunConfig, locate, read_config
+from malgeul.config import REFERENCE_MARK, ConfigError, RunConfig, locate, read_config, reference
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,7 +19,14 @@ def test_the_default_config_is_valid():
 def test_the_schema_on_disk_is_the_models_own():
     stored = json.loads((ROOT / "config/schema.json").read_text(encoding="utf-8"))
     assert stored == RunConfig.model_json_schema(), (
-        "config/schema.json is out of step; make it again: python -m malgeul.config > config/schema.json (in scripts/)"
+        "config/schema.json is out of step; make it again: python -m malgeul.config (in scripts/)"
+    )
+
+
+def test_the_reference_lists_every_key_of_the_models():
+    readme = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    assert readme.partition(REFERENCE_MARK)[2].strip() == reference().strip(), (
+        "config/README.md is out of step; make it again: python -m malgeul.config (in scripts/)"
     )
 
 

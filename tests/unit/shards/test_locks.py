@@ -15,8 +15,9 @@ def test_two_holders_of_a_lock_exclude_each_other_and_say_who_holds_it(tmp_path)
     lock = tmp_path / "x.lock"
     with shard_lock(lock, 0), pytest.raises(Busy, match=f"process {os.getpid()} on"), shard_lock(lock, 0):
         pass
-    assert (file := try_lock(lock)) is not None
-    file.close()
+    free = try_lock(lock)
+    assert free is not None
+    free.close()
 
 
 CHILD = """

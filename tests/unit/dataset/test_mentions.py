@@ -1,0 +1,50 @@
+"""Mentions are whole pieces, windows hold everything once, groups lie inside one window."""
+
+import pytest
+
+from malgeul.dataset.mentions import Mention, groups, place, windows
+from malgeul.dataset.tokenizer import Pieces
+
+
+def test_a_mention_is_its_surface_in_whole_pieces(tokenizer, document):
+    pieces = tokenizer.pieces(document["text"])
+    mentions = [Mention(m["surface"], m["start"], m["end"]) for m in document["mentions"]]
+    placed, misaligned = place(mentions, pieces)
+    assert len(placed) + misaligned == len(mentions)
+    assert placed
+    for found in placed:
+        start, end = pieces.spans[found.first][0], pieces.spans[found.last - 1][1]
+        assert document["text"][start:end] == found.mention.surface
+
+
+def test_a_piece_that_reaches_over_the_border_leaves_the_mention_out():
+    pieces = Pieces([1, 2], [(0, 4), (4, 6)])  # 서울에서 | 는
+    placed, misaligned = place([Mention("서울", 0, 2)], pieces)
+    assert (placed, misaligned) == ([], 1)
+
+
+@pytest.mark.parametrize("capacity", [1, 3, 7, 20, 1000])
+def test_windows_hold_every_piece_once_and_never_more_than_they_can(tokenizer, document, capacity):
+    pieces = tokenizer.pieces(document["text"])
+    cut = list(windows(document["text"], pieces, capacity))
+    assert [k for window in cut for k in range(window.first, window.last)] == list(range(len(pieces)))
+    assert all(window.last - window.first <= capacity for window in cut)
+
+
+def test_windows_end_between_words(tokenizer, document):
+    pieces = tokenizer.pieces(document["text"])
+    for window in list(windows(document["text"], pieces, 20))[1:]:
+        assert document["text"][pieces.spans[window.first][0] - 1] == " "
+
+
+def test_a_group_has_two_mentions_or_more_all_in_the_window(tokenizer, document):
+    pieces = tokenizer.pieces(document["text"])
+    placed, _ = place([Mention(m["surface"], m["start"], m["end"]) for m in document["mentions"]], pieces)
+    found = 0
+    for window in windows(document["text"], pieces, 30):
+        for surface, group in groups(placed, window).items():
+            found += 1
+            assert len(group) > 1
+            assert all(mention.mention.surface == surface for mention in group)
+            assert all(window.first <= mention.first < mention.last <= window.last for mention in group)
+    assert found

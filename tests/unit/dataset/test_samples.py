@@ -1,0 +1,47 @@
+"""Samples and the cap depend on content and seed alone, never on an order (facts of the forerunner's faults)."""
+
+import random
+from collections import Counter
+
+from malgeul.dataset.samples import Choice, samples_of, saturated, split_of
+
+CHOICE = Choice(
+    capacity=60, min_distance=5, max_distance=200, masked_per_group=3, seed=0, validation_share=0.1, test_share=0.2
+)
+
+
+def test_a_sample_masks_a_mention_that_has_another_before_it_at_a_fitting_distance(tokenizer, document):
+    counts = Counter()
+    samples = list(samples_of(document, tokenizer, CHOICE, counts))
+    assert samples
+    assert counts["mentions"] == len(document["mentions"])
+    for sample in samples:
+        surface = document["text"][sample["masked_start"] : sample["masked_end"]]
+        assert surface == sample["entity"]
+        end_of_antecedent = sample["masked_start"] - sample["distance"]
+        assert document["text"][:end_of_antecedent].endswith(surface)
+        assert CHOICE.min_distance <= sample["distance"] <= CHOICE.max_distance
+    assert len({sample["sample_id"] for sample in samples}) == len(samples)
+
+
+def test_all_samples_of_a_document_are_in_one_split_and_shares_are_kept(tokenizer, document):
+    assert len({sample["split"] for sample in samples_of(document, tokenizer, CHOICE, Counter())}) == 1
+    splits = Counter(split_of(f"doc{k}", CHOICE) for k in range(5000))
+    assert abs(splits["test"] / 5000 - 0.2) < 0.03
+    assert abs(splits["validation"] / 5000 - 0.1) < 0.03
+
+
+def test_the_cap_keeps_the_smallest_priorities_in_any_order():
+    samples = [(entity, k * 7919 % 1009) for k, entity in enumerate("aaaabbbbbbbbccccccccccccccc" * 3)]
+    expected = list(saturated(samples, 10))
+    assert [row["entity"] for row in expected] == ["a", "b", "c"]
+    for row in expected:
+        priorities = sorted(priority for entity, priority in samples if entity == row["entity"])
+        assert row["largest_priority"] == priorities[9]
+        assert row["samples"] == len(priorities)
+    shuffled = random.Random(1).sample(samples, len(samples))
+    assert list(saturated(shuffled, 10)) == expected
+
+
+def test_an_entity_at_the_cap_is_not_capped():
+    assert list(saturated([("a", 1), ("a", 2)], 2)) == []
