@@ -1,0 +1,66 @@
+"""Every rule has a conda environment, and its pins are the project's."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def pins(lines):
+    return dict(line.strip().split("==") for line in lines if re.match(r"^\s*[\w.-]+==", line))
+
+
+@pytest.mark.parametrize("environment", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda file: file.stem)
+def test_an_environment_pins_what_the_project_pins(environment):
+    project = pins((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines())
+    dependencies = yaml.safe_load(environment.read_text(encoding="utf-8"))["dependencies"]
+    (pip,) = [part["pip"] for part in dependencies if isinstance(part, dict)]
+    own = pins(pip)
+    assert own
+    assert len(own) == len(pip), "every package is pinned"
+    assert own == {name: project[name] for name in own}
+
+
+def test_every_rule_with_a_script_names_an_environment_that_exists():
+    for file in sorted((ROOT / "rules").glob("*.smk")):
+        source = file.read_text(encoding="utf-8")
+        scripts = re.findall(r'script:\s+"\.\./scripts/(\w+\.py)"', source)
+        environments = re.findall(r'conda:\s+"\.\./envs/(\w+\.yaml)"', source)
+        assert len(environments) == len(scripts), file.name
+        assert all((ROOT / "envs" / name).is_file() for name in environments)
+        assert all((ROOT / "scripts" / name).is_file() for name in scripts)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "rules").glob("*.smk")), ids=lambda file: file.stem)
+def test_every_rule_has_log_benchmark_threads_resources_and_a_message(file):
+    source = file.read_text(encoding="utf-8")
+    rules = re.split(r"\n\s*rule ", source)[1:]
+    for rule in rules:
+        name = rule.split(":")[0].strip()
+        for directive in ("log", "message", "conda", "script"):
+            assert f"{directive}:" in rule, (name, directive)
+        if name in {"verify", "prune"}:
+            continue
+        for directive in ("benchmark", "threads"):
+            assert f"{directive}:" in rule, (name, directive)
+        if name not in {"audit_run", "write_report", "check_audit"}:
+            assert "mem_mb=growing(" in rule, name
+            assert "runtime=growing(" in rule, name
+
+
+def test_requirements_and_constraints_name_no_index():
+    for name in ("requirements.txt", "requirements-dev.txt", "constraints.txt"):
+        assert "://" not in (ROOT / name).read_text(encoding="utf-8")
+        assert "--" not in (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_what_requirements_ask_for_is_pinned():
+    project = {name.lower() for name in pins((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines())}
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
+            name = re.match(r"^[A-Za-z][\w.-]*", line)
+            if name and "python_version" not in line:
+                assert name[0].lower() in project, line

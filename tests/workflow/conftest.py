@@ -1,0 +1,258 @@
+"""Runs the real workflow as a user would: a subprocess, a folder of its own, a tiny config."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "resources" / "demo"
+
+DATA_FOLDERS = ("text", "filtered", "rejected", "samples", "chunks", "tokenized", "dataset", "exported")
+"""Results that must be the same bytes whatever the cores, the order of jobs and the kills."""
+
+
+@dataclass
+class Finished:
+    """A Snakemake run that has ended."""
+
+    code: int
+    output: str
+
+    @property
+    def jobs(self) -> dict[str, int]:
+        """Jobs by rule that this run started, from its job table."""
+        table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\ntotal", self.output, re.DOTALL)
+        if not table:
+            return {}
+        counts = dict(line.split() for line in table.group(1).splitlines())
+        return {rule: int(count) for rule, count in counts.items() if rule != "all"}
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether Snakemake found everything made."""
+        return "Nothing to be done" in self.output
+
+
+@dataclass
+class Workflow:
+    """A working directory with inputs and a config, in which the workflow runs."""
+
+    folder: Path
+    config: dict
+    root: Path = ROOT
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / self.config["run"]
+
+    def command(self, *args: str, cores: int = 2) -> list[str]:
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config, allow_unicode=True), encoding="utf-8")
+        return [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(self.root / "Snakefile"),
+            "--configfile",
+            "config.yaml",
+            "--cores",
+            str(cores),
+            *args,
+        ]
+
+    def start(self, *args: str, cores: int = 2) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(*args, cores=cores),
+            cwd=self.folder,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *args: str, cores: int = 2, timeout: float = 400) -> Finished:
+        process = self.start(*args, cores=cores)
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, _ = process.communicate()
+            pytest.fail(f"the run took over {timeout} s:\n{output[-3000:]}")
+        return Finished(process.returncode, output)
+
+    def succeed(self, *args: str, cores: int = 2) -> Finished:
+        finished = self.run(*args, cores=cores)
+        assert finished.code == 0, finished.output[-6000:]
+        return finished
+
+    def ledger(self, stage: str, shard: str) -> dict:
+        return json.loads((self.results / "ledger" / stage / f"{shard}.json").read_text(encoding="utf-8"))
+
+    def ledgers(self, stage: str) -> dict[str, dict]:
+        files = sorted((self.results / "ledger" / stage).glob("*.json"))
+        return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+    def worked_on(self) -> dict[str, int]:
+        """Shards whose last job computed something, by stage and shard, with the number of items."""
+        return {
+            f"{file.parent.name}/{file.stem}": computed
+            for file in sorted((self.results / "ledger").glob("*/*.json"))
+            if (computed := json.loads(file.read_text(encoding="utf-8"))["computed"])
+        }
+
+    def digests(self) -> dict[str, str]:
+        """Sha256 of every data file by its name relative to the results."""
+        return {
+            str(file.relative_to(self.results)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for folder in DATA_FOLDERS
+            for file in sorted((self.results / folder).rglob("*"))
+            if file.is_file() and file.name != ".snakemake_timestamp"
+        }
+
+    def copy_to(self, folder: Path) -> Workflow:
+        """Return this workflow with its inputs, results and Snakemake's memory in another folder."""
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
+        return Workflow(folder, json.loads(json.dumps(self.config)), self.root, dict(self.environment))
+
+
+def tiny_config() -> dict:
+    """A config with one shard or two of everything, over inputs that tiny_inputs() makes."""
+    return {
+        "run": "tiny",
+        "recordings": {"paths": ["input/calls"]},
+        "text": {"sources": [{"path": "input/web", "format": "jsonl"}, {"path": "input/notes", "format": "txt"}]},
+        "documents": {"databases": [{"path": "input/law.sqlite"}]},
+        "transcribe": {"max_new_tokens": 16},
+    }
+
+
+def tiny_inputs(folder: Path) -> None:
+    """Copy a few of the demo's files to ``folder``/input."""
+    calls, web, notes = (folder / "input" / name for name in ("calls", "web", "notes"))
+    for place in (calls, web, notes):
+        place.mkdir(parents=True)
+    spoken = [json.loads(line) for line in (DEMO / "expected/recordings.jsonl").read_text("utf-8").splitlines()]
+    good = [r for r in spoken if r["verdict"] == "ok" and not r.get("raw_path_nfd")]
+    for recording in sorted(good, key=lambda r: r["duration_s"])[:4]:
+        shutil.copy(DEMO / "recordings" / recording["path"], calls)
+    source = sorted((DEMO / "text/web").glob("*.jsonl"))[0]
+    lines = source.read_bytes().split(b"\n")[:24]
+    (web / "web.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    for file in sorted((DEMO / "text/notes").rglob("*.txt"))[:6]:
+        shutil.copy(file, notes)
+    command = [sys.executable, str(DEMO / "make_database.py"), "--documents", "24"]
+    command += ["--out", str(folder / "input/law.sqlite"), "--expected", str(folder / "expected.jsonl")]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory) -> Workflow:
+    """The tiny corpus after one run that nothing disturbed. Not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    tiny_inputs(folder)
+    workflow = Workflow(folder, tiny_config())
+    workflow.succeed()
+    return workflow
+
+
+@pytest.fixture
+def tiny(undisturbed, tmp_path) -> Workflow:
+    """A copy of the undisturbed run to do with as the test likes."""
+    return undisturbed.copy_to(tmp_path / "tiny")
+
+
+@pytest.fixture
+def fresh(undisturbed, tmp_path) -> Workflow:
+    """The tiny corpus without any results."""
+    folder = tmp_path / "fresh"
+    shutil.copytree(undisturbed.folder / "input", folder / "input")
+    return Workflow(folder, tiny_config())
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> Workflow:
+    """The bundled demo as `make run` runs it, but in a folder of its own."""
+    folder = tmp_path_factory.mktemp("demo")
+    workflow = Workflow(folder, yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8")))
+    workflow.succeed()
+    return workflow
+
+
+class Killer:
+    """Kills jobs with SIGKILL while they hold their shard's lock; a context manager beside a run."""
+
+    def __init__(self, results: Path, *, attempts: int = 1, stages: set[str] | None = None, journal: int = 0) -> None:
+        self.results, self.attempts, self.stages, self.journal = results, attempts, stages, journal
+        self.killed: dict[str, list[int]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._hunt, daemon=True)
+
+    def _hunt(self) -> None:
+        while not self._stop.is_set():
+            for lock in self.results.glob("journal/*/*.lock"):
+                self._kill_holder(lock)
+            time.sleep(0.002)
+
+    def _kill_holder(self, lock: Path) -> None:
+        stage = lock.parent.name
+        if self.stages is not None and stage not in self.stages:
+            return
+        victims = self.killed.setdefault(stage, [])
+        if len(victims) >= self.attempts:
+            return
+        try:
+            process = json.loads(lock.read_text(encoding="utf-8"))["pid"]
+        except (OSError, ValueError, KeyError):
+            return
+        if process in victims or not Path(f"/proc/{process}").exists():
+            return
+        entries = lock.with_suffix("") / "journal.jsonl"
+        if self.journal and (not entries.exists() or entries.read_bytes().count(b"\n") < self.journal):
+            return
+        os.kill(process, signal.SIGKILL)
+        victims.append(process)
+
+    def __enter__(self) -> Killer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def kill_jobs():
+    """Give the class that kills jobs."""
+    return Killer
+
+
+@pytest.fixture
+def own_workflow(tmp_path) -> Iterator[Path]:
+    """A copy of the workflow's own files, to edit."""
+    folder = tmp_path / "workflow"
+    folder.mkdir()
+    for name in ("Snakefile", "rules", "scripts", "config", "profiles", "envs", "resources"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "recordings"))
+        else:
+            shutil.copy(source, folder / name)
+    yield folder

@@ -1,0 +1,93 @@
+"""Kill anything at any time: no orphan writes on, the next run does what is missing, and the bytes are the same."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from malgeul.shards.locks import alive
+from workflow.conftest import ROOT
+
+STAGES = {
+    "convert", "transcribe", "analyze", "ingest", "dedup", "filter", "select", "cap", "tokenize", "merge", "export",
+    "chunk", "embed", "index", "write_back",
+}  # fmt: skip
+
+
+def test_a_job_of_every_stage_killed_in_its_middle_is_tried_again_and_gives_the_same_bytes(
+    fresh, undisturbed, kill_jobs
+):
+    with kill_jobs(fresh.results) as killer:
+        finished = fresh.run("--retries", "3")
+    assert finished.code == 0, finished.output[-4000:]
+    assert {stage for stage, victims in killer.killed.items() if victims} == STAGES
+    assert fresh.digests() == undisturbed.digests()
+
+
+@pytest.mark.parametrize(("stage", "entries"), [("transcribe", 1), ("filter", 1), ("embed", 1), ("convert", 1)])
+def test_a_killed_shard_resumes_from_its_journal_in_the_next_run(fresh, undisturbed, kill_jobs, stage, entries):
+    with kill_jobs(fresh.results, attempts=10, stages={stage}, journal=entries) as killer:
+        finished = fresh.run()
+    if not killer.killed[stage]:
+        pytest.fail(f"{stage} was never seen with an entry in its journal")
+    assert finished.code != 0
+    again = fresh.succeed()
+    assert sum(again.jobs.values()) < sum(finished.jobs.values())
+    assert fresh.digests() == undisturbed.digests()
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.005)
+    return found
+
+
+def job_processes(results):
+    """Processes that hold a lock of a shard now."""
+    import json
+
+    found = []
+    for lock in results.glob("journal/*/*.lock"):
+        try:
+            found.append(json.loads(lock.read_text())["pid"])
+        except (OSError, ValueError):
+            continue
+    return [process for process in found if alive(process)]
+
+
+def test_snakemake_itself_killed_takes_its_jobs_along_and_make_run_unlocks(fresh, undisturbed):
+    process = fresh.start()
+    jobs = wait_for(lambda: job_processes(fresh.results))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_for(lambda: not any(alive(job) for job in jobs), seconds=10)
+    refused = fresh.run()
+    assert refused.code != 0
+    assert "lock" in refused.output.lower()
+    release = [sys.executable, str(ROOT / "scripts/release_lock.py")]
+    released = subprocess.run(release, cwd=fresh.folder, capture_output=True, text=True, check=True)
+    assert "released" in released.stderr
+    fresh.succeed()
+    assert fresh.digests() == undisturbed.digests()
+
+
+def test_the_lock_of_a_living_run_is_not_released(fresh):
+    process = fresh.start()
+    try:
+        wait_for(lambda: job_processes(fresh.results))
+        release = [sys.executable, str(ROOT / "scripts/release_lock.py")]
+        refused = subprocess.run(release, cwd=fresh.folder, capture_output=True, text=True, check=False)
+        assert refused.returncode != 0
+        assert f"process {process.pid}" in refused.stderr
+        second = fresh.run()
+        assert second.code != 0
+        assert f"process {process.pid}" in second.output
+    finally:
+        process.kill()
+        process.communicate()

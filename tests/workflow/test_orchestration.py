@@ -1,0 +1,191 @@
+"""GPU jobs one at a time, a file added during a run, another working directory, conservation broken on purpose, scale."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+from itertools import combinations
+
+import pytest
+
+from workflow.conftest import DEMO, Workflow
+from workflow.test_kill import job_processes, wait_for
+
+GPU_STAGES = ("transcribe", "embed")
+
+
+def gpu_intervals(workflow):
+    """Start and end of every GPU job, from its ledger."""
+    return sorted(
+        (ledger["started"], ledger["started"] + ledger["seconds"])
+        for stage in GPU_STAGES
+        for ledger in workflow.ledgers(stage).values()
+    )
+
+
+def overlaps(intervals):
+    return [(a, b) for a, b in combinations(intervals, 2) if a[0] < b[1] and b[0] < a[1]]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--resources", "gpu=1"],
+        ["--resources", "mem_mb=20000"],  # takes the place of the profile's gpu: 1
+        ["--workflow-profile", "none"],
+    ],
+)
+def test_two_gpu_jobs_never_overlap_unless_asked_for(fresh, options):
+    finished = fresh.run(*options, cores=4)
+    assert finished.code == 0, finished.output[-3000:]
+    assert "gpu=1" in finished.output
+    intervals = gpu_intervals(fresh)
+    assert len(intervals) > 3
+    assert overlaps(intervals) == []
+
+
+def test_with_two_gpus_two_jobs_have_a_device_each(fresh):
+    """Two slots on a machine that need not have a device: the claims differ while both are held."""
+    fresh.succeed("--resources", "gpu=2", cores=4)
+    jobs = [
+        (ledger["started"], ledger["started"] + ledger["seconds"], json.dumps(ledger["device"], sort_keys=True))
+        for stage in GPU_STAGES
+        for ledger in fresh.ledgers(stage).values()
+    ]
+    assert all(device != "null" for *_, device in jobs)
+    for first, second in combinations(jobs, 2):
+        if first[0] < second[1] and second[0] < first[1] and '"gpu"' in first[2]:
+            assert first[2] != second[2]
+
+
+def test_a_file_added_during_a_run_does_not_disturb_it(fresh, undisturbed):
+    process = fresh.start()
+    wait_for(lambda: job_processes(fresh.results))
+    added = fresh.folder / "input/notes/added.txt"
+    shutil.copy(sorted((fresh.folder / "input/notes").glob("*.txt"))[0], added)
+    with added.open("a", encoding="utf-8") as file:
+        file.write(" 덧붙인 글이다. 실행 중에 생긴 파일이다.")
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output[-3000:]
+    assert fresh.digests() == undisturbed.digests()
+    assert fresh.succeed().jobs["ingest_text"] == 1
+    assert fresh.ledger("ingest", "notes-0000")["in"] == 1 + undisturbed.ledger("ingest", "notes-0000")["in"]
+
+
+def test_another_working_directory_works(fresh, undisturbed, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.move(fresh.folder / "input", elsewhere / "input")
+    finished = fresh.run("--directory", str(elsewhere))
+    assert finished.code == 0, finished.output[-3000:]
+    assert Workflow(elsewhere, fresh.config).digests() == undisturbed.digests()
+
+
+def test_the_demo_is_found_from_any_directory(tmp_path):
+    workflow = Workflow(tmp_path, {"run": "unused"})
+    command = [part for part in workflow.command("--dry-run") if part not in {"--configfile", "config.yaml"}]
+        finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+
+
+def test_a_broken_conservation_fails_the_run_with_the_report_written(fresh, own_workflow):
+    script = own_workflow / "scripts/chunk_documents.py"
+    source = script.read_text(encoding="utf-8")
+    assert source.count("job.ledger.use(") == 1
+    script.write_text(source.replace("job.ledger.use(", "_lose_the_first(job)("), encoding="utf-8")
+    script.write_text(
+        script.read_text(encoding="utf-8").replace(
+            "def chunk_documents(",
+            "_lost = []\n\n\ndef _lose_the_first(job):\n"
+            "    if not _lost and not job.shard.startswith('transcripts'):\n"
+            "        _lost.append(1)\n        return lambda item: None\n"
+            "    return job.ledger.use\n\n\ndef chunk_documents(",
+        ),
+        encoding="utf-8",
+    )
+    fresh.root = own_workflow
+    finished = fresh.run()
+    assert finished.code != 0
+    audit = json.loads((fresh.results / "audit.json").read_text(encoding="utf-8"))
+    assert audit["holds"] is False
+    assert {(broken["stage"], broken["shard"]) for broken in audit["broken"]} >= {("chunk", "web-0000")}
+    assert "chunk" in finished.output
+    assert "web-0000" in finished.output
+    assert (fresh.results / "report.html").stat().st_size > 1000
+
+
+def test_a_failed_shard_fails_the_run_with_the_report_written_and_the_others_done(fresh, own_workflow):
+    script = own_workflow / "scripts/filter_text.py"
+    source = script.read_text(encoding="utf-8")
+    bomb = "    if job.shard == 'notes-0000':\n        raise RuntimeError('planted')\n"
+    head, tail = source.split("def filter_text(job: Job) -> None:\n", 1)
+    docstring, rest = tail.split('"""\n', 1)
+    script.write_text(f'{head}def filter_text(job: Job) -> None:\n{docstring}"""\n{bomb}{rest}', encoding="utf-8")
+    fresh.root = own_workflow
+    finished = fresh.run()
+    assert finished.code != 0
+    assert "planted" in finished.output, "the failed job's log is shown"
+    assert (fresh.results / "filtered/web-0000.parquet").exists()
+    audit = json.loads((fresh.results / "audit.json").read_text(encoding="utf-8"))
+    assert audit["holds"] is False
+    assert "notes-0000" in json.dumps(audit["missing"])
+    assert "planted" in (fresh.results / "report.html").read_text(encoding="utf-8")
+
+
+def test_bad_input_fails_the_run_where_it_is_asked_to(fresh):
+    (fresh.folder / "input/calls/broken.m4a").write_bytes(b"")
+    fresh.config["on_bad_input"] = "fail"
+    finished = fresh.run()
+    assert finished.code != 0
+    assert "broken.m4a" in finished.output
+    assert json.loads((fresh.results / "audit.json").read_text(encoding="utf-8"))["holds"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recordngs": {}}, "did you mean 'recordings'?"),
+        ({"recordings": {"paths": ["input/nowhere"]}}, "input/nowhere does not exist"),
+        ({"text": {"sources": [{"path": "input/calls", "format": "jsonl"}]}}, "holds no file with one of the suffixes"),
+        ({"filter": {"thresholds": {"to_short": 3}}}, "too_short"),
+        ({"documents": {"databases": [{"path": "input/web/web.jsonl"}]}}, "web.jsonl"),
+    ],
+)
+def test_a_mistake_is_said_before_any_job_starts(fresh, change, message):
+    fresh.config.update(change)
+    finished = fresh.run()
+    assert finished.code != 0
+    assert message in finished.output
+    assert "Traceback" not in finished.output
+    assert finished.jobs == {}
+    assert not fresh.results.exists()
+
+
+def test_twenty_thousand_recordings_and_two_thousand_texts_are_planned_in_few_jobs(tmp_path):
+    """Jobs stay under 5,000 and the dry run under 20 s of processor time (its wall time is in bench/)."""
+    for k in range(20_000):
+        folder = tmp_path / "calls" / f"{k // 1000:02d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"통화 {k:05d}.m4a").write_bytes(b"%08d" % k)
+    (tmp_path / "web").mkdir()
+    for k in range(2_000):
+        (tmp_path / "web" / f"part-{k:04d}.jsonl").write_bytes(b'{"id": "%d", "text": "x"}\n' % k)
+    config = {
+        "run": "scale",
+        "recordings": {"paths": ["calls"]},
+        "text": {"sources": [{"path": "web", "format": "jsonl"}], "shard": {"files": 40, "megabytes": 256}},
+    }
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    finished = Workflow(tmp_path, config).run("--dry-run", "--quiet", "rules", cores=20)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert finished.code == 0, finished.output[-2000:]
+    jobs = sum(finished.jobs.values())
+    assert 500 < jobs < 5_000
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
+
+
+def test_every_file_of_the_demo_is_small():
+    size = sum(file.stat().st_size for file in DEMO.rglob("*") if file.is_file() and "__pycache__" not in str(file))
+    assert size <= 10_000_000

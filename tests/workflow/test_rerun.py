@@ -1,0 +1,199 @@
+"""What a second run does: nothing, or exactly what an edit, an addition or a damage asks for."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from workflow.conftest import DEMO, Workflow
+
+
+def test_a_second_run_has_nothing_to_do(tiny):
+    finished = tiny.succeed()
+    assert finished.nothing_to_do
+    assert finished.jobs == {}
+
+
+def test_one_core_and_four_give_the_same_bytes(undisturbed, fresh):
+    fresh.succeed(cores=4)
+    one = Workflow(fresh.folder, {**fresh.config, "run": "one"})
+    one.succeed(cores=1)
+    assert one.digests() == fresh.digests() == undisturbed.digests()
+    assert one.digests()
+
+
+def test_one_more_recording_runs_its_shard_only(tiny):
+    recordings = sorted((DEMO / "recordings").rglob("*.wav"), key=lambda file: file.stat().st_size)
+    known = {file.read_bytes() for file in (tiny.folder / "input/calls").iterdir()}
+    new = next(file for file in recordings if file.stat().st_size and file.read_bytes() not in known)
+    shutil.copy(new, tiny.folder / "input/calls" / f"new{new.suffix}")
+    before = tiny.ledgers("transcribe")
+    finished = tiny.succeed()
+    assert "export_documents" not in finished.jobs
+    assert "ingest_text" not in finished.jobs
+    assert "filter_text" not in finished.jobs or finished.jobs["filter_text"] == 1
+    (shard,) = tiny.ledgers("transcribe")
+    after = tiny.ledger("transcribe", shard)
+    assert after["out"] == before[shard]["out"] + 1
+    assert after["reused"] == before[shard]["out"], "transcripts of the other recordings were taken again"
+
+
+def test_one_more_text_file_computes_its_shard_only(tiny):
+    started = {
+        (stage, shard): ledger["started"]
+        for stage in ("filter", "select", "chunk", "embed", "tokenize")
+        for shard, ledger in tiny.ledgers(stage).items()
+        if shard != "notes-0000"
+    }
+    text = (
+        "한강은 서울을 지나 서해로 흐른다. " * 3
+        + "강가의 마을에는 오래된 나루터가 있었다. 사람들은 배를 기다렸다! 아이들은 물수제비를 떴다? "
+    )
+    text += (
+        "어른들은 장을 보러 한강을 건너 서울로 갔고, 저녁이면 다시 돌아와 하루의 일을 나누었다. 강물은 말없이 흘렀다. "
+        * 2
+    )
+    (tiny.folder / "input/notes/새 글.txt").write_text(text, encoding="utf-8")
+    finished = tiny.succeed()
+    for rule in ("convert_audio", "transcribe_audio", "ingest_transcripts", "export_documents"):
+        assert rule not in finished.jobs
+    assert finished.jobs["ingest_text"] == 1
+    for (stage, shard), before in started.items():
+        ledger = tiny.ledger(stage, shard)
+        assert ledger["started"] == before or ledger["computed"] == 0, (stage, shard)
+
+
+def test_one_more_row_runs_its_shard_only(tiny):
+    tiny.config["documents"]["databases"][0]["rows_per_shard"] = 8
+    tiny.succeed()
+    with sqlite3.connect(tiny.folder / "input/law.sqlite") as connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(statute_articles)")]
+        first = connection.execute("SELECT * FROM statute_articles ORDER BY id LIMIT 1").fetchone()
+        values = dict(zip(columns, first, strict=True))
+        values["id"] = connection.execute("SELECT max(id) + 1 FROM statute_articles").fetchone()[0]
+        values["text"] = (
+            "제99조(새 조문) 이 법은 새로 만든 조문이 한 묶음에만 들어간다는 것을 보이기 위하여 공포한 날부터 시행한다."
+        )
+        marks = ", ".join("?" * len(columns))
+        connection.execute(f"INSERT INTO statute_articles VALUES ({marks})", [values[name] for name in columns])
+    connection.close()
+    finished = tiny.succeed()
+    for rule in ("export_documents", "chunk_documents", "embed_chunks"):
+        assert finished.jobs[rule] == 1, finished.jobs
+    assert finished.jobs["write_back"] == finished.jobs["build_index"] == 1
+    assert "filter_text" not in finished.jobs
+
+
+def test_a_changed_threshold_reruns_the_filter_and_what_follows(tiny):
+    tiny.config["filter"] = {"thresholds": {"too_short": 300}}
+    finished = tiny.succeed()
+    assert "filter_text" in finished.jobs
+    for rule in ("ingest_text", "convert_audio", "transcribe_audio", "export_documents", "find_duplicates"):
+        assert rule not in finished.jobs
+    measured = [
+        row["threshold"]
+        for file in (tiny.results / "rejected").glob("[!t]*.parquet")
+        for row in pq.read_table(file).to_pylist()
+        if row["reason"] == "too_short"
+    ]
+    assert set(measured) <= {300.0}
+
+
+def test_an_edited_library_module_reruns_its_own_stage(tiny, own_workflow):
+    tiny.root = own_workflow
+    tiny.succeed()
+    module = own_workflow / "scripts/malgeul/text/duplicates.py"
+    module.write_text(module.read_text(encoding="utf-8") + "\nEDITED = True\n", encoding="utf-8")
+    finished = tiny.succeed()
+    assert finished.jobs["find_duplicates"] == 1
+    for rule in ("ingest_text", "convert_audio", "transcribe_audio", "export_documents"):
+        assert rule not in finished.jobs
+    assert all(ledger["computed"] == 0 for ledger in tiny.ledgers("filter").values() if ledger["reused"]), (
+        "the same duplicates came out, so that no shard is filtered again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "pattern", "damage"),
+    [
+        ("ingest", "text/web-0000.parquet", lambda file: file.unlink()),
+        ("filter", "filtered/web-0000.parquet", lambda file: file.write_bytes(file.read_bytes()[:-100])),
+        ("chunk", "chunks/web-0000.parquet", lambda file: flip_a_byte(file)),
+        ("tokenize", "tokenized/web-0000/train.arrow", lambda file: flip_a_byte(file)),
+        ("transcribe", "transcripts/*/*.json", lambda file: file.unlink()),
+        ("embed", "embeddings/web-0000.parquet", lambda file: flip_a_byte(file)),
+    ],
+)
+def test_damage_behind_snakemakes_back_is_named_and_made_again(tiny, undisturbed, stage, pattern, damage):
+    file = sorted(tiny.results.glob(pattern))[0]
+    name = str(file.relative_to(tiny.results))
+    damage(file)
+    finished = tiny.succeed()
+    if len(Path(name).parts) > 2 or file.name != "web-0000.parquet" or stage != "ingest":
+        assert name in finished.output
+    assert tiny.digests() == undisturbed.digests()
+    assert tiny.succeed().nothing_to_do
+
+
+def flip_a_byte(file):
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 0xFF
+    file.write_bytes(raw)
+
+
+def test_verify_names_what_only_hashing_finds(tiny, undisturbed):
+    import os
+
+    file = tiny.results / "chunks/web-0000.parquet"
+    tiny.succeed()
+    before = file.stat()
+    flip_a_byte(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert tiny.succeed().nothing_to_do, "size and times are the same: only hashing can tell"
+    finished = tiny.run("verify")
+    assert finished.code != 0
+    assert "chunks/web-0000.parquet" in finished.output
+    assert not file.exists()
+    tiny.succeed()
+    assert tiny.digests() == undisturbed.digests()
+    assert tiny.run("verify").code == 0
+
+
+def test_prune_removes_what_no_input_stands_for(tiny):
+    shutil.rmtree(tiny.folder / "input/notes")
+    tiny.config["text"]["sources"] = tiny.config["text"]["sources"][:1]
+    tiny.succeed()
+    assert (tiny.results / "filtered/notes-0000.parquet").exists()
+    finished = tiny.succeed("prune")
+    assert "filter/notes-0000" in finished.output
+    assert not (tiny.results / "filtered/notes-0000.parquet").exists()
+    assert tiny.succeed().nothing_to_do
+
+
+@pytest.mark.parametrize("write_back", ["copy", "in_place"])
+def test_with_write_back_the_second_run_has_nothing_to_do(tiny, write_back):
+    tiny.config["documents"]["write_back"] = write_back
+    original = (tiny.folder / "input/law.sqlite").read_bytes()
+    tiny.succeed()
+    assert ((tiny.folder / "input/law.sqlite").read_bytes() == original) is (write_back == "copy")
+    assert tiny.succeed().nothing_to_do
+
+
+def test_the_config_can_be_any_part_of_the_whole(fresh):
+    fresh.config = yaml.safe_load(
+        """
+        run: notes
+        text: {sources: [{path: input/notes, format: txt}]}
+        embed: {inputs: []}
+        """
+    )
+    finished = fresh.succeed()
+    assert set(finished.jobs) == {
+        "ingest_text", "find_duplicates", "filter_text", "select_samples", "cap_entities", "tokenize_samples",
+        "merge_dataset", "audit_run", "write_report", "check_audit",
+    }  # fmt: skip
