@@ -5,4 +5,9 @@ devices for them, ``shards`` is the house they live in (plan, ledger, journal, l
 what they left. A wing imports ``shards`` and ``models``, never another wing.
 """
 
+from pathlib import Path
+
 __version__ = "0.1.0"
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The workflow's own folder: that of the Snakefile. What ships with it (models, lexicons) is found from here."""

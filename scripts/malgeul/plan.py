@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from malgeul.config import ConfigError, RunConfig, locate
 from malgeul.embedding.settings import Database
@@ -20,8 +20,10 @@ from malgeul.shards.buckets import Limits, power_of_two, split
 from malgeul.shards.inputs import Found, InputFile, find_files, sketch
 from malgeul.shards.ledger import Tally
 from malgeul.shards.names import TRANSCRIPTS, slug, stable_hash
-from malgeul.shards.settings import ShardLimits
+from malgeul.shards.settings import Section, ShardLimits
 from malgeul.text.settings import TextSource
+
+Value = TypeVar("Value")
 
 ALL = "all"
 """Shard id of the stages that have one job for the whole run."""
@@ -245,7 +247,7 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         suffixes = TEXT_SUFFIXES[text_source.format]
         found = _find(text_source.path, root, suffixes, f"text.sources: {text_source.path}", problems)
         _count_ignored(ignored, source, found)
-        text_sources[source] = text_source.model_dump(mode="json")
+        text_sources[source] = _plain(text_source)
         text.update(_text_shards(source, text_source, found.files, config.text.shard))
 
     documents: dict[str, DocumentShard] = {}
@@ -269,15 +271,20 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
             "config/README.md shows how to name yours."
         )
     return Plan(
-        recordings,
-        text,
-        documents,
-        text_sources,
-        databases,
-        ignored,
+        _in_order(recordings),
+        _in_order(text),
+        _in_order(documents),
+        _in_order(text_sources),
+        _in_order(databases),
+        _in_order(ignored),
         sorted(config.embed.inputs),
         config.documents.write_back,
     )
+
+
+def _in_order(shards: dict[str, Value]) -> dict[str, Value]:
+    """Sort by name, as plan.json is: jobs that read the plan there must see the order that the main process saw."""
+    return dict(sorted(shards.items()))
 
 
 class _Names:
@@ -376,13 +383,18 @@ def _with_twins(recordings: dict[str, RecordingShard]) -> dict[str, RecordingSha
     }
 
 
+def _plain(settings: Section) -> dict[str, Any]:
+    """Return a section as data in the order in which plan.json has it: Snakemake compares parameters by their text."""
+    return dict(sorted(settings.model_dump(mode="json").items()))
+
+
 def _database(settings: Database, root: Path, former: dict[str, Any] | None) -> dict[str, Any]:
     """Return a database's settings, state and the rows and digest of every bucket of documents."""
     from malgeul.embedding.database import bucket_digests, file_state
 
     path = locate(settings.path, root)
     state = file_state(path)
-    known = {"path": str(path), "settings": settings.model_dump(mode="json"), "state": state}
+    known = {"path": str(path), "settings": _plain(settings), "state": state}
     if former and all(former[key] == value for key, value in known.items()):
         return former
     return {**known, "buckets": [list(bucket) for bucket in bucket_digests(path, settings)]}

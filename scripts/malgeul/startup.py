@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -12,7 +12,7 @@ from malgeul.config import ConfigError, RunConfig, read_config
 from malgeul.plan import Plan, make_plan, read_plan
 from malgeul.shards.files import write_json
 from malgeul.shards.locks import OWNER, holder_of, try_lock
-from malgeul.shards.verify import find_damage, remove_damaged
+from malgeul.shards.verify import Damage, find_damage, remove_damaged
 
 PLAN = "plan.json"
 LOCK = ".run.lock"
@@ -51,11 +51,12 @@ _held: list[IO[str]] = []
 
 @dataclass(frozen=True)
 class Session:
-    """A parsed Snakefile: the config, where results go, and the plan."""
+    """A parsed Snakefile: the config, where results go, the plan, and what was found damaged and removed."""
 
     config: RunConfig
     results: Path
     plan: Plan
+    damage: list[Damage] = field(default_factory=list)
 
 
 def executes_jobs(argv: list[str]) -> bool:
@@ -84,6 +85,7 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         plan = make_plan(config, root, former)
     except ConfigError as error:
         raise SystemExit(f"malgeul: {error}") from None
+    damage: list[Damage] = []
     if executes_jobs(argv):
         os.environ[OWNER] = str(os.getpid())
         _lock(results)
@@ -93,7 +95,7 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         remove_damaged(results, damage)
         if plan != former:
             write_json(results / PLAN, plan.to_json())
-    return Session(config, results, plan)
+    return Session(config, results, plan, damage)
 
 
 def _lock(results: Path) -> None:

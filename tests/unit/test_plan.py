@@ -1,5 +1,6 @@
 """Shards are known at parse time and stay what they are when inputs are added (law 4)."""
 
+import json
 import os
 import unicodedata
 from pathlib import Path
@@ -42,11 +43,13 @@ def test_an_added_recording_touches_its_shard_only(calls, tmp_path):
 
 def test_a_plan_survives_the_disk(calls, tmp_path):
     (calls / "twin.wav").write_bytes((calls / "call07.wav").read_bytes())
-    (tmp_path / "a.txt").write_text("가")
-    plan = make_plan(config(calls, [{"path": str(tmp_path / "a.txt"), "format": "txt"}]), tmp_path)
-    import json
-
-    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    sources = [{"path": str(tmp_path / f"{name}.txt"), "name": name, "format": "txt"} for name in ("z", "b")]
+    for name in ("z", "b"):
+        (tmp_path / f"{name}.txt").write_text("가")
+    plan = make_plan(config(calls, sources), tmp_path)
+    again = Plan.from_json(json.loads(json.dumps(plan.to_json(), sort_keys=True)))
+    assert again == plan
+    assert again.shards_of() == plan.shards_of(), "a job on another machine sees the shards in the same order"
 
 
 def test_a_recording_with_the_bytes_of_one_in_a_lower_shard_names_it(calls, tmp_path):

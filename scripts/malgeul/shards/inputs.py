@@ -56,6 +56,7 @@ def find_files(place: Path, suffixes: Iterable[str] | None) -> Found:
             found.ignored += inside.ignored
         else:
             found.files.append(_input_file(Path(match), base))
+    found.files = list({file.path: file for file in found.files}.values())  # ** matches a folder and what is in it
     return found
 
 

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,9 @@ log = logging.getLogger(__name__)
 LOCK_PATIENCE = 60.0
 """Seconds a job waits for a predecessor that is being killed."""
 
+MEMBERS = ("files", "twins")
+"""Params that say which items a shard has: its outputs depend on them, the result of one item does not."""
+
 
 class DamagedInput(RuntimeError):
     """An input is not what the ledger of the stage that wrote it says."""
@@ -56,7 +60,7 @@ class Job:
     the output named ``ledger`` is the job's own and tells by its path where the results are, which stage this is and
     which shard. ``params`` come from the config; those that must not decide about a rerun are under ``hints``. Of an
     input whose name is in ``relevant`` only what that function returns decides (of a table for the whole run, the
-    shard's own rows).
+    shard's own rows); None stands for the whole.
     """
 
     inputs: dict[str, list[Path]]
@@ -115,8 +119,8 @@ class Job:
 
     @cached_property
     def settings_key(self) -> str:
-        """Digest of all that the result depends on besides the inputs: code, settings, versions, models."""
-        params = {name: value for name, value in self.params.items() if name != "hints"}
+        """Digest of all that an item's result depends on besides the item: code, settings, versions, models."""
+        params = {name: value for name, value in self.params.items() if name not in {"hints", *MEMBERS}}
         return digest_of([self.stage, LAYOUT, params, self.versions, self.identity])
 
     @cached_property
@@ -134,18 +138,21 @@ class Job:
         for role, paths in sorted(self.inputs.items()):
             if role in {"ledger", "ancient"}:
                 continue
-            if role in self.relevant:
-                digests[role] = digest_of(self.relevant[role](self))
+            part = self.relevant[role](self) if role in self.relevant else None
+            if part is not None:
+                digests[role] = digest_of(part)
                 continue
-            for path in paths:
+            for number, path in enumerate(paths):  # files of different folders may have one name
                 for file in below.get(path) or files_under(path):
-                    digests[f"{role}:{file.relative_to(path.parent)}"] = ledgered.get(file) or sha256_of(file)
+                    name = f"{role}[{number}]:{file.relative_to(path.parent)}"
+                    digests[name] = ledgered.get(file) or sha256_of(file)
         return digests
 
     @cached_property
     def key(self) -> str:
         """Digest of everything the shard's outputs depend on."""
-        return digest_of([self.settings_key, self.input_digests])
+        members = {name: self.params[name] for name in MEMBERS if name in self.params}
+        return digest_of([self.settings_key, members, self.input_digests])
 
     def item_key(self, *content: Any) -> str:
         """Return the key of an item's result: its content and everything else it depends on."""
@@ -189,13 +196,7 @@ class Job:
 
     def run(self, work: Callable[[Job], None]) -> None:
         """Make the shard's outputs and ledger, by taking them again or by ``work``."""
-        started = time.time()
-        self.check_inputs()
-        if self.kept.answers(self.key):
-            self._take_again()
-        else:
-            work(self)
-        self._commit(started)
+        run_together([self], lambda jobs: work(jobs[0]))
 
     def _take_again(self) -> None:
         assert self.kept.ledger is not None
@@ -228,6 +229,22 @@ class Job:
         remove(self.journal_folder)
 
 
+def run_together(jobs: Sequence[Job], work: Callable[[Sequence[Job]], None]) -> None:
+    """Make the outputs and ledgers of jobs that have the same inputs, by taking all of them again or by ``work``."""
+    started = time.time()
+    first = jobs[0]
+    first.check_inputs()
+    for job in jobs:
+        job.input_digests = first.input_digests  # a large input is hashed once
+    if all(job.kept.answers(job.key) for job in jobs):
+        for job in jobs:
+            job._take_again()
+    else:
+        work(jobs)
+    for job in jobs:
+        job._commit(started)
+
+
 def _proof(file: Path) -> dict[str, Any]:
     stat = StatKey.of(file)
     return {"size": stat.size, "mtime_ns": stat.mtime_ns, "inode": stat.inode, "sha256": sha256_of(file)}
@@ -255,29 +272,60 @@ def run_job(
     (a model's revision), given the params; ``relevant`` says what of an input does (see Job). A transient fault ends
     with status 75, any other error with 1.
     """
+    params = dict(snakemake.params.items())
+    outputs = {name: Path(value) for name, value in snakemake.output.items()}
+
+    def describe() -> list[Job]:
+        known = identity(params) if identity else {}
+        job = Job(_inputs(snakemake), outputs, params, units, snakemake.threads, packages, known, relevant or {})
+        return [job]
+
+    _execute(snakemake, describe, lambda jobs: work(jobs[0]))
+
+
+def run_jobs(
+    snakemake: Any, work: Callable[[Sequence[Job]], None], units: Units, *, packages: Sequence[str] = ()
+) -> None:
+    """Run ``work`` once for all the shards that a rule writes in one pass over its inputs.
+
+    The outputs of shard k are named with the suffix ``_k`` in the rule (``text_0``, ``ledger_0``, ``text_1``, …).
+    ``work`` gets a job per shard, in that order; each has its number as the param ``part``. They share the lock of the
+    first.
+    """
+    params = dict(snakemake.params.items())
+    outputs: dict[int, dict[str, Path]] = defaultdict(dict)
+    for name, value in snakemake.output.items():
+        role, _, part = name.rpartition("_")
+        outputs[int(part)][role] = Path(value)
+
+    def describe() -> list[Job]:
+        return [
+            Job(_inputs(snakemake), outputs[part], {**params, "part": part}, units, snakemake.threads, packages)
+            for part in sorted(outputs)
+        ]
+
+    _execute(snakemake, describe, work)
+
+
+def _execute(snakemake: Any, describe: Callable[[], list[Job]], work: Callable[[Sequence[Job]], None]) -> None:
     set_thread_counts(snakemake.threads)
     with logged(snakemake.log[0] if snakemake.log else None):
         die_with_owner()
-        params = dict(snakemake.params.items())
-        job = Job(
-            inputs={name: _paths(value) for name, value in snakemake.input.items()},
-            outputs={name: Path(value) for name, value in snakemake.output.items()},
-            params=params,
-            units=units,
-            threads=snakemake.threads,
-            packages=packages,
-            identity=identity(params) if identity else {},
-            relevant=relevant or {},
-        )
+        jobs = describe()
+        first = jobs[0]
         try:
-            with shard_lock(job.results / "journal" / job.stage / f"{job.shard}.lock", LOCK_PATIENCE):
-                job.run(work)
+            with shard_lock(first.results / "journal" / first.stage / f"{first.shard}.lock", LOCK_PATIENCE):
+                run_together(jobs, work)
         except Exception as error:
             if is_transient(error):
-                log.exception("%s %s failed; the fault may pass, so the job is worth a retry", job.stage, job.shard)
+                log.exception("%s %s failed; the fault may pass, so the job is worth a retry", first.stage, first.shard)
                 sys.exit(os.EX_TEMPFAIL)
-            log.exception("%s %s failed", job.stage, job.shard)
+            log.exception("%s %s failed", first.stage, first.shard)
             sys.exit(1)
+
+
+def _inputs(snakemake: Any) -> dict[str, list[Path]]:
+    return {name: _paths(value) for name, value in snakemake.input.items()}
 
 
 def _paths(value: Any) -> list[Path]:

@@ -23,6 +23,8 @@ from typing import IO, Any
 
 OWNER = "MALGEUL_OWNER"
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+"""Loaded here: between fork and exec no lock of the loader may be waited for."""
 
 
 class Busy(RuntimeError):
@@ -124,4 +126,4 @@ def alive(process: int) -> bool:
 
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when its parent dies; for ``preexec_fn`` of decoders and workers."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 ROWS_PER_GROUP = 4096
 """Rows of a row group: fixed, so that the bytes do not depend on how the rows arrive."""
 
+GROUP_CHARACTERS = 1 << 24
+"""A row group ends earlier when its texts have this many characters, so that long documents do not fill the memory."""
+
 DOCUMENTS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -61,11 +64,16 @@ def embeddings_schema(dimension: int) -> pa.Schema:
 
 
 class TableWriter:
-    """Writes rows to a Parquet file in groups of a fixed size; a context manager."""
+    """Writes rows to a Parquet file in groups of a fixed size; a context manager.
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    A group has :data:`ROWS_PER_GROUP` rows, fewer where their texts have ``group_characters`` before that.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, group_characters: int = GROUP_CHARACTERS) -> None:
         self.schema = schema
         self.rows = 0
+        self._group_characters = group_characters
+        self._characters = 0
         self._writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3)
         self._waiting: list[dict[str, Any]] = []
 
@@ -73,7 +81,8 @@ class TableWriter:
         """Append one row."""
         self._waiting.append(row)
         self.rows += 1
-        if len(self._waiting) == ROWS_PER_GROUP:
+        self._characters += sum(len(value) for value in row.values() if isinstance(value, str))
+        if len(self._waiting) == ROWS_PER_GROUP or self._characters >= self._group_characters:
             self._flush()
 
     def write_all(self, rows: Iterable[dict[str, Any]]) -> None:
@@ -84,6 +93,7 @@ class TableWriter:
     def _flush(self) -> None:
         self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=self.schema))
         self._waiting = []
+        self._characters = 0
 
     def __enter__(self) -> TableWriter:
         return self
@@ -99,8 +109,9 @@ class TableWriter:
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Parquet file as dictionaries, a row group at a time."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=columns):
-            yield from batch.to_pylist()
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, row_groups=[group], columns=columns):
+                yield from batch.to_pylist()
 
 
 def count_rows(path: Path) -> int:
