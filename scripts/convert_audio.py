@@ -1,0 +1,164 @@
+"""Convert the recordings of a shard to 16 kHz mono PCM, as many at once as there are threads."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any
+
+from malgeul.audio.conversion import Conversion, convert_recording
+from malgeul.audio.decoder import ffmpeg_version
+from malgeul.audio.intake import Intake, Recording, take_in
+from malgeul.audio.manifest import MANIFEST, read_facts, row_of, write_manifest
+from malgeul.audio.settings import ConvertSettings
+from malgeul.audio.sources import SourceFile, read_content
+from malgeul.shards.faults import RETRYABLE, Fault, ItemFault
+from malgeul.shards.files import link_or_copy
+from malgeul.shards.job import Job, run_job
+from malgeul.shards.ledger import Units
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def convert_audio(job: Job) -> None:
+    """Take the shard's files in, convert what is not finished yet, and account for every file."""
+    files = [SourceFile(**file) for file in job.params["files"]]
+    with ThreadPoolExecutor(job.threads) as pool:
+        intake = take_in(files, job.params["twins"], pool.map)
+        outcomes = dict(_outcomes(job, intake.recordings, pool))
+    folder = job.staged("recordings")
+    rows = []
+    for recording in intake.recordings:
+        outcome = outcomes[recording.id]
+        if isinstance(outcome, Conversion):
+            for file in outcome.files:
+                link_or_copy(file, folder / file.name)
+            rows.append(row_of(recording, outcome.facts))
+        _account(job, recording, outcome)
+    write_manifest(folder / MANIFEST, rows)
+    _account_others(job, intake)
+    job.ledger.measure(
+        audio_seconds=round(sum(row["seconds"] for row in rows), 3),
+        missing_seconds=round(sum(row["partial"]["missing_seconds"] for row in rows if row["partial"]), 3),
+        separate_channels=sum(len(row["channels"]) > 1 for row in rows),
+    )
+
+
+def _outcomes(
+    job: Job, recordings: list[Recording], pool: ThreadPoolExecutor
+) -> Iterator[tuple[str, Conversion | Fault]]:
+    """Yield what came of every recording, by id: from the journal, from the last success, or by converting it now."""
+    settings = ConvertSettings.model_validate(job.params["settings"])
+    place = job.journal.folder / "files"
+    place.mkdir(exist_ok=True)
+    kept_facts = read_facts(job.kept.file(f"recordings/{job.shard}/{MANIFEST}"))
+    waiting: dict[Future[Conversion | Fault], Recording] = {}
+    with job.progress(len(recordings)) as progress:
+        for recording in recordings:
+            key = _item_key(job, recording)
+            if key in job.journal:
+                progress.resume(1)
+                yield recording.id, _from_record(job, job.journal.record(key))
+            elif (kept := job.kept.item(key)) and recording.id in kept_facts:
+                progress.resume(1)
+                job.ledger.reused += 1
+                yield recording.id, Conversion(kept, kept_facts[recording.id])
+            else:
+                waiting[pool.submit(_convert, recording, job, settings)] = recording
+        try:
+            for future in as_completed(waiting):
+                recording, outcome = waiting[future], future.result()
+                if isinstance(outcome, Conversion) or outcome.kind not in RETRYABLE:
+                    job.journal.put(_item_key(job, recording), _to_record(outcome))
+                progress.advance()
+                yield recording.id, outcome
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _convert(recording: Recording, job: Job, settings: ConvertSettings) -> Conversion | Fault:
+    try:
+        return convert_recording(recording, job.journal.folder / "files", settings)
+    except ItemFault as error:
+        return error.fault
+
+
+def _item_key(job: Job, recording: Recording) -> str:
+    return job.item_key(recording.content.sha256)
+
+
+def _to_record(outcome: Conversion | Fault) -> dict[str, Any]:
+    if isinstance(outcome, Fault):
+        return {"fault": [outcome.kind, outcome.reason, outcome.tried]}
+    return {"files": [file.name for file in outcome.files], "facts": outcome.facts}
+
+
+def _from_record(job: Job, record: dict[str, Any]) -> Conversion | Fault:
+    if "fault" in record:
+        return Fault(*record["fault"])
+    return Conversion([job.journal.folder / "files" / name for name in record["files"]], record["facts"])
+
+
+def _account(job: Job, recording: Recording, outcome: Conversion | Fault) -> None:
+    """Enter a recording and the files that are the same bytes in the ledger."""
+    ledger, path = job.ledger, recording.file.path
+    if isinstance(outcome, Fault):
+        for file in (recording.file, *recording.aliases):
+            ledger.quarantine(file.path, outcome)
+        return
+    facts = outcome.facts
+    ledger.use(path)
+    for channel in facts["channels"]:
+        ledger.give(channel)
+    ledger.items[_item_key(job, recording)] = [f"recordings/{job.shard}/{file.name}" for file in outcome.files]
+    for note in _notes(facts):
+        ledger.note(path, id=recording.id, **note)
+    for alias in recording.aliases:
+        ledger.reject(alias.path, "duplicate")
+        ledger.note(alias.path, what="duplicate", duplicate_of=recording.id, alias=alias.shown)
+
+
+def _notes(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what a reader should know of a recording that was used although not all of it could be."""
+    source = facts["source"]
+    if facts["partial"]:
+        yield {"what": "partial", **facts["partial"]}
+    if source["decoding_errors"]:
+        yield {"what": "decoding_errors", "decoding_errors": source["decoding_errors"]}
+    if source["audio_streams"] > 1:
+        yield {"what": "first_stream_only", "audio_streams": source["audio_streams"]}
+
+
+def _account_others(job: Job, intake: Intake) -> None:
+    """Enter the files that are no recordings of this shard."""
+    for copy in intake.copies:
+        job.ledger.reject(copy.file.path, "duplicate")
+        job.ledger.note(copy.file.path, what="duplicate", duplicate_of=copy.id, alias=copy.file.shown, shard=copy.shard)
+    for file, fault in intake.faults:
+        job.ledger.quarantine(file.path, fault)
+
+
+def _contents(role: str) -> Callable[[Job], list[str]]:
+    """Return a function that gives the content of every file of an input, or the fault of one that cannot be read."""
+
+    def contents(job: Job) -> list[str]:
+        return [_content(str(path)) for path in job.inputs.get(role, [])]
+
+    return contents
+
+
+def _content(path: str) -> str:
+    try:
+        return read_content(path).sha256
+    except ItemFault as error:
+        return error.fault.kind
+
+
+if __name__ == "__main__":
+    run_job(
+        snakemake,
+        convert_audio,
+        Units("recording", "channel"),
+        packages=("numpy", "pydub"),
+        identity=lambda params: {"ffmpeg": ffmpeg_version()},
+        relevant={"recordings": _contents("recordings"), "twins": _contents("twins")},
+    )

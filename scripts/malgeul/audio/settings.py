@@ -35,8 +35,8 @@ class RecordingsInput(Section):
 class ConvertSettings(Section):
     """How recordings become 16 kHz mono PCM."""
 
-    max_seconds: float = Field(6 * 3600, gt=0)
-    """A longer recording is quarantined as TOO_LONG."""
+    max_seconds: float = Field(6 * 3600, gt=0, le=18 * 3600)
+    """A longer recording is quarantined as TOO_LONG. A WAV of two channels holds 18 hours."""
     timeout_seconds: float = Field(1800, gt=0)
     """Wall time for decoding one file."""
     channel_correlation: float = Field(0.6, ge=0, le=1)

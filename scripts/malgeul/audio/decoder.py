@@ -1,0 +1,250 @@
+"""ffmpeg turns one recording into 16 kHz PCM: one single-threaded process per file, streamed, and kept in its bounds.
+
+The input is hostile until proven otherwise. ffmpeg gets an open file and never a name, so that no name can be taken for
+something else and no suffix for a format. The container must be one of :data:`CONTAINERS`, so that a playlist cannot
+make it open other files, and no protocol but ``file`` exists for it. Its memory, output, time and life (it dies with
+us) are limited.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+import signal
+import struct
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from io import FileIO
+from pathlib import Path
+
+import imageio_ffmpeg
+
+from malgeul.audio import listing as lines
+from malgeul.audio.listing import Listing
+from malgeul.audio.pcm import BYTES_PER_SAMPLE, RATE, WAV_HEADER, seconds_of
+from malgeul.shards.faults import ItemFault
+from malgeul.shards.locks import die_with_parent
+
+CONTAINERS = (
+    "aac", "ac3", "aiff", "amr", "amrnb", "amrwb", "asf", "au", "avi", "caf", "flac", "flv", "matroska", "webm", "mov",
+    "mp4", "m4a", "3gp", "3g2", "mj2", "mp3", "mpeg", "mpegts", "ogg", "w64", "wav", "wv",
+)  # fmt: skip
+"""ffmpeg's names of the containers that are opened."""
+
+FILTERS = f"aresample={RATE}:resampler=soxr,aformat=channel_layouts=mono|stereo,ebur128=framelog=quiet"
+"""More than two channels become two by ffmpeg's matrix for their layout. Loudness is measured (EBU R128), never set."""
+
+MEMORY = 2 << 30
+"""Address space of one decoder in bytes; it uses under 60 MB for any length."""
+
+MISSING_SECONDS, MISSING_SHARE = 0.5, 0.001
+"""Decoded audio may be shorter than declared by this much (encoder delay, rounding) before something is missing."""
+
+LONGEST_LINE = 4096
+"""A longer line of ffmpeg's (a comment in a file's metadata) is read in pieces."""
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of the machine, which ffmpeg gives back as 256 - errno."""
+
+_MAGIC = (b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"caff", b"#!AMR", b"ID3", b".snd", b"wvpk")
+_RIFF_KINDS = {b"RIFF": (b"WAVE", b"AVI "), b"FORM": (b"AIFF", b"AIFC")}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a recording may be, and how long its decoding may take, in seconds."""
+
+    recording: float
+    decoding: float
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A recording as PCM: how long it is and should be, and what ffmpeg said."""
+
+    listing: Listing
+    seconds: float
+    declared_seconds: float | None
+
+    @property
+    def missing_seconds(self) -> float:
+        """How much of the declared duration did not come out; 0 when that is within rounding, or unknown."""
+        if self.declared_seconds is None:
+            return 0.0
+        missing = self.declared_seconds - self.seconds
+        tolerated = MISSING_SECONDS + MISSING_SHARE * self.declared_seconds
+        # A film may go on after its sound has ended: only a demuxer that complains tells that something is missing.
+        believed = self.listing.cut_off or not self.listing.has_video
+        return missing if missing > tolerated and believed else 0.0
+
+
+@cache
+def ffmpeg_version() -> str:
+    """Return the version of the ffmpeg in use; raises RuntimeError when it lacks the resampler soxr."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    if "--enable-libsoxr" not in said:
+        raise RuntimeError(f"{command[0]} was built without soxr; unset IMAGEIO_FFMPEG_EXE to use the bundled ffmpeg")
+    return said.split()[2]
+
+
+def decode(source: FileIO, target: Path, limits: Limits) -> Decoded:
+    """Decode the first audio stream of ``source`` to ``target``, a WAV of 16 kHz, 16 bits, one or two channels.
+
+    Raises ItemFault for what is wrong with the recording, MemoryError and OSError for what is wrong with the machine.
+    """
+    listing = Listing()
+    code, in_time = _run(command_line(source.fileno(), target, limits), source, limits, listing.read)
+    seconds = seconds_of(target) if code == 0 else 0.0
+    if not in_time:
+        raise _fault("TIMEOUT", f"not decoded within {limits.decoding:g} s")
+    if listing.encrypted or ((code or listing.errors) and is_protected(source)):
+        raise _fault("ENCRYPTED", "the container says that its audio is encrypted")
+    if code:
+        raise _failure(code, listing, source)
+    if seconds > limits.recording:
+        raise _fault("TOO_LONG", f"longer than {limits.recording:g} s")
+    if not seconds:
+        raise _fault("UNDECODABLE", listing.first_error or "not one sample came out")
+    return Decoded(listing, seconds, _declared_seconds(listing, source))
+
+
+def command_line(descriptor: int, target: Path, limits: Limits) -> list[str]:
+    """Return ffmpeg's arguments for decoding an open file."""
+    return [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        *("-nostdin", "-hide_banner", "-nostats", "-loglevel", "repeat+level+info", "-y"),
+        *("-threads", "1", "-filter_threads", "1"),
+        *("-protocol_whitelist", "file", "-format_whitelist", ",".join(CONTAINERS)),
+        *("-i", f"file:/proc/self/fd/{descriptor}"),
+        *("-map", "0:a:0", "-vn", "-sn", "-dn", "-t", f"{limits.recording + 1:g}", "-af", FILTERS),
+        *("-c:a", "pcm_s16le", "-threads", "1", "-bitexact", "-map_metadata", "-1", "-f", "wav"),
+        f"file:{target.absolute()}",
+    ]  # fmt: skip
+
+
+def _run(command: list[str], source: FileIO, limits: Limits, read: Callable[[str], None]) -> tuple[int, bool]:
+    """Run ffmpeg, hand every line it says to ``read``; return its exit status and whether it ended in time."""
+    largest = int((limits.recording + 2) * RATE) * 2 * BYTES_PER_SAMPLE + WAV_HEADER
+    bounds = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_AS: MEMORY,
+        resource.RLIMIT_FSIZE: largest,
+    }
+    lowered = {what: _at_most(what, bound) for what, bound in bounds.items()}
+    in_time = True
+
+    def confine() -> None:
+        die_with_parent()
+        for what, bound in lowered.items():
+            resource.setrlimit(what, (bound, bound))
+
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        pass_fds=[source.fileno()],
+        preexec_fn=confine,
+    ) as process:
+
+        def end() -> None:
+            nonlocal in_time
+            in_time = False
+            process.kill()
+
+        clock = threading.Timer(limits.decoding, end)
+        clock.start()
+        assert process.stderr is not None
+        try:
+            while line := process.stderr.readline(LONGEST_LINE):
+                read(line.rstrip("\n"))
+            return process.wait(), in_time
+        finally:
+            clock.cancel()
+
+
+def _at_most(what: int, bound: int) -> int:
+    """Return a bound that may be set, where the job has bounds of its own."""
+    hard = resource.getrlimit(what)[1]
+    return bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+
+
+def _fault(kind: str, reason: str) -> ItemFault:
+    return ItemFault(kind, reason, f"decoding with ffmpeg {ffmpeg_version()}")
+
+
+def _failure(code: int, listing: Listing, source: FileIO) -> Exception:
+    """Return what to raise for an ffmpeg that failed."""
+    if code == -signal.SIGKILL:
+        return MemoryError("ffmpeg was killed, by the kernel for memory it seems")
+    if 256 - code in DISK_FULL:
+        return OSError(256 - code, f"ffmpeg cannot write: {os.strerror(256 - code)}")
+    if code < 0:
+        return _fault("UNDECODABLE", f"ffmpeg died of {signal.Signals(-code).name}")
+    if lines.NOT_LISTED in listing.said:
+        return _fault("NOT_AUDIO", "a format that is no container of audio, such as a playlist")
+    if lines.MOOV_MISSING in listing.said:
+        return _fault("TRUNCATED", lines.MOOV_MISSING)
+    if lines.NO_STREAM in listing.said:
+        return _fault("NO_AUDIO", f"no audio stream in {listing.container}")
+    if lines.NOT_OPENED in listing.said:
+        if _begins_as_audio(_head(source, 12)):
+            return _fault("TRUNCATED", "begins as a container of audio and cannot be opened")
+        return _fault("NOT_AUDIO", "begins like no container of audio")
+    return _fault("UNDECODABLE", re.sub(r"/proc/self/fd/\d+", "the file", listing.first_error) or f"status {code}")
+
+
+def _head(source: FileIO, n: int) -> bytes:
+    return os.pread(source.fileno(), n, 0)
+
+
+def _begins_as_audio(head: bytes) -> bool:
+    return head.startswith(_MAGIC) or head[4:8] == b"ftyp" or head[8:12] in _RIFF_KINDS.get(head[:4], ())
+
+
+def is_protected(source: FileIO) -> bool:
+    """Tell whether an MP4 holds the boxes of encrypted audio (ISO/IEC 14496-12, 8.12: ``sinf`` in a protected entry).
+
+    ffmpeg shows the original format of such a stream, so that its tag does not give it away.
+    """
+    if _head(source, 8)[4:] != b"ftyp":
+        return False
+    found: set[bytes] = set()
+    wanted = (b"sinf", b"enca", b"drms")
+    position, overlap = 0, 3
+    while block := os.pread(source.fileno(), 1 << 20, position):
+        found |= {box for box in wanted if box in block}
+        position += max(len(block) - overlap, 1) if len(block) == 1 << 20 else len(block)
+    return b"sinf" in found and len(found) > 1
+
+
+def _declared_seconds(listing: Listing, source: FileIO) -> float | None:
+    """Return the duration that the container states, or None where there is none (ffmpeg then estimates one)."""
+    if not listing.estimated:
+        return listing.declared_seconds
+    return riff_seconds(source) if listing.container == "wav" else None
+
+
+def riff_seconds(source: FileIO) -> float | None:
+    """Return the duration that a WAV's header states, in seconds.
+
+    None where the header leaves it open, as a recorder that writes to a pipe does: ``data`` then has size 0 or 2**32-1.
+    """
+    position, byte_rate = 12, 0
+    while len(chunk := os.pread(source.fileno(), 20, position)) >= 8:
+        name, size = struct.unpack_from("<4sI", chunk)
+        if name == b"data":
+            known = byte_rate and 0 < size < 0xFFFFFFFF
+            return size / byte_rate if known else None
+        if name == b"fmt " and len(chunk) == 20:
+            (byte_rate,) = struct.unpack_from("<I", chunk, 16)
+        position += 8 + size + size % 2
+    return None

@@ -1,0 +1,167 @@
+"""What is measured of a recording while it is converted: levels, clipping, silence, noise, bandwidth, correlation.
+
+All of it is measured block by block on the 16 kHz PCM before channels are mixed, in memory that does not grow with the
+length. Sums are integers where the order of addition would show.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from malgeul.audio.pcm import FULL_SCALE, RATE, Samples, samples_of
+
+FRAME = RATE // 50
+"""Samples of a frame: 20 ms."""
+FLOOR_DBFS, STEP_DB = -100.0, 0.5
+"""Frame levels are counted in steps; what is below the floor is digital silence."""
+SILENCE_DBFS = -50.0
+"""A frame is silent when its loudest channel is below this RMS."""
+EMPTY_CHANNEL_DBFS = -80.0
+"""A channel below this RMS carries nothing."""
+
+WINDOW = 512
+"""Samples of a window of the long-term spectrum (31.25 Hz a bin)."""
+EVERY_NTH_WINDOW = 4
+"""A quarter of all windows tells the long-term spectrum as well and costs a quarter."""
+SMOOTHED_BINS = 5
+SPECTRUM_RANGE_DB = 60.0
+"""The bandwidth ends where the long-term spectrum has fallen this far below its maximum for good."""
+LOWEST_HZ = 60.0
+NARROWBAND_HZ = 4200.0
+"""Telephone speech ends below 4 kHz."""
+
+Spectrum = npt.NDArray[np.float64]
+
+
+def to_dbfs(power: float) -> float:
+    """Return a mean square, in units of int16 squared, in dB relative to full scale; -inf for 0."""
+    return 10 * math.log10(power / FULL_SCALE**2) if power > 0 else -math.inf
+
+
+@dataclass
+class Meter:
+    """Sums over the blocks of one recording."""
+
+    channels: int
+    frames: int = 0
+    peak: int = 0
+    clipped: int = 0
+    sums: list[int] = field(default_factory=list)
+    energies: list[int] = field(default_factory=list)
+    product: int = 0
+    levels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(int(-FLOOR_DBFS / STEP_DB) + 1, np.int64))
+    spectrum: Spectrum = field(default_factory=lambda: np.zeros(WINDOW // 2 + 1))
+
+    def __post_init__(self) -> None:
+        self.sums = [0] * self.channels
+        self.energies = [0] * self.channels
+
+    def add(self, segment: Any) -> None:
+        """Take the next block, a pydub segment whose length is a multiple of 20 ms unless it is the last."""
+        tracks = [samples_of(mono)[:, 0] for mono in segment.split_to_mono()]
+        self.frames += len(tracks[0])
+        self.peak = max(self.peak, segment.max)
+        squares = [np.square(track, dtype=np.int64) for track in tracks]
+        for channel, (track, square) in enumerate(zip(tracks, squares, strict=True)):
+            self.sums[channel] += int(track.sum(dtype=np.int64))
+            self.energies[channel] += int(square.sum())
+            self.clipped += int(np.count_nonzero((track == FULL_SCALE - 1) | (track == -FULL_SCALE)))
+            self.spectrum += _power_spectrum(track)
+        if self.channels == 2:
+            self.product += int(np.multiply(*tracks, dtype=np.int64).sum())
+        self._count_levels(squares)
+
+    def _count_levels(self, squares: list[npt.NDArray[np.int64]]) -> None:
+        whole = len(squares[0]) // FRAME * FRAME
+        loudest = np.max([square[:whole].reshape(-1, FRAME).sum(axis=1) for square in squares], axis=0)
+        with np.errstate(divide="ignore"):
+            dbfs = 10 * np.log10(loudest / (FRAME * FULL_SCALE**2))
+        steps = np.floor((np.maximum(dbfs, FLOOR_DBFS) - FLOOR_DBFS) / STEP_DB).astype(np.int64)
+        self.levels += np.bincount(steps, minlength=len(self.levels))
+
+    # What the sums say
+
+    @property
+    def peak_dbfs(self) -> float | None:
+        """Sample peak; None for digital silence."""
+        return 20 * math.log10(self.peak / FULL_SCALE) if self.peak else None
+
+    @property
+    def clipping_share(self) -> float:
+        """Share of the samples that are at full scale."""
+        return self.clipped / (self.frames * self.channels)
+
+    @property
+    def silence_ratio(self) -> float | None:
+        """Share of the 20 ms frames below :data:`SILENCE_DBFS`; None below one frame."""
+        n = int(self.levels.sum())
+        return int(self.levels[: int((SILENCE_DBFS - FLOOR_DBFS) / STEP_DB)].sum()) / n if n else None
+
+    def level_percentile(self, share: float) -> float:
+        """Return the frame level in dBFS below which ``share`` of the frames are, to a step of 0.5 dB."""
+        step = int(np.searchsorted(np.cumsum(self.levels), share * self.levels.sum()))
+        return FLOOR_DBFS + step * STEP_DB
+
+    @property
+    def snr_db(self) -> float | None:
+        """Speech level over noise floor: 95th less 10th percentile of frame levels (cf. NIST stnr); None if unknowable.
+
+        Unknowable is a recording of digital silence between its sounds, or without a sound.
+        """
+        if self.silence_ratio in (None, 1.0):
+            return None
+        noise = self.level_percentile(0.10)
+        return self.level_percentile(0.95) - noise if noise > FLOOR_DBFS else None
+
+    @property
+    def bandwidth_hz(self) -> float | None:
+        """Frequency above which the long-term spectrum stays 60 dB below its maximum; None for silence."""
+        smooth = np.convolve(self.spectrum, np.full(SMOOTHED_BINS, 1 / SMOOTHED_BINS), mode="same")
+        lowest = int(LOWEST_HZ * WINDOW / RATE) + 1
+        highest = smooth[lowest:].max()
+        if self.silence_ratio in (None, 1.0) or highest <= 0:
+            return None
+        above = np.flatnonzero(smooth[lowest:] >= highest * 10 ** (-SPECTRUM_RANGE_DB / 10))
+        return float(above[-1] + lowest) * RATE / WINDOW
+
+    @property
+    def correlation(self) -> float | None:
+        """Pearson's correlation of two channels at lag 0; None for one channel or one that does not move."""
+        if self.channels != 2:
+            return None
+        n = self.frames
+        left, right = (n * energy - total**2 for energy, total in zip(self.energies, self.sums, strict=True))
+        if not left or not right:
+            return None
+        return (n * self.product - self.sums[0] * self.sums[1]) / math.sqrt(left) / math.sqrt(right)
+
+    @property
+    def channel_dbfs(self) -> list[float]:
+        """RMS of every channel."""
+        return [to_dbfs(energy / self.frames) for energy in self.energies]
+
+
+def _power_spectrum(track: Samples) -> Spectrum:
+    """Return the sum of the power spectra of every fourth window of 512 samples of a block."""
+    whole = len(track) // WINDOW * WINDOW
+    windows = track[:whole].reshape(-1, WINDOW)[::EVERY_NTH_WINDOW]
+    shaped = windows.astype(np.float32) * np.hanning(WINDOW).astype(np.float32)
+    spectra = np.fft.rfft(shaped)
+    power: Spectrum = (spectra.real**2 + spectra.imag**2).sum(axis=0, dtype=np.float64)
+    return power
+
+
+def measure(blocks: Iterable[Any]) -> Meter:
+    """Measure a recording given as pydub segments, at least one."""
+    meter: Meter | None = None
+    for segment in blocks:
+        meter = meter or Meter(segment.channels)
+        meter.add(segment)
+    assert meter is not None, "a recording without samples is not measured"
+    return meter

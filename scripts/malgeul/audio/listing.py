@@ -1,0 +1,133 @@
+"""What ffmpeg says of a file while it decodes it: container, streams, duration, complaints, loudness.
+
+ffmpeg is asked rather than a library in this process (PyAV): a container that crashes or hangs a demuxer then ends one
+child and not the shard, the one that describes the file is the one that decodes it, and a fresh machine needs one wheel
+less. ``-loglevel repeat+level+info`` puts the level before every line, so that a title that imitates a line of the
+listing is not taken for one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_CONTEXT = r"(?:\[[^\]]*\] )*"
+_LEVEL = re.compile(rf"^{_CONTEXT}\[(?P<level>panic|fatal|error|warning|info)\] (?P<text>.*)$")
+_INPUT = re.compile(r"Input #0, (?P<containers>\S+), from ")
+_DURATION = re.compile(r"  Duration: (?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d(?:\.\d+)?)")
+_STREAM = re.compile(r"  Stream #0:\d+(?:\[0x[0-9a-f]+\])?(?:\([^)]*\))?: (?P<kind>Audio|Video): (?P<what>.*)$")
+_CODEC = re.compile(
+    r"(?P<codec>[^\s,]+)(?:.*?\(.{1,16} / 0x(?P<tag>[0-9A-F]{8})\))?.*?, (?P<rate>\d+) Hz, (?P<layout>[^,]+)"
+)
+_LOUDNESS = re.compile(r"^    I: +(?P<lufs>-?[\d.]+) LUFS")
+
+CUT_OFF = ("partial file", "File ended prematurely", "corrupt input packet")
+"""What demuxers say when a file ends before its container does."""
+PROTECTED_TAGS = frozenset({"drms", "enca", "adrm", "aavd"})
+"""Sample entries of encrypted audio: Apple's FairPlay, Common Encryption, Audible."""
+GATE_LUFS = -70.0
+"""Absolute gate of EBU R128; ffmpeg gives this figure when nothing passes it."""
+CHANNELS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8, "cube": 8}
+"""Layouts whose names do not count their channels."""
+
+
+@dataclass(frozen=True)
+class AudioStream:
+    """The first audio stream of a file; rate in Hz."""
+
+    codec: str
+    tag: str
+    sample_rate: int
+    channels: int
+
+
+@dataclass
+class Listing:
+    """What ffmpeg said of one file. Feed it line by line."""
+
+    container: str | None = None
+    declared_seconds: float | None = None
+    estimated: bool = False
+    audio: list[AudioStream] = field(default_factory=list)
+    has_video: bool = False
+    cut_off: bool = False
+    errors: int = 0
+    first_error: str = ""
+    said: set[str] = field(default_factory=set)
+    loudness_lufs: float | None = None
+    _about_input: bool = True
+    _about_loudness: bool = False
+
+    def read(self, line: str) -> None:
+        """Take one line of ffmpeg's standard error."""
+        leveled = _LEVEL.match(line)
+        if leveled is None:
+            self._read_plain(line)
+        elif leveled["level"] == "info":
+            self._read_info(leveled["text"])
+        else:
+            self._read_complaint(leveled["level"], leveled["text"])
+
+    def _read_plain(self, line: str) -> None:
+        loudness = _LOUDNESS.match(line) if self._about_loudness else None
+        if loudness:
+            lufs = float(loudness["lufs"])
+            self.loudness_lufs = lufs if lufs > GATE_LUFS else None
+
+    def _read_info(self, text: str) -> None:
+        if text.startswith("Summary:"):
+            self._about_loudness = True
+        elif text.startswith(("Stream mapping:", "Output #0")):
+            self._about_input = False
+        elif not self._about_input:
+            return
+        elif found := _INPUT.match(text):
+            self.container = found["containers"]
+        elif found := _DURATION.match(text):
+            hours, minutes, seconds = (float(part) for part in found.groups())
+            self.declared_seconds = hours * 3600 + minutes * 60 + seconds
+        elif found := _STREAM.match(text):
+            self._read_stream(found["kind"], found["what"])
+
+    def _read_stream(self, kind: str, what: str) -> None:
+        if kind == "Video":
+            self.has_video |= "(attached pic)" not in what
+        elif found := _CODEC.match(what):
+            tag = bytes.fromhex(found["tag"] or "")[::-1].decode("latin-1")
+            self.audio.append(AudioStream(found["codec"], tag, int(found["rate"]), count_channels(found["layout"])))
+        else:  # a stream that the demuxer names and cannot describe
+            self.audio.append(AudioStream(what.split(",")[0].split(" ")[0], "", 0, 0))
+
+    def _read_complaint(self, level: str, text: str) -> None:
+        self.cut_off |= any(sign in text for sign in CUT_OFF)
+        self.estimated |= "Estimating duration from bitrate" in text
+        if level == "warning":
+            return
+        self.errors += 1
+        self.first_error = self.first_error or text
+        self.said |= {sign for sign in SAID if sign in text}
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the container says that the audio is encrypted."""
+        return bool(self.audio) and self.audio[0].tag in PROTECTED_TAGS
+
+
+MOOV_MISSING = "moov atom not found"
+NOT_LISTED = "Format not on whitelist"
+NO_STREAM = "matches no streams"
+NOT_OPENED = "Error opening input"
+SAID = (MOOV_MISSING, NOT_LISTED, NO_STREAM, NOT_OPENED)
+"""Errors that decide about the class of a fault."""
+
+
+def count_channels(layout: str) -> int:
+    """Return the channels of a layout in ffmpeg's words (``stereo``, ``5.1(side)``, ``3 channels``); 0 when unknown."""
+    name = layout.split("(")[0].strip()
+    if name in CHANNELS:
+        return CHANNELS[name]
+    if found := re.fullmatch(r"(\d+) channels", name):
+        return int(found[1])
+    if re.fullmatch(r"\d+(\.\d+)+", name):
+        return sum(int(part) for part in name.split("."))
+    return 0

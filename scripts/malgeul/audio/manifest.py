@@ -1,0 +1,58 @@
+"""recordings/<shard>/manifest.jsonl: a line per recording, so that no later stage looks at a source file again.
+
+id
+    The recording's id.
+name, aliases
+    Of its file, relative to its source, composed (NFC); and of other files of the shard with the same bytes.
+channels
+    Stems of its WAVs: one, or two where every speaker has a channel.
+seconds
+    Decoded.
+mix
+    How the channels of the source became those of the WAVs.
+source
+    bytes, container, codec, sample_rate, channels, seconds (declared by the container; null where it states none),
+    audio_streams (the first is taken), decoding_errors (complaints of the decoder).
+partial
+    null, or declared_seconds, decoded_seconds and missing_seconds of a recording that was salvaged.
+measured
+    On the 16 kHz PCM before channels are mixed, and never applied to it: loudness_lufs (EBU R128, integrated),
+    peak_dbfs (sample peak), clipping_share (of samples at full scale), silence_ratio (20 ms frames below -50 dBFS),
+    snr_db (95th less 10th percentile of frame levels), bandwidth_hz (-60 dB), narrowband, channel_correlation,
+    channel_dbfs (RMS).
+unmeasured
+    For every null in measured, why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from malgeul.audio.intake import Recording
+
+MANIFEST = "manifest.jsonl"
+_NAMES = ("id", "name", "aliases")
+
+
+def row_of(recording: Recording, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return a recording's row."""
+    aliases = [alias.shown for alias in recording.aliases]
+    return {"id": recording.id, "name": recording.file.shown, "aliases": aliases, **facts}
+
+
+def write_manifest(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write the rows in the order of their ids."""
+    ordered = sorted(rows, key=lambda row: row["id"])
+    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in ordered]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def read_facts(path: Path | None) -> dict[str, dict[str, Any]]:
+    """Return the facts of every recording of a manifest by id, without its names; none where there is no manifest."""
+    if path is None:
+        return {}
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {row["id"]: {key: value for key, value in row.items() if key not in _NAMES} for row in rows}

@@ -1,0 +1,300 @@
+"""conversation/<shard>.parquet: one row per recording with what was measured and found, and no verdict on anybody.
+
+Every figure that could not be measured is null, and ``unmeasured`` says why. A recording with a channel per speaker has
+a voice per channel, one with speaker labels a voice per label; otherwise voices are not told apart and the row has one
+voice whose ``speaker`` is null. Turns, latencies and overlaps are then unknown, its pauses may be gaps between turns,
+and its acoustics are those of everybody together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from malgeul.speech.acoustics import LEAST_VOICED_FRAMES, Voice, measure_voice
+from malgeul.speech.interaction import (
+    Interval,
+    Turn,
+    Utterance,
+    count_syllables,
+    intersect,
+    is_interruption,
+    latency_of,
+    length,
+    overlaps_of,
+    pauses_of,
+    talk_of,
+    transitions_of,
+    turns_of,
+)
+from malgeul.speech.lexicon import Passage, Rule, find_spans, locate_segments
+from malgeul.speech.trust import trust_of
+
+
+def _struct(**fields: pa.DataType) -> pa.StructType:
+    return pa.struct(list(fields.items()))
+
+
+QUALITY = _struct(
+    loudness_lufs=pa.float64(),
+    peak_dbfs=pa.float64(),
+    clipping_share=pa.float64(),
+    snr_db=pa.float64(),
+    silence_ratio=pa.float64(),
+    bandwidth_hz=pa.float64(),
+    narrowband=pa.bool_(),
+    channel_correlation=pa.float64(),
+    missing_seconds=pa.float64(),
+    decoding_errors=pa.int32(),
+)
+"""Of the recording, as the conversion measured it."""
+
+INTERACTION = _struct(
+    talk_seconds=pa.float64(),
+    silence_seconds=pa.float64(),
+    turns=pa.int32(),
+    overlaps=pa.int32(),
+    overlap_seconds=pa.float64(),
+)
+"""Of all voices together: somebody talks, nobody does, and who talks when."""
+
+VOICE = _struct(
+    speaker=pa.string(),
+    channel=pa.int32(),
+    talk_seconds=pa.float64(),
+    utterances=pa.int32(),
+    turns=pa.int32(),
+    response_latency_seconds=pa.float64(),  # median gap after another's turn
+    interruptions=pa.int32(),  # turns that start while another talks and go on after they have stopped
+    overlap_seconds=pa.float64(),
+    pauses=pa.list_(_struct(longer_than=pa.float64(), count=pa.int32(), seconds=pa.float64())),
+    syllables=pa.int32(),  # Hangul syllables of the transcript
+    syllables_per_second=pa.float64(),  # of talk
+    f0_median_hz=pa.float64(),
+    f0_iqr_semitones=pa.float64(),
+    voiced_share=pa.float64(),  # of the frames of talk
+    intensity_median_dbfs=pa.float64(),  # over voiced frames
+    intensity_iqr_db=pa.float64(),
+    jitter=pa.float64(),
+    shimmer=pa.float64(),
+)
+"""Of one voice."""
+
+EVIDENCE = _struct(
+    rule=pa.string(),
+    category=pa.string(),
+    start=pa.int32(),  # characters of the transcript's text
+    end=pa.int32(),
+    start_seconds=pa.float64(),  # of the segments that hold it
+    end_seconds=pa.float64(),
+    speaker=pa.string(),
+    quote=pa.string(),
+)
+"""A span of the transcript that a lexicon's rule matches."""
+
+TRUST = _struct(
+    segments=pa.int32(),
+    avg_logprob_mean=pa.float64(),
+    avg_logprob_min=pa.float64(),
+    no_speech_prob_mean=pa.float64(),
+    no_speech_prob_max=pa.float64(),
+    compression_ratio_mean=pa.float64(),
+    compression_ratio_max=pa.float64(),
+    flagged_segments=pa.int32(),
+    flagged_seconds=pa.float64(),
+    flags=pa.list_(_struct(flag=pa.string(), segments=pa.int32())),
+)
+"""What the transcribing model says of its own text."""
+
+CONVERSATION = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("language", pa.string()),
+        pa.field("no_speech", pa.bool_(), nullable=False),
+        pa.field("quality", QUALITY, nullable=False),
+        pa.field("interaction", INTERACTION, nullable=False),
+        pa.field("voices", pa.list_(VOICE), nullable=False),
+        pa.field("evidence", pa.list_(EVIDENCE), nullable=False),
+        pa.field("trust", TRUST, nullable=False),
+        pa.field("unmeasured", pa.list_(_struct(field=pa.string(), reason=pa.string())), nullable=False),
+    ]
+)
+"""conversation/<shard>.parquet."""
+
+NEEDS_PRAAT = "needs the single glottal cycles that Praat finds"
+NOT_TOLD_APART = "the voices of the recording are not told apart"
+NOTHING_SAID = "nothing is said"
+
+
+def analyze_recording(
+    transcript: dict[str, Any], row: dict[str, Any], folder: Path, rules: Sequence[Rule], pause_seconds: Sequence[float]
+) -> dict[str, Any]:
+    """Return a recording's row of :data:`CONVERSATION`.
+
+    ``row`` is its row of the manifest, ``folder`` holds its channels; ``pause_seconds`` are the thresholds of pauses.
+    Raises ValueError for a transcript whose text does not hold its segments or whose times run backwards.
+    """
+    utterances = _utterances(transcript)
+    told_apart = any(utterance.speaker is not None for utterance in utterances) or len(row["channels"]) > 1
+    turns = turns_of(utterances)
+    speakers = _speakers(utterances, transcript)
+    voices = [
+        _voice(speaker, channel, turns, folder / f"{row['channels'][channel]}.wav", told_apart, pause_seconds)
+        for speaker, channel in speakers.items()
+    ]
+    result = {
+        "id": transcript["id"],
+        "name": row["name"],
+        "seconds": row["seconds"],
+        "language": transcript["language"],
+        "no_speech": transcript["no_speech"],
+        "quality": _quality(row),
+        "interaction": _interaction(turns, list(speakers), row["seconds"], told_apart),
+        "voices": voices,
+        "evidence": [vars(span) for span in find_spans(transcript["text"], _passages(transcript, utterances), rules)],
+        "trust": trust_of(transcript["segments"]),
+    }
+    return {**result, "unmeasured": _unmeasured(result, row["unmeasured"], told_apart)}
+
+
+def _utterances(transcript: dict[str, Any]) -> list[Utterance]:
+    apart = len(transcript["channels"]) > 1
+    utterances = []
+    for segment in transcript["segments"]:
+        if segment["end"] < segment["start"]:
+            raise ValueError(f"transcript {transcript['id']}: a segment ends before it starts ({segment['start']} s)")
+        speaker = segment["speaker"] or (_of_channel(segment["channel"]) if apart else None)
+        utterances.append(Utterance(segment["start"], segment["end"], segment["text"], speaker))
+    return utterances
+
+
+def _of_channel(channel: int) -> str:
+    return f"channel {channel}"
+
+
+def _speakers(utterances: Sequence[Utterance], transcript: dict[str, Any]) -> dict[str | None, int]:
+    """Return the channel of every speaker: the labelled ones, else one per channel, be they silent."""
+    channels = {
+        utterance.speaker: segment["channel"] or 0
+        for utterance, segment in zip(utterances, transcript["segments"], strict=True)
+    }
+    if not any(segment["speaker"] for segment in transcript["segments"]):
+        n = len(transcript["channels"])
+        channels = {_of_channel(channel): channel for channel in range(n)} if n > 1 else {None: 0}
+    return dict(sorted(channels.items(), key=lambda item: (item[1], item[0] or "")))
+
+
+def _passages(transcript: dict[str, Any], utterances: Sequence[Utterance]) -> list[Passage]:
+    places = locate_segments(transcript["text"], [utterance.text for utterance in utterances])
+    return [
+        Passage(start, end, utterance.start, utterance.end, utterance.speaker)
+        for (start, end), utterance in zip(places, utterances, strict=True)
+    ]
+
+
+def _quality(row: dict[str, Any]) -> dict[str, Any]:
+    measured = {name: row["measured"][name] for name in QUALITY.names if name in row["measured"]}
+    missing = row["partial"]["missing_seconds"] if row["partial"] else 0.0
+    return {**measured, "missing_seconds": missing, "decoding_errors": row["source"]["decoding_errors"]}
+
+
+def _interaction(
+    turns: Sequence[Turn], speakers: Sequence[str | None], seconds: float, told_apart: bool
+) -> dict[str, Any]:
+    spoken = [utterance for turn in turns for utterance in turn.utterances]
+    talk = length(talk_of(spoken))
+    overlaps = overlaps_of([utterance for utterance in spoken if utterance.speaker == speaker] for speaker in speakers)
+    return {
+        "talk_seconds": _round(talk),
+        "silence_seconds": _round(max(seconds - talk, 0.0)),
+        "turns": len(turns) if told_apart else None,
+        "overlaps": len(overlaps) if told_apart else None,
+        "overlap_seconds": _round(length(overlaps)) if told_apart else None,
+    }
+
+
+def _voice(
+    speaker: str | None, channel: int, turns: Sequence[Turn], wav: Path, told_apart: bool, thresholds: Sequence[float]
+) -> dict[str, Any]:
+    own_turns = [turn for turn in turns if turn.speaker == speaker]
+    own = [utterance for turn in own_turns for utterance in turn.utterances]
+    talk = talk_of(own)
+    others = talk_of(utterance for turn in turns if turn.speaker != speaker for utterance in turn.utterances)
+    syllables = sum(count_syllables(utterance.text) for utterance in own)
+    return {
+        "speaker": speaker,
+        "channel": channel,
+        "talk_seconds": _round(length(talk)),
+        "utterances": len(own),
+        **_exchange(speaker, turns, talk, others, told_apart),
+        "pauses": [{**vars(pauses), "seconds": _round(pauses.seconds)} for pauses in pauses_of(own_turns, thresholds)],
+        "syllables": syllables,
+        "syllables_per_second": _round(syllables / length(talk)) if length(talk) else None,
+        **_acoustics(measure_voice(wav, talk)),
+    }
+
+
+def _exchange(
+    speaker: str | None, turns: Sequence[Turn], talk: list[Interval], others: list[Interval], told_apart: bool
+) -> dict[str, Any]:
+    """Return what a voice does in relation to the others."""
+    if not told_apart:
+        return dict.fromkeys(("turns", "response_latency_seconds", "interruptions", "overlap_seconds"))
+    own = [transition for transition in transitions_of(turns) if transition.speaker == speaker]
+    return {
+        "turns": sum(turn.speaker == speaker for turn in turns),
+        "response_latency_seconds": _round(latency_of(own)),
+        "interruptions": sum(map(is_interruption, own)),
+        "overlap_seconds": _round(length(intersect(talk, others))),
+    }
+
+
+def _acoustics(voice: Voice) -> dict[str, Any]:
+    known = voice.measurable
+    return {
+        "f0_median_hz": _round(float(np.median(voice.f0)), 1) if known else None,
+        "f0_iqr_semitones": _round(voice.f0_iqr_semitones, 2) if known else None,
+        "voiced_share": _round(len(voice.f0) / voice.frames, 4) if voice.frames else None,
+        "intensity_median_dbfs": _round(float(np.median(voice.intensity)), 1) if known else None,
+        "intensity_iqr_db": _round(voice.intensity_iqr_db, 1) if known else None,
+        "jitter": None,
+        "shimmer": None,
+    }
+
+
+def _unmeasured(result: dict[str, Any], of_recording: dict[str, str], told_apart: bool) -> list[dict[str, str]]:
+    """Say of every null in a row why it is one."""
+    reasons = {f"quality.{name}": of_recording[name] for name, value in result["quality"].items() if value is None}
+    reasons |= {f"interaction.{name}": NOT_TOLD_APART for name, value in result["interaction"].items() if value is None}
+    for number, voice in enumerate(result["voices"]):
+        for name, value in voice.items():
+            if value is None and name != "speaker":
+                reasons[f"voices[{number}].{name}"] = _why(name, voice, told_apart)
+    for name, value in result["trust"].items():
+        if value is None:
+            reasons[f"trust.{name}"] = "the model gives none" if result["trust"]["segments"] else NOTHING_SAID
+    return [{"field": field, "reason": reason} for field, reason in reasons.items()]
+
+
+def _why(name: str, voice: dict[str, Any], told_apart: bool) -> str:
+    if name in {"jitter", "shimmer"}:
+        return NEEDS_PRAAT
+    if name in {"turns", "interruptions", "overlap_seconds", "response_latency_seconds"} and not told_apart:
+        return NOT_TOLD_APART
+    if not voice["utterances"]:
+        return NOTHING_SAID
+    if name == "response_latency_seconds":
+        return "no turn of the voice follows another speaker's without overlap"
+    if name == "syllables_per_second":
+        return "its utterances have no length"
+    return f"fewer than {LEAST_VOICED_FRAMES} voiced frames where the transcript has it speak"
+
+
+def _round(value: float | None, digits: int = 3) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,156 @@
+"""Who speaks when: talk time, turns, latencies, pauses, overlaps and rates, from the times of a transcript's segments.
+
+What is measured is as exact as those times are (Whisper's grid is 20 ms, its ends are often late). The terms are
+Heldner and Edlund's, "Pauses, gaps and overlaps in conversations" (Journal of Phonetics 38, 2010): a pause is silence
+within a speaker's turn, a gap is silence between two speakers' turns, an overlap is two speakers at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+LEAST_OVERLAP = 0.2
+"""Seconds of simultaneous speech from which on it counts as an overlap, since segment times are not exact."""
+
+_SYLLABLE = re.compile(r"[가-힣]")
+
+Interval = tuple[float, float]
+"""Start and end in seconds."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A segment of a transcript: times in seconds, text, and who speaks (None where voices are not told apart)."""
+
+    start: float
+    end: float
+    text: str
+    speaker: str | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Utterances of one speaker with nobody else's start between them."""
+
+    speaker: str | None
+    utterances: tuple[Utterance, ...]
+
+    @property
+    def start(self) -> float:
+        """When the first utterance starts."""
+        return self.utterances[0].start
+
+    @property
+    def end(self) -> float:
+        """When the last utterance to end ends."""
+        return max(utterance.end for utterance in self.utterances)
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A turn that follows another speaker's: seconds from the other's end to this start; negative when they overlap."""
+
+    speaker: str | None
+    offset: float
+    goes_on: bool
+    """Whether the turn is still going on when the other's has ended."""
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """How many pauses are longer than a threshold, and how long they are together, in seconds."""
+
+    longer_than: float
+    count: int
+    seconds: float
+
+
+def count_syllables(text: str) -> int:
+    """Return the number of Hangul syllables, the unit of speech rate in Korean; digits and Latin do not count."""
+    return len(_SYLLABLE.findall(text))
+
+
+def merge(intervals: Iterable[Interval]) -> list[Interval]:
+    """Return the union of intervals as disjoint ones in order."""
+    merged: list[Interval] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def length(intervals: Iterable[Interval]) -> float:
+    """Return the seconds that disjoint intervals cover."""
+    return sum(end - start for start, end in intervals)
+
+
+def intersect(first: Sequence[Interval], second: Sequence[Interval]) -> list[Interval]:
+    """Return what two lists of disjoint intervals have in common."""
+    common: list[Interval] = []
+    i = j = 0
+    while i < len(first) and j < len(second):
+        start, end = max(first[i][0], second[j][0]), min(first[i][1], second[j][1])
+        if start < end:
+            common.append((start, end))
+        if first[i][1] <= second[j][1]:
+            i += 1
+        else:
+            j += 1
+    return common
+
+
+def talk_of(utterances: Iterable[Utterance]) -> list[Interval]:
+    """Return when somebody talks."""
+    return merge((utterance.start, utterance.end) for utterance in utterances)
+
+
+def turns_of(utterances: Iterable[Utterance]) -> list[Turn]:
+    """Return the turns of a conversation in order."""
+    turns: list[Turn] = []
+    for utterance in sorted(utterances, key=lambda u: (u.start, u.end, u.speaker or "")):
+        if turns and turns[-1].speaker == utterance.speaker:
+            turns[-1] = Turn(utterance.speaker, (*turns[-1].utterances, utterance))
+        else:
+            turns.append(Turn(utterance.speaker, (utterance,)))
+    return turns
+
+
+def transitions_of(turns: Sequence[Turn]) -> list[Transition]:
+    """Return how every turn but the first follows the one before."""
+    return [
+        Transition(turn.speaker, turn.start - before.end, turn.end > before.end) for before, turn in pairwise(turns)
+    ]
+
+
+def latency_of(transitions: Iterable[Transition]) -> float | None:
+    """Return the median gap in seconds before turns that do not overlap the one they follow; None without any."""
+    gaps = [transition.offset for transition in transitions if transition.offset >= 0]
+    return median(gaps) if gaps else None
+
+
+def is_interruption(transition: Transition) -> bool:
+    """Tell whether a turn starts while the other speaker talks and goes on after they have stopped."""
+    return transition.offset <= -LEAST_OVERLAP and transition.goes_on
+
+
+def pauses_of(turns: Iterable[Turn], thresholds: Iterable[float]) -> list[Pauses]:
+    """Count the pauses within turns that are longer than each of ``thresholds`` (seconds)."""
+    silences = [after[0] - before[1] for turn in turns for before, after in pairwise(talk_of(turn.utterances))]
+    found = []
+    for threshold in sorted(thresholds):
+        longer = [silence for silence in silences if silence > threshold]
+        found.append(Pauses(threshold, len(longer), sum(longer)))
+    return found
+
+
+def overlaps_of(speakers: Iterable[Sequence[Utterance]]) -> list[Interval]:
+    """Return when at least two speakers talk at once, for :data:`LEAST_OVERLAP` or longer."""
+    talks = [talk_of(utterances) for utterances in speakers]
+    pairs = [overlap for n, talk in enumerate(talks) for other in talks[n + 1 :] for overlap in intersect(talk, other)]
+    return [overlap for overlap in merge(pairs) if overlap[1] - overlap[0] >= LEAST_OVERLAP]

@@ -1,0 +1,15 @@
+"""What the conversion says of a shard's recordings: names, channels and measures, a JSON object per line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.jsonl"
+
+
+def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the rows of recordings/<shard>/manifest.jsonl by recording id, in the order of the ids."""
+    lines = (folder / MANIFEST).read_text(encoding="utf-8").splitlines()
+    return {row["id"]: row for row in map(json.loads, lines)}

@@ -1,0 +1,217 @@
+"""The rule convert_audio: every file accounted for once, whatever happens, and nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+import convert_audio as script
+from malgeul.audio.settings import ConvertSettings
+from malgeul.shards.faults import ItemFault
+from malgeul.shards.files import files_under, remove
+from malgeul.shards.job import Job
+from malgeul.shards.ledger import Tally, Units
+from unit.audio.conftest import noise
+
+
+@pytest.fixture
+def calls(tmp_path, m4a):
+    """Recordings of every kind: whole, broken, twice."""
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    noise(folder / "two.mp3", channels=2)
+    noise(folder / "one.wav", seed=7)
+    shutil.copy(folder / "one.wav", folder / "z copy.wav")
+    (folder / "cut.m4a").write_bytes(m4a[: len(m4a) // 2])
+    (folder / "text.m4a").write_text("이것은 글이다.", encoding="utf-8")
+    shutil.copy(folder / "text.m4a", folder / "text again.m4a")
+    (folder / "empty.m4a").touch()
+    return folder
+
+
+def job_of(tmp_path, calls, *, threads=1, twins=(), run="run", **settings) -> Job:
+    results = tmp_path / "results" / run
+    files = [{"path": str(file), "name": file.name, "problem": None} for file in sorted(calls.iterdir())]
+    return Job(
+        inputs={"recordings": sorted(calls.iterdir()), "twins": []},
+        outputs={
+            "recordings": results / "recordings" / "calls-0000",
+            "ledger": results / "ledger" / "convert" / "calls-0000.json",
+        },
+        params={
+            "settings": ConvertSettings(**settings).model_dump(mode="json"),
+            "files": files,
+            "twins": list(twins),
+            "code": "c0de",
+        },
+        units=Units("recording", "channel"),
+        threads=threads,
+        relevant={"recordings": script._contents("recordings"), "twins": script._contents("twins")},
+    )
+
+
+def run(tmp_path, calls, **options):
+    job = job_of(tmp_path, calls, **options)
+    job.run(script.convert_audio)
+    return json.loads(job.outputs["ledger"].read_text("utf-8")), job.outputs["recordings"]
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in files_under(folder)}
+
+
+@pytest.fixture
+def conversions(monkeypatch):
+    """The names of the files that are really converted."""
+    done = []
+    convert = script.convert_recording
+
+    def counted(recording, *arguments):
+        done.append(recording.file.name)
+        return convert(recording, *arguments)
+
+    monkeypatch.setattr(script, "convert_recording", counted)
+    return done
+
+
+def test_every_file_is_used_rejected_or_quarantined_exactly_once(tmp_path, calls):
+    ledger, folder = run(tmp_path, calls)
+    assert ledger["ids"]["in"] == Tally.of(map(str, calls.iterdir())).to_json()
+    assert (ledger["in"], ledger["used"], ledger["rejected"]) == (7, 3, {"duplicate": 1})
+    assert sorted((fault["item"].rsplit("/")[-1], fault["class"]) for fault in ledger["quarantined"]) == [
+        ("empty.m4a", "EMPTY"),
+        ("text again.m4a", "NOT_AUDIO"),
+        ("text.m4a", "NOT_AUDIO"),
+    ]
+    stems = [file.stem for file in folder.glob("*.wav")]
+    assert len(stems) == 4
+    assert ledger["ids"]["out"] == Tally.of(stems).to_json()
+
+
+def test_the_ledger_keeps_aliases_and_what_was_salvaged(tmp_path, calls):
+    ledger, folder = run(tmp_path, calls)
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines()]
+    (one,) = [row for row in rows if row["name"] == "one.wav"]
+    assert one["aliases"] == ["z copy.wav"]
+    notes = {note["what"]: note for note in ledger["notes"]}
+    assert notes["duplicate"]["item"] == str(calls / "z copy.wav")
+    assert (notes["duplicate"]["duplicate_of"], notes["duplicate"]["alias"]) == (one["id"], "z copy.wav")
+    assert notes["partial"]["item"] == str(calls / "cut.m4a")
+    assert notes["partial"]["missing_seconds"] > 1
+
+
+def test_the_manifest_and_the_items_name_the_files_there_are(tmp_path, calls):
+    ledger, folder = run(tmp_path, calls)
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines()]
+    channels = {channel for row in rows for channel in row["channels"]}
+    assert channels == {file.stem for file in folder.glob("*.wav")}
+    assert {name for names in ledger["items"].values() for name in names} == {
+        f"recordings/calls-0000/{channel}.wav" for channel in channels
+    }
+
+
+def test_what_a_lower_shard_has_is_rejected_here(tmp_path, calls):
+    twin = tmp_path / "elsewhere.wav"
+    shutil.copy(calls / "one.wav", twin)
+    ledger, folder = run(tmp_path, calls, twins=[{"path": str(twin), "shard": "other-0000"}])
+    assert ledger["rejected"] == {"duplicate": 2}
+    assert {note["shard"] for note in ledger["notes"] if note["what"] == "duplicate"} == {"other-0000"}
+    assert len(list(folder.glob("*.wav"))) == 3
+
+
+def test_one_thread_and_four_give_the_same_bytes(tmp_path, calls):
+    one, four = run(tmp_path, calls, run="one"), run(tmp_path, calls, run="four", threads=4)
+    assert contents(one[1]) == contents(four[1])
+    for name in ("quarantined", "notes", "items", "ids", "measured"):
+        assert one[0][name] == four[0][name]
+
+
+def test_a_job_that_ends_in_the_middle_resumes_where_it_was(tmp_path, calls, monkeypatch, conversions):
+    counted = script.convert_recording
+
+    def failing(recording, *arguments):
+        if len(conversions) == 2:
+            raise MemoryError
+        return counted(recording, *arguments)
+
+    monkeypatch.setattr(script, "convert_recording", failing)
+    with pytest.raises(MemoryError):
+        run(tmp_path, calls)
+    monkeypatch.setattr(script, "convert_recording", counted)
+    ledger, folder = run(tmp_path, calls)
+    assert len(conversions) == len(set(conversions)) == 4, "three good ones and a broken one, each once"
+    assert contents(folder) == contents(run(tmp_path, calls, run="undisturbed")[1])
+    assert ledger["used"] == 3
+    assert not (tmp_path / "results/run/journal/convert/calls-0000").exists()
+
+
+def test_a_fault_that_may_pass_is_tried_again_by_the_next_attempt(tmp_path, calls, monkeypatch, conversions):
+    counted = script.convert_recording
+
+    def slow(recording, *arguments):
+        counted(recording, *arguments)
+        raise ItemFault("TIMEOUT", "slow")
+
+    monkeypatch.setattr(script, "convert_recording", slow)
+    job = job_of(tmp_path, calls)
+    job.staged("recordings")
+    script.convert_audio(job)
+    assert len(job.journal) == 1, "the text alone, which stays a text"
+    monkeypatch.setattr(script, "convert_recording", counted)
+    assert run(tmp_path, calls)[0]["used"] == 3
+
+
+def test_one_more_file_is_the_only_one_that_is_converted(tmp_path, calls, conversions):
+    _, folder = run(tmp_path, calls)
+    before = contents(folder)
+    conversions.clear()
+    noise(calls / "new.wav", seed=9)
+    remove(folder)
+    ledger, folder = run(tmp_path, calls)
+    # Recordings that cannot be converted are tried again: nothing of them is kept.
+    assert set(conversions) == {"new.wav", "text again.m4a"}
+    assert (ledger["in"], ledger["used"], ledger["reused"]) == (8, 4, 3)
+    after = contents(folder)
+    assert {name: after[name] for name in before if name.endswith(".wav")} == {
+        name: content for name, content in before.items() if name.endswith(".wav")
+    }
+
+
+def test_a_renamed_file_is_not_converted_again_and_has_its_new_name(tmp_path, calls, conversions):
+    run(tmp_path, calls)
+    conversions.clear()
+    (calls / "two.mp3").rename(calls / "renamed.mp3")
+    _, folder = run(tmp_path, calls)
+    assert "renamed.mp3" not in conversions
+    assert '"name": "renamed.mp3"' in (folder / "manifest.jsonl").read_text("utf-8")
+
+
+def test_another_setting_converts_again(tmp_path, calls, conversions):
+    run(tmp_path, calls)
+    conversions.clear()
+    ledger, folder = run(tmp_path, calls, channel_correlation=0)
+    assert ledger["reused"] == 0
+    assert len(conversions) == 4
+    assert not list(folder.glob("*.1.wav"))
+
+
+def test_a_file_that_vanishes_is_quarantined_and_does_not_stop_the_shard(tmp_path, calls):
+    job = job_of(tmp_path, calls)
+    (calls / "two.mp3").unlink()
+    job.run(script.convert_audio)
+    ledger = json.loads(job.outputs["ledger"].read_text("utf-8"))
+    assert {"two.mp3": "VANISHED"}.items() <= {
+        fault["item"].rsplit("/")[-1]: fault["class"] for fault in ledger["quarantined"]
+    }.items()
+    assert ledger["used"] == 2
+
+
+def test_a_shard_without_a_good_recording_is_empty_and_accounted_for(tmp_path, calls):
+    for file in calls.iterdir():
+        if file.name != "empty.m4a":
+            file.unlink()
+    ledger, folder = run(tmp_path, calls)
+    assert (ledger["in"], ledger["out"]) == (1, 0)
+    assert contents(folder) == {"manifest.jsonl": b""}

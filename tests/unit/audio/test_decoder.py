@@ -1,0 +1,256 @@
+"""Any container becomes 16 kHz PCM; what is broken, hostile or too much has a class and stops nobody."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from malgeul.audio import decoder
+from malgeul.audio.decoder import Limits, command_line, decode, is_protected, riff_seconds
+from malgeul.audio.pcm import read_blocks, samples_of
+from malgeul.audio.sources import opened
+from malgeul.shards.faults import ItemFault, is_transient
+from malgeul.shards.locks import alive
+from unit.audio.conftest import ffmpeg, noise
+
+LIMITS = Limits(recording=60, decoding=30)
+
+
+def decoded(path, tmp_path, limits=LIMITS):
+    with opened(str(path)) as source:
+        return decode(source, tmp_path / "out.pcm", limits)
+
+
+def kind_of(path, tmp_path, limits=LIMITS):
+    with pytest.raises(ItemFault) as caught:
+        decoded(path, tmp_path, limits)
+    return caught.value.fault.kind
+
+
+def endless(path: Path, seconds: int = 100_000) -> Path:
+    """Write a WAV of silence that takes minutes to decode and no space."""
+    size = seconds * 32_000
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", size)  # fmt: skip # noqa: E501
+    path.write_bytes(head)
+    os.truncate(path, size + len(head))
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["m4a", "mp3", "ogg", "opus", "flac", "wav", "webm", "aac", "wma", "aiff", "mp4"])
+def test_any_container_becomes_16_khz_pcm_of_16_bits(suffix, tmp_path):
+    file = noise(tmp_path / f"a.{suffix}", channels=2)
+    result = decoded(file, tmp_path)
+    with wave.open(str(tmp_path / "out.pcm")) as pcm:
+        assert (pcm.getframerate(), pcm.getsampwidth(), pcm.getnchannels()) == (16000, 2, 2)
+    assert result.seconds == pytest.approx(2, abs=0.1)
+    assert result.missing_seconds == 0
+    assert result.listing.audio[0].channels == 2
+
+
+def test_a_wrong_suffix_does_not_matter(tmp_path):
+    file = noise(tmp_path / "a.flac").rename(tmp_path / "a.mp3")
+    assert decoded(file, tmp_path).listing.container == "flac"
+
+
+def test_more_than_two_channels_become_two(tmp_path):
+    file = noise(tmp_path / "a.wav", channels=6)
+    assert decoded(file, tmp_path).listing.audio[0].channels == 6
+    with wave.open(str(tmp_path / "out.pcm")) as pcm:
+        assert pcm.getnchannels() == 2
+
+
+def test_what_lies_above_8_khz_does_not_fold_into_speech(tmp_path):
+    file = tmp_path / "a.wav"
+    ffmpeg("-f", "lavfi", "-i", "sine=frequency=12000:d=2:r=44100", "-af", "volume=4", str(file))
+    decoded(file, tmp_path)
+    inner = np.concatenate([samples_of(block) for block in read_blocks(tmp_path / "out.pcm")])[1600:-1600]
+    assert np.abs(inner).max() <= 2, "at most -84 dBFS"
+
+
+def test_a_missing_index_is_truncated(tmp_path, m4a):
+    file = tmp_path / "a.m4a"
+    moov = m4a.index(b"moov") - 4
+    file.write_bytes(m4a[:moov] + m4a[moov + struct.unpack(">I", m4a[moov : moov + 4])[0] :])
+    assert kind_of(file, tmp_path) == "TRUNCATED"
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_a_file_cut_off_in_its_header_is_truncated(suffix, tmp_path):
+    file = noise(tmp_path / f"a.{suffix}")
+    os.truncate(file, 30)
+    assert kind_of(file, tmp_path) == "TRUNCATED"
+
+
+@pytest.mark.parametrize("suffix", ["m4a", "mp3", "flac", "wav", "webm"])
+def test_a_file_cut_off_later_is_salvaged_and_says_how_much_is_missing(suffix, tmp_path, m4a):
+    file = tmp_path / f"a.{suffix}"
+    if suffix == "m4a":
+        file.write_bytes(m4a)
+    else:
+        noise(file, seconds=4)
+    os.truncate(file, file.stat().st_size // 2)
+    result = decoded(file, tmp_path)
+    assert result.declared_seconds == pytest.approx(4, abs=0.05)
+    assert 0.5 < result.seconds < 3.4
+    assert result.missing_seconds == pytest.approx(result.declared_seconds - result.seconds)
+
+
+def test_a_film_that_goes_on_after_its_sound_misses_nothing(tmp_path):
+    file = tmp_path / "a.mp4"
+    video, audio = ("-f", "lavfi", "-i", "testsrc=d=4:s=64x64"), ("-f", "lavfi", "-i", "sine=d=2")
+    ffmpeg(*video, *audio, str(file))
+    assert decoded(file, tmp_path).missing_seconds == 0
+
+
+def test_a_duration_that_ffmpeg_estimates_is_not_taken_for_declared(tmp_path):
+    file = noise(tmp_path / "a.mp3", "-write_xing", "0")
+    assert decoded(file, tmp_path).declared_seconds is None
+
+
+def test_video_without_audio_is_no_audio(tmp_path):
+    file = tmp_path / "a.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=d=1:s=64x64", str(file))
+    assert kind_of(file, tmp_path) == "NO_AUDIO"
+
+
+def test_a_playlist_cannot_open_another_file(tmp_path):
+    noise(tmp_path / "secret.wav")
+    for name, text in {
+        "a.m4a": "ffconcat version 1.0\nfile secret.wav\n",
+        "b.m4a": f"#EXTM3U\n#EXTINF:2,\nfile:{tmp_path}/secret.wav\n",
+        "c.m4a": "회의록: 이것은 글이다.\n",
+        "d.mp3": bytes(range(256)).hex() * 40,
+    }.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert kind_of(tmp_path / name, tmp_path) == "NOT_AUDIO", name
+
+
+@pytest.mark.parametrize("tag", [b"drms", b"enca"])
+def test_a_tag_of_drm_is_encrypted(tag, tmp_path, m4a):
+    file = tmp_path / "a.m4a"
+    file.write_bytes(m4a.replace(b"mp4a", tag))
+    assert kind_of(file, tmp_path) == "ENCRYPTED"
+
+
+def test_common_encryption_is_encrypted_although_its_tag_is_hidden(tmp_path):
+    file = tmp_path / "a.mp4"
+    key = ("-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb", "-encryption_kid", "a7e61c373e219033c21091fa607bf3b8")
+    noise(file, "-encryption_scheme", "cenc-aes-ctr", *key)
+    assert kind_of(file, tmp_path) == "ENCRYPTED"
+
+
+def test_the_boxes_of_encryption_are_found_across_the_blocks_of_a_large_file(tmp_path):
+    file = tmp_path / "a.mp4"
+    for shift in range(-4, 4):
+        at = (1 << 20) + shift
+        content = bytearray(b"\0\0\0\x18ftypM4A " + bytes(3 << 20))
+        content[at : at + 8] = b"encasinf"
+        file.write_bytes(content)
+        with opened(str(file)) as source:
+            assert is_protected(source), shift
+
+
+def test_a_file_without_a_sample_is_undecodable(tmp_path):
+    file = tmp_path / "a.wav"
+    with wave.open(str(file), "wb") as empty:
+        empty.setparams((1, 2, 16000, 0, "NONE", ""))
+    assert kind_of(file, tmp_path) in {"UNDECODABLE", "TRUNCATED"}
+
+
+def test_a_recording_over_the_limit_is_too_long_and_not_decoded_to_its_end(tmp_path):
+    assert kind_of(endless(tmp_path / "a.wav"), tmp_path, Limits(recording=2, decoding=30)) == "TOO_LONG"
+    assert (tmp_path / "out.pcm").stat().st_size < 200_000
+
+
+def test_a_decoder_that_takes_too_long_is_ended(tmp_path):
+    file = endless(tmp_path / "a.wav")
+    assert kind_of(file, tmp_path, Limits(recording=1e5, decoding=0.2)) == "TIMEOUT"
+
+
+def test_a_full_disk_is_a_fault_of_the_machine(tmp_path):
+    file = noise(tmp_path / "a.wav")
+    with opened(str(file)) as source, pytest.raises(OSError, match="No space left") as caught:
+        decode(source, Path("/dev/full"), LIMITS)
+    assert caught.value.errno == errno.ENOSPC
+    assert is_transient(caught.value)
+
+
+def test_a_decoder_that_the_kernel_kills_is_a_fault_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoder, "_run", lambda *_: (-signal.SIGKILL, True))
+    with pytest.raises(MemoryError):
+        decoded(noise(tmp_path / "a.wav"), tmp_path)
+
+
+def test_ffmpeg_is_given_neither_a_name_nor_a_network(tmp_path):
+    command = command_line(5, tmp_path / "-y.wav", LIMITS)
+    assert command[command.index("-i") + 1] == "file:/proc/self/fd/5"
+    assert command[command.index("-protocol_whitelist") + 1] == "file"
+    allowed = command[command.index("-format_whitelist") + 1].split(",")
+    assert not set(allowed) & {"concat", "hls", "dash", "sdp", "rtsp", "image2", "lavfi", "tedcaptions"}
+    assert command[-1].startswith("file:/")
+
+
+def test_a_job_with_tighter_bounds_of_its_own_can_still_decode(tmp_path):
+    """Clusters bound the memory of a job."""
+    script = (
+        "import resource, sys; from pathlib import Path\n"
+        "from malgeul.audio.decoder import Limits, decode\n"
+        "from malgeul.audio.sources import opened\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+        "with opened(sys.argv[1]) as source: decode(source, Path(sys.argv[2]), Limits(1e5, 60))\n"
+    )
+    command = [sys.executable, "-c", script, str(noise(tmp_path / "a.wav")), str(tmp_path / "o.pcm")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(command, env=environment, check=True, timeout=60)
+
+
+def test_a_decoder_dies_with_the_job_that_started_it(tmp_path):
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from malgeul.audio.decoder import Limits, decode\n"
+        "from malgeul.audio.sources import opened\n"
+        "with opened(sys.argv[1]) as source: decode(source, Path(sys.argv[2]), Limits(1e5, 1e3))\n"
+    )
+    command = [sys.executable, "-c", script, str(endless(tmp_path / "a.wav")), str(tmp_path / "o.pcm")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=environment) as job:
+        wait_for(lambda: (tmp_path / "o.pcm").exists())
+        (child,) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGSTOP)  # so that it does not end by itself
+        job.kill()
+    try:
+        wait_for(lambda: not alive(int(child)), seconds=5)
+    except AssertionError:
+        os.kill(int(child), signal.SIGKILL)
+        raise
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def test_a_wav_tells_its_duration_unless_its_header_leaves_it_open(tmp_path):
+    file = noise(tmp_path / "a.wav", rate=8000)
+    content = bytearray(file.read_bytes())
+    with opened(str(file)) as source:
+        assert riff_seconds(source) == pytest.approx(2)
+    at = content.index(b"data") + 4
+    for size in (0, 0xFFFFFFFF):
+        content[at : at + 4] = struct.pack("<I", size)
+        file.write_bytes(content)
+        with opened(str(file)) as source:
+            assert riff_seconds(source) is None

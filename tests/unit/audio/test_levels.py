@@ -1,0 +1,98 @@
+"""Levels, silence, noise, bandwidth and correlation are what they are by construction."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from malgeul.audio.levels import NARROWBAND_HZ, measure
+from malgeul.audio.pcm import RATE
+from unit.audio.conftest import segment, tone
+
+RANDOM = np.random.default_rng(1)
+
+
+def white(seconds=1.0, amplitude=0.1):
+    return amplitude * RANDOM.standard_normal(round(seconds * RATE))
+
+
+def low_passed(signal, hertz):
+    spectrum = np.fft.rfft(signal)
+    spectrum[int(hertz * len(signal) / RATE) :] = 0
+    return np.fft.irfft(spectrum, len(signal))
+
+
+def test_the_peak_is_that_of_the_samples():
+    assert measure([segment(tone(amplitude=0.1))]).peak_dbfs == pytest.approx(-20, abs=0.01)
+
+
+def test_digital_silence_has_no_peak_no_noise_and_no_bandwidth():
+    meter = measure([segment(np.zeros(RATE))])
+    assert (meter.peak_dbfs, meter.snr_db, meter.bandwidth_hz, meter.silence_ratio) == (None, None, None, 1.0)
+
+
+def test_clipping_is_the_share_of_samples_at_full_scale():
+    samples = tone(amplitude=0.1)
+    samples[:1600] = 1.5
+    samples[1600:3200] = -1.5
+    assert measure([segment(samples)]).clipping_share == pytest.approx(0.2)
+    assert measure([segment(tone(amplitude=0.99))]).clipping_share == 0
+
+
+def test_silence_is_the_share_of_quiet_frames_of_the_loudest_channel():
+    speech = np.concatenate([tone(amplitude=0.1), np.zeros(RATE), tone(amplitude=0.001), tone(amplitude=0.1)])
+    assert measure([segment(speech)]).silence_ratio == pytest.approx(0.5)
+    assert measure([segment(speech, np.roll(speech, 2 * RATE))]).silence_ratio == 0
+
+
+def test_the_noise_floor_is_seen_in_pauses():
+    speech = white(10, 0.001) + np.concatenate([tone(200, 0.1, 6), np.zeros(4 * RATE)])
+    assert measure([segment(speech)]).snr_db == pytest.approx(37, abs=1.5)  # 0.1/√2 over 0.001
+    faded = np.concatenate([tone(200, 0.1, 6), np.zeros(4 * RATE)])
+    assert measure([segment(faded)]).snr_db is None, "pauses of digital silence show no noise"
+
+
+def test_telephone_speech_is_narrow_and_its_bandwidth_is_found():
+    assert measure([segment(low_passed(white(4), 3400))]).bandwidth_hz == pytest.approx(3400, abs=200)
+    assert measure([segment(white(4))]).bandwidth_hz > 7800
+    assert measure([segment(low_passed(white(4), 3990))]).bandwidth_hz < NARROWBAND_HZ
+
+
+@pytest.mark.parametrize(("right", "expected"), [(1.0, 1), (-0.3, -1), (0.0, None)])
+def test_correlation_does_not_depend_on_level_and_keeps_its_sign(right, expected):
+    left = white()
+    meter = measure([segment(left, right * left)])
+    assert meter.correlation == (expected if expected is None else pytest.approx(expected, abs=0.001))
+
+
+def test_independent_channels_do_not_correlate_and_one_channel_has_no_correlation():
+    assert abs(measure([segment(white(), white())]).correlation) < 0.05
+    assert measure([segment(white())]).correlation is None
+
+
+def test_a_recording_measured_in_blocks_measures_the_same_as_at_once():
+    speech = np.concatenate([white(3), np.zeros(RATE), tone(seconds=2)])
+    blocks = [segment(speech[start : start + RATE]) for start in range(0, len(speech), RATE)]
+    whole, parts = measure([segment(speech)]), measure(blocks)
+    for name in ("peak", "clipped", "frames", "sums", "energies"):
+        assert getattr(whole, name) == getattr(parts, name)
+    assert (whole.levels == parts.levels).all()
+
+
+def test_memory_does_not_grow_with_length():
+    block = segment(white(10), white(10))
+
+    def peak(blocks):
+        tracemalloc.start()
+        measure(block for _ in range(blocks))
+        return tracemalloc.get_traced_memory()[1]
+
+    few, many = peak(2), peak(12)
+    tracemalloc.stop()
+    assert many < 1.2 * few
+
+
+def test_a_recording_shorter_than_a_frame_has_no_silence_ratio():
+    assert measure([segment(tone(seconds=0.01))]).silence_ratio is None

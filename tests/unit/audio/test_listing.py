@@ -1,0 +1,72 @@
+"""What ffmpeg says of a file is read from its own lines only."""
+
+from __future__ import annotations
+
+import pytest
+
+from malgeul.audio.listing import AudioStream, Listing, count_channels
+
+CALL = """\
+[info] Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'file:/proc/self/fd/5':
+[info]   Metadata:
+[info]     title           :   Duration: 99:00:00.00, start: 0
+[info]                     :   Stream #0:0: Audio: opus, 48000 Hz, stereo, fltp
+[info]   Duration: 01:02:03.50, start: 0.000000, bitrate: 72 kb/s
+[info]   Stream #0:0[0x1](kor): Audio: aac (LC) (mp4a / 0x6134706D), 44100 Hz, stereo, fltp, 69 kb/s (default)
+[info]   Stream #0:1[0x2](und): Audio: aac (LC) (mp4a / 0x6134706D), 8000 Hz, mono, fltp, 69 kb/s
+[info]   Stream #0:2[0x0]: Video: mjpeg (Baseline), yuvj420p, 500x500, 90k tbr, 90k tbn (attached pic)
+[info] Stream mapping:
+[info]   Stream #0:0 -> #0:0 (aac (native) -> pcm_s16le (native))
+[info] Output #0, wav, to 'file:/tmp/o.wav':
+[info]   Stream #0:0(und): Audio: pcm_s16le ([1][0][0][0] / 0x0001), 16000 Hz, stereo, s16, 512 kb/s (default)
+[aac @ 0x55ab75262780] [error] Input buffer exhausted before END element found
+[in#0/mov,mp4,m4a,3gp,3g2,mj2 @ 0x55ff854ce0c0] [warning] corrupt input packet in stream 0
+[Parsed_ebur128_2 @ 0x55] [info] Summary:
+
+  Integrated loudness:
+    I:         -21.4 LUFS
+    Threshold: -31.4 LUFS
+"""
+
+
+def listing_of(text: str) -> Listing:
+    listing = Listing()
+    for line in text.splitlines():
+        listing.read(line)
+    return listing
+
+
+def test_the_listing_of_a_call_is_read():
+    listing = listing_of(CALL)
+    assert listing.container == "mov,mp4,m4a,3gp,3g2,mj2"
+    assert listing.declared_seconds == 3723.5
+    assert listing.audio == [AudioStream("aac", "mp4a", 44100, 2), AudioStream("aac", "mp4a", 8000, 1)]
+    assert not listing.has_video, "a cover is no film"
+    assert listing.loudness_lufs == -21.4
+    assert listing.cut_off
+    assert (listing.errors, listing.first_error) == (1, "Input buffer exhausted before END element found")
+
+
+def test_a_title_that_imitates_a_line_is_not_taken_for_one():
+    forged = "[info]     title           : x] [error] moov atom not found"
+    assert listing_of(forged) == Listing()
+
+
+def test_loudness_below_the_gate_is_unknown():
+    lines = "[Parsed_ebur128_2 @ 0x55] [info] Summary:\n    I:         -70.0 LUFS"
+    assert listing_of(lines).loudness_lufs is None
+
+
+@pytest.mark.parametrize("tag", ["drms / 0x736D7264", "enca / 0x61636E65", "aavd / 0x64766161"])
+def test_a_tag_of_encrypted_audio_is_seen(tag):
+    line = f"[info]   Stream #0:0[0x1](und): Audio: aac (LC) ({tag}), 44100 Hz, mono, fltp, 69 kb/s (default)"
+    assert listing_of(line).encrypted
+    assert not listing_of(CALL).encrypted
+
+
+@pytest.mark.parametrize(
+    ("layout", "channels"),
+    [("mono", 1), ("stereo", 2), ("5.1(side)", 6), ("7.1", 8), ("3 channels", 3), ("quad", 4), ("7.1.4", 12), ("?", 0)],
+)
+def test_a_layout_tells_its_channels(layout, channels):
+    assert count_channels(layout) == channels

@@ -1,0 +1,76 @@
+"""Files are opened by their raw path, known by their bytes, and what cannot be opened has a class."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import unicodedata
+
+import pytest
+
+from malgeul.audio.sources import SourceFile, opened, read_content
+from malgeul.shards.faults import ItemFault
+
+
+def fault_of(path):
+    with pytest.raises(ItemFault) as caught:
+        read_content(str(path))
+    return caught.value.fault.kind
+
+
+def test_a_recording_is_known_by_the_first_16_digits_of_the_sha256_of_its_bytes(tmp_path):
+    file = tmp_path / "a.wav"
+    file.write_bytes(b"RIFF and so on")
+    assert read_content(str(file)).id == hashlib.sha256(b"RIFF and so on").hexdigest()[:16]
+
+
+def test_a_decomposed_name_is_shown_composed_and_opened_as_it_is(tmp_path):
+    decomposed = unicodedata.normalize("NFD", "상담 녹음.wav")
+    file = tmp_path / decomposed
+    file.write_bytes(b"x")
+    source = SourceFile(str(file), decomposed)
+    assert source.shown == unicodedata.normalize("NFC", "상담 녹음.wav")
+    assert read_content(source.path).stat.size == 1
+
+
+def test_a_name_that_is_no_unicode_is_shown_as_valid_text():
+    name = os.fsdecode(b"\xbf\xf8.wav")
+    SourceFile(name, name).shown.encode("utf-8")
+
+
+def test_a_problem_of_the_plan_becomes_a_fault():
+    fault = SourceFile("a", "a", "NOT_A_FILE: neither a file nor a folder").fault
+    assert (fault.kind, fault.reason) == ("NOT_A_FILE", "neither a file nor a folder")
+    assert SourceFile("a", "a").fault is None
+
+
+def test_what_cannot_be_read_has_a_class(tmp_path):
+    empty, pipe = tmp_path / "empty.m4a", tmp_path / "pipe.wav"
+    empty.touch()
+    os.mkfifo(pipe)
+    loop = tmp_path / "loop.wav"
+    loop.symlink_to(loop)
+    assert fault_of(empty) == "EMPTY"
+    assert fault_of(tmp_path / "gone.wav") == "VANISHED"
+    assert fault_of(tmp_path) == "NOT_A_FILE"
+    assert fault_of(loop) == "NOT_A_FILE"
+    assert fault_of(pipe) == "NOT_A_FILE", "and it is not waited for"
+
+
+def refuse(number, text):
+    def failing(*_):
+        raise OSError(number, text)
+
+    return failing
+
+
+def test_a_file_without_permission_is_unreadable(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "open", refuse(errno.EACCES, "Permission denied"))  # root may read everything
+    assert fault_of(tmp_path / "secret.wav") == "UNREADABLE"
+
+
+def test_an_error_of_the_device_is_not_taken_for_one_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "open", refuse(errno.EIO, "Input/output error"))
+    with pytest.raises(OSError, match="Input/output error"), opened(str(tmp_path / "a.wav")):
+        pass

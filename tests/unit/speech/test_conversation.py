@@ -1,0 +1,139 @@
+"""A row of conversation/ holds measured facts and evidence; every null has its reason; there is no verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from malgeul.speech.conversation import CONVERSATION, analyze_recording
+from malgeul.speech.lexicon import read_lexicons
+from unit.speech.conversations import (
+    CALL_ROW,
+    CALL_TRANSCRIPT,
+    MEMO,
+    MEMO_ROW,
+    MEMO_TRANSCRIPT,
+    SILENCE_ROW,
+    SILENCE_TRANSCRIPT,
+    segment,
+    transcript,
+    write_channels,
+)
+
+RULES = read_lexicons(sorted((Path(__file__).parents[3] / "resources/lexicons").glob("*.yaml")))
+ALL = [(CALL_TRANSCRIPT, CALL_ROW), (MEMO_TRANSCRIPT, MEMO_ROW), (SILENCE_TRANSCRIPT, SILENCE_ROW)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recordings")
+    write_channels(folder)
+    return folder
+
+
+def analyzed(folder, said, row):
+    return analyze_recording(said, row, folder, RULES, [0.2, 0.5])
+
+
+def nulls(value, path=""):
+    """Yield the paths of the nulls of a row, as ``unmeasured`` names them."""
+    if value is None:
+        yield path
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            yield from nulls(part, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from nulls(part, f"{path}[{number}]")
+
+
+@pytest.mark.parametrize(("said", "row"), ALL, ids=["call", "memo", "silence"])
+def test_every_null_has_its_reason_and_every_reason_its_null(folder, said, row):
+    result = analyzed(folder, said, row)
+    unmeasured = result.pop("unmeasured")
+    assert all(entry["reason"] for entry in unmeasured)
+    names = {path for path in nulls(result) if not path.endswith(".speaker")}
+    assert {entry["field"] for entry in unmeasured} == names
+
+
+@pytest.mark.parametrize(("said", "row"), ALL, ids=["call", "memo", "silence"])
+def test_a_row_fits_its_schema_and_comes_back_as_it_was(folder, said, row):
+    result = analyzed(folder, said, row)
+    assert list(result) == CONVERSATION.names
+    assert pa.Table.from_pylist([result], schema=CONVERSATION).to_pylist() == [result]
+
+
+def test_a_channel_per_speaker_is_a_voice_per_channel(folder):
+    result = analyzed(folder, CALL_TRANSCRIPT, CALL_ROW)
+    officer, called = result["voices"]
+    assert (officer["speaker"], called["speaker"]) == ("channel 0", "channel 1")
+    assert officer["f0_median_hz"] == pytest.approx(110, rel=0.01)
+    assert called["f0_median_hz"] == pytest.approx(220, rel=0.01)
+    assert officer["talk_seconds"] == pytest.approx(6.1)
+    assert (officer["turns"], called["turns"]) == (2, 1)
+    assert called["response_latency_seconds"] == pytest.approx(0.5)
+    assert (officer["interruptions"], called["interruptions"]) == (1, 0)
+    assert officer["pauses"][0] == {"longer_than": 0.2, "count": 1, "seconds": pytest.approx(0.4)}
+    assert officer["syllables"] == len("서울중앙지검김민수수사관입니다전화끊지마세요안전계좌로이체해주세요")
+    assert officer["syllables_per_second"] == pytest.approx(officer["syllables"] / 6.1, abs=0.001)
+    assert result["interaction"] == {
+        "talk_seconds": pytest.approx(7.1),
+        "silence_seconds": pytest.approx(2.9),
+        "turns": 3,
+        "overlaps": 1,
+        "overlap_seconds": pytest.approx(0.5),
+    }
+
+
+def test_a_silent_channel_is_a_voice_that_says_nothing(folder):
+    said = {**CALL_TRANSCRIPT, "segments": CALL_TRANSCRIPT["segments"][:1]}
+    _, called = analyzed(folder, said, CALL_ROW)["voices"]
+    assert (called["talk_seconds"], called["utterances"], called["f0_median_hz"]) == (0, 0, None)
+
+
+def test_evidence_quotes_the_text_and_names_rule_time_and_speaker(folder):
+    evidence = analyzed(folder, CALL_TRANSCRIPT, CALL_ROW)["evidence"]
+    assert [(span["rule"], span["speaker"], span["start_seconds"]) for span in evidence] == [
+        ("impersonation.prosecution", "channel 0", 0.0),
+        ("coercion.stay_on_line", "channel 0", 3.5),
+        ("demand.safe_account", "channel 0", 5.4),
+        ("demand.transfer", "channel 0", 5.4),
+    ]
+    for span in evidence:
+        assert CALL_TRANSCRIPT["text"][span["start"] : span["end"]] == span["quote"]
+
+
+def test_voices_that_are_not_told_apart_have_no_turns(folder):
+    result = analyzed(folder, MEMO_TRANSCRIPT, MEMO_ROW)
+    (voice,) = result["voices"]
+    assert (voice["speaker"], voice["turns"], voice["interruptions"]) == (None, None, None)
+    assert result["interaction"]["turns"] is None
+    assert voice["f0_median_hz"] == pytest.approx(160, rel=0.01)
+
+
+def test_speaker_labels_tell_voices_of_one_channel_apart(folder):
+    segments = [segment(0, 1, "네.", speaker="B"), segment(1.5, 3, "그래요.", speaker="A")]
+    result = analyzed(folder, transcript(MEMO, [MEMO], segments), MEMO_ROW)
+    assert [(voice["speaker"], voice["channel"], voice["turns"]) for voice in result["voices"]] == [
+        ("A", 0, 1),
+        ("B", 0, 1),
+    ]
+
+
+def test_jitter_and_shimmer_are_never_made_up(folder):
+    for said, row in ALL:
+        for voice in analyzed(folder, said, row)["voices"]:
+            assert voice["jitter"] is voice["shimmer"] is None
+
+
+def test_a_salvaged_recording_says_how_much_is_missing(folder):
+    row = {**MEMO_ROW, "partial": {"missing_seconds": 2.5}}
+    assert analyzed(folder, MEMO_TRANSCRIPT, row)["quality"]["missing_seconds"] == 2.5
+    assert analyzed(folder, MEMO_TRANSCRIPT, MEMO_ROW)["quality"]["missing_seconds"] == 0
+
+
+def test_a_transcript_whose_times_run_backwards_is_refused(folder):
+    with pytest.raises(ValueError, match="ends before it starts"):
+        analyzed(folder, transcript(MEMO, [MEMO], [segment(2, 1, "네")]), MEMO_ROW)

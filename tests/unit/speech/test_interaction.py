@@ -1,0 +1,122 @@
+"""Turns, gaps, pauses and overlaps of a conversation are what its utterances say, in Heldner and Edlund's terms."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from malgeul.speech.interaction import (
+    LEAST_OVERLAP,
+    Pauses,
+    Transition,
+    Utterance,
+    count_syllables,
+    intersect,
+    is_interruption,
+    latency_of,
+    length,
+    merge,
+    overlaps_of,
+    pauses_of,
+    talk_of,
+    transitions_of,
+    turns_of,
+)
+
+
+def said(speaker, start, end, text=""):
+    return Utterance(start, end, text, speaker)
+
+
+CALL = [
+    said("agent", 0.0, 2.0),
+    said("agent", 2.4, 4.0),  # a pause of 0.4 s
+    said("client", 4.5, 8.0),  # answers after 0.5 s
+    said("agent", 7.0, 9.0),  # interrupts by 1 s
+    said("client", 9.3, 14.0),  # answers after 0.3 s
+    said("agent", 11.0, 11.5),  # a word while the other talks on
+    said("client", 14.5, 15.0),
+]
+
+intervals = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 10)).map(lambda pair: (float(pair[0]), float(sum(pair)))), max_size=8
+)
+
+
+def covered(spans):
+    return {second for start, end in spans for second in range(int(start), int(end))}
+
+
+@given(intervals)
+def test_a_union_covers_what_its_intervals_cover_once(spans):
+    union = merge(spans)
+    assert covered(union) == covered(spans)
+    assert length(union) == len(covered(spans))
+
+
+@given(intervals, intervals)
+def test_an_intersection_covers_what_both_cover(first, second):
+    assert covered(intersect(merge(first), merge(second))) == covered(first) & covered(second)
+
+
+def test_utterances_of_one_speaker_are_one_turn_until_another_starts():
+    turns = turns_of(reversed(CALL))
+    assert [(turn.speaker, turn.start, turn.end) for turn in turns] == [
+        ("agent", 0.0, 4.0),
+        ("client", 4.5, 8.0),
+        ("agent", 7.0, 9.0),
+        ("client", 9.3, 14.0),
+        ("agent", 11.0, 11.5),
+        ("client", 14.5, 15.0),
+    ]
+
+
+def test_transitions_tell_gaps_from_overlaps():
+    transitions = transitions_of(turns_of(CALL))
+    assert [(t.speaker, t.goes_on) for t in transitions] == [
+        ("client", True), ("agent", True), ("client", True), ("agent", False), ("client", True),
+    ]  # fmt: skip
+    assert [t.offset for t in transitions] == pytest.approx([0.5, -1.0, 0.3, -3.0, 3.0])
+
+
+def test_latency_is_the_median_gap_and_overlaps_are_none():
+    of_client = [t for t in transitions_of(turns_of(CALL)) if t.speaker == "client"]
+    assert latency_of(of_client) == pytest.approx(0.5)
+    assert latency_of([Transition("client", -0.1, True)]) is None
+
+
+def test_an_interruption_starts_before_the_other_has_stopped_and_goes_on_after():
+    of_agent = [t for t in transitions_of(turns_of(CALL)) if t.speaker == "agent"]
+    assert list(map(is_interruption, of_agent)) == [True, False]
+    assert not is_interruption(Transition("agent", -LEAST_OVERLAP / 2, True)), "times are not exact"
+
+
+def test_pauses_are_silences_within_turns_longer_than_each_threshold():
+    turns = turns_of([said(None, 0, 1), said(None, 1.3, 2), said(None, 2.6, 3), said(None, 6, 7)])
+    assert [(p.longer_than, p.count, round(p.seconds, 6)) for p in pauses_of(turns, [2.0, 0.2, 0.5])] == [
+        (0.2, 3, 3.9),
+        (0.5, 2, 3.6),
+        (2.0, 1, 3.0),
+    ]
+    (pauses,) = pauses_of([turn for turn in turns_of(CALL) if turn.speaker == "client"], [0.2])
+    assert pauses == Pauses(0.2, 0, 0), "silence between two turns is no pause"
+
+
+def test_a_word_said_within_a_longer_one_makes_no_pause():
+    turns = turns_of([said(None, 0, 10), said(None, 2, 3), said(None, 10.1, 11)])
+    assert pauses_of(turns, [0.2]) == [Pauses(0.2, 0, 0)]
+
+
+def test_overlaps_are_when_two_talk_at_once_for_long_enough():
+    speakers = [[u for u in CALL if u.speaker == speaker] for speaker in ("agent", "client")]
+    assert overlaps_of(speakers) == [(7.0, 8.0), (11.0, 11.5)]
+    assert overlaps_of([[said("a", 0, 1)], [said("b", 0.9, 2)]]) == []
+
+
+def test_talk_counts_simultaneous_speech_once():
+    assert length(talk_of(CALL)) == pytest.approx(2 + 1.6 + 4.5 + 4.7 + 0.5)
+
+
+def test_syllables_are_hangul_alone():
+    assert count_syllables("네, 3번 ARS로 하세요. ㅋㅋ") == len("네번로하세요")
