@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from malgeul import ROOT
 
-def resolve(model: str, root: Path) -> Path | None:
+
+def resolve(model: str) -> Path | None:
     """Return the folder of a model that is given as a path (as it is, or beside the Snakefile), None for a hub id."""
-    for place in (Path(model).expanduser(), root / model):
+    for place in (Path(model).expanduser(), ROOT / model):
         if place.is_dir():
             return place
     return None
 
 
-def local_files(model: str, root: Path) -> list[str]:
+def model_files(model: str) -> list[str]:
     """Return the files of a model given as a folder, as inputs of the rules that load it; none for a hub id."""
-    folder = resolve(model, root)
+    folder = resolve(model)
     return sorted(str(file) for file in folder.rglob("*") if file.is_file()) if folder else []

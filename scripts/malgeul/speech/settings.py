@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from malgeul.shards.settings import Section
@@ -16,6 +18,10 @@ class TranscribeSettings(Section):
     """Revision of a hub id; pin it for results that can be repeated."""
     language: str = "ko"
     """Language that is spoken."""
+    batch_windows: int = Field(16, ge=1)
+    """Windows of up to 30 s that are decoded together, at most; halved when memory runs out."""
+    max_new_tokens: int = Field(440, ge=1, le=444)
+    """Tokens that a window may give."""
 
 
 class AnalyzeSettings(Section):
@@ -23,5 +29,5 @@ class AnalyzeSettings(Section):
 
     lexicons: list[str] = ["resources/lexicons"]
     """YAML files, or folders of them, with the rules whose spans are found."""
-    pause_seconds: list[float] = Field([0.2, 0.5, 2.0], min_length=1)
+    pause_seconds: list[Annotated[float, Field(gt=0)]] = Field([0.2, 0.5, 2.0], min_length=1)
     """Pauses longer than each of these are counted."""

@@ -1,0 +1,59 @@
+"""What a model is called and how it is loaded: hub ids and folders alike, offline first, safetensors only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from malgeul.models.local import resolve
+from malgeul.shards.files import digest_of, files_under, sha256_of
+
+
+class ModelNotFound(RuntimeError):
+    """A model is neither a folder nor to be had from the hub."""
+
+
+def identity(model: str, revision: str | None) -> dict[str, Any]:
+    """Return what names a model's content: the digest of a folder's files, or the commit of a hub id.
+
+    Raises ModelNotFound when it is neither.
+    """
+    folder = resolve(model)
+    if folder:
+        digest = digest_of({str(file.relative_to(folder)): sha256_of(file) for file in files_under(folder)})
+        return {"model": Path(model).name, "digest": digest[:16]}
+    return {"model": model, "commit": snapshot(model, revision).name}
+
+
+def snapshot(model: str, revision: str | None) -> Path:
+    """Return the folder of a hub id's snapshot: from the cache where it is, else downloaded (unless HF_HUB_OFFLINE)."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "*/config.json"]
+    try:
+        return Path(snapshot_download(model, revision=revision, local_files_only=True, allow_patterns=wanted))
+    except (LocalEntryNotFoundError, FileNotFoundError):
+        if os.environ.get("HF_HUB_OFFLINE", "0") not in {"0", "", "false", "False"}:
+            raise ModelNotFound(
+                f"{model} is neither a folder nor in the cache, and HF_HUB_OFFLINE forbids to ask the hub; "
+                f"run `hf download {model}` where there is a network"
+            ) from None
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+    except Exception as error:
+        raise ModelNotFound(f"{model} is neither a folder nor to be had from the hub: {error}") from error
+
+
+def folder_of(model: str, revision: str | None) -> Path:
+    """Return the folder that a model is loaded from."""
+    return resolve(model) or snapshot(model, revision)
+
+
+def quiet_transformers() -> None:
+    """Keep transformers' progress bars and advice out of the terminal; its errors still come."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

@@ -1,0 +1,57 @@
+"""Fast tokenizers without transformers, whose import costs seconds that a job which only counts pieces can save."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FastTokenizer:
+    """A tokenizer of the ``tokenizers`` library that neither pads nor truncates, and its mask token, if it has one."""
+
+    backend: Any
+    mask_token: str | None
+
+    @property
+    def mask_id(self) -> int | None:
+        """Id of the mask token."""
+        return None if self.mask_token is None else self.backend.token_to_id(self.mask_token)
+
+    def ids(self, text: str, *, special: bool = True) -> list[int]:
+        """Return the ids of a text's pieces, with the special ones around it unless told otherwise."""
+        ids: list[int] = self.backend.encode(text, add_special_tokens=special).ids
+        return ids
+
+
+def load_fast_tokenizer(folder: Path) -> FastTokenizer:
+    """Load the tokenizer of a model's folder.
+
+    Where it has no tokenizer.json, transformers converts what it has; raises ValueError where that gives no fast one.
+    """
+    if (folder / "tokenizer.json").is_file():
+        from tokenizers import Tokenizer
+
+        backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    else:
+        from transformers import AutoTokenizer
+
+        converted = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        if not converted.is_fast:
+            raise ValueError(f"{folder} has a slow tokenizer, which gives no offsets; a tokenizer.json is needed")
+        backend = converted.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    return FastTokenizer(backend, _mask_token(folder))
+
+
+def _mask_token(folder: Path) -> str | None:
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        file = folder / name
+        if file.is_file():
+            token = json.loads(file.read_text(encoding="utf-8")).get("mask_token")
+            if token:
+                return str(token["content"] if isinstance(token, dict) else token)
+    return None

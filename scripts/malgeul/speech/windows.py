@@ -1,0 +1,84 @@
+"""Speech windows: where a channel is silent, and where it can be cut into windows of at most thirty seconds."""
+
+from __future__ import annotations
+
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+RATE = 16_000
+FRAME = 320
+"""Samples of a level frame: 20 ms."""
+
+SILENCE_DBFS = -50.0
+"""A frame under this level holds no speech."""
+
+LONGEST_SECONDS = 30.0
+"""What Whisper hears at once."""
+
+SEARCH_SECONDS = 8.0
+"""How far before the end of a window its quietest place is looked for."""
+
+Audio = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of one channel of one recording, in seconds from the recording's start."""
+
+    recording: str
+    channel: int
+    stem: str
+    start: float
+    end: float
+
+
+def read_audio(file: Path) -> Audio:
+    """Return the samples of a 16 kHz mono PCM file as float32 in -1..1."""
+    with wave.open(str(file), "rb") as audio:
+        raw = audio.readframes(audio.getnframes())
+    samples: npt.NDArray[np.int16] = np.frombuffer(raw, dtype="<i2")
+    return samples.astype(np.float32) / np.float32(32768)
+
+
+def levels(audio: Audio) -> npt.NDArray[np.float32]:
+    """Return the level of every 20 ms frame in dB of full scale, shape (frames,)."""
+    whole = audio[: len(audio) // FRAME * FRAME].reshape(-1, FRAME)
+    power = (whole.astype(np.float64) ** 2).mean(axis=1)
+    decibels: npt.NDArray[np.float32] = (10 * np.log10(np.maximum(power, 1e-12))).astype(np.float32)
+    return decibels
+
+
+def cut(recording: str, channel: int, stem: str, audio: Audio) -> list[Window]:
+    """Cut a channel into windows of at most thirty seconds at its quietest places; silence gives no window.
+
+    Silence at the ends of a window is left out up to a fifth of a second, so that every window holds sound.
+    """
+    level = levels(audio)
+    loud = np.flatnonzero(level > SILENCE_DBFS)
+    if not len(loud):
+        return []
+    per_second = RATE // FRAME
+    longest, search = int(LONGEST_SECONDS * per_second), int(SEARCH_SECONDS * per_second)
+    margin = per_second // 5
+    quiet = _smoothed(level)
+    windows: list[Window] = []
+    border = 0  # what lies before it is in a window already
+    while len(later := loud[loud >= border]):
+        first = max(int(later[0]) - margin, border)
+        last = min(first + longest, len(level))
+        if last < len(level):
+            last += int(np.argmin(quiet[last - search : last])) - search
+        end = min(int(later[later < last][-1]) + 1 + margin, last)
+        windows.append(Window(recording, channel, stem, first / per_second, end / per_second))
+        border = last
+    return windows
+
+
+def _smoothed(level: npt.NDArray[np.float32], frames: int = 15) -> npt.NDArray[np.float32]:
+    """Return the mean level over 0.3 s around every frame: a gap between words, not between syllables."""
+    kernel = np.ones(frames, dtype=np.float32) / frames
+    return np.convolve(level, kernel, mode="same").astype(np.float32)

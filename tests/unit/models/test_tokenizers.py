@@ -1,0 +1,20 @@
+"""The tokenizer without transformers gives the pieces that transformers gives."""
+
+import pytest
+
+from malgeul import ROOT
+from malgeul.models.tokenizers import load_fast_tokenizer
+
+TEXTS = ["", "한글", "서울에서 만난 김민수는 2024년에 떠났다.", "mixed 텍스트 ㅋㅋㅋ 😀", "가" * 5000]
+
+
+@pytest.mark.parametrize("name", ["tokenizer-ko", "embed-random"])
+def test_pieces_equal_those_of_transformers(name):
+    from transformers import AutoTokenizer
+
+    folder = ROOT / "resources/models" / name
+    ours, theirs = load_fast_tokenizer(folder), AutoTokenizer.from_pretrained(str(folder))
+    for text in TEXTS:
+        assert ours.ids(text) == theirs(text)["input_ids"]
+        assert ours.ids(text, special=False) == theirs(text, add_special_tokens=False)["input_ids"]
+    assert ours.mask_id == theirs.mask_token_id
