@@ -1,0 +1,112 @@
+"""Decide which documents of a shard stay, and find the proper nouns of those that do."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from malgeul.shards.faults import Fault
+from malgeul.shards.job import Job, run_job
+from malgeul.shards.ledger import Units
+from malgeul.shards.tables import TableWriter, count_rows, read_rows
+from malgeul.text.filtering import FILTERED, REJECTED, Candidate, Verdict, judge, pack, unpack
+from malgeul.text.morphology import MorphemeAnalyzer
+from malgeul.text.profiles import rules_of
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+BATCH = 512
+"""Documents whose verdicts are recorded together: at most this many are analysed again after a kill."""
+
+
+@dataclass
+class Batch:
+    """Documents that follow each other in the shard, the key of their verdicts, and those that are known."""
+
+    key: str
+    documents: list[dict[str, Any]]
+    journaled: bool
+    verdicts: list[Verdict] = field(default_factory=list)
+
+
+def filter_text(job: Job) -> None:
+    """Write the documents that stay with their morphemes' facts, and a row for every other one."""
+    rules = rules_of(job.params["profile"], job.params["thresholds"])
+    under_way: deque[Batch] = deque()
+    counts = {"characters_in": 0, "characters_out": 0, "morphemes": 0, "mentions": 0}
+    with ExitStack() as stack:
+        filtered = stack.enter_context(TableWriter(job.staged("filtered"), FILTERED))
+        rejected = stack.enter_context(TableWriter(job.staged("rejected"), REJECTED))
+        progress = stack.enter_context(job.progress(count_rows(job.input("text"))))
+        for verdict in judge(_candidates(job, under_way), rules, MorphemeAnalyzer(job.threads).analyze):
+            batch = under_way[0]
+            batch.verdicts.append(verdict)
+            if len(batch.verdicts) < len(batch.documents):
+                continue
+            under_way.popleft()
+            if batch.journaled:
+                progress.resume(len(batch.documents))
+            else:
+                job.journal.put(batch.key, blob=pack(batch.verdicts))
+                progress.advance(len(batch.documents))
+            for document, decided in zip(batch.documents, batch.verdicts, strict=True):
+                _account(job, document["id"], decided)
+                counts["characters_in"] += len(document["text"])
+                if decided.kept:
+                    facts = {name: getattr(decided, name) for name in ("features", "n_morphemes", "mentions")}
+                    filtered.write(document | facts)
+                    counts["characters_out"] += len(document["text"])
+                    counts["morphemes"] += facts["n_morphemes"]
+                    counts["mentions"] += len(facts["mentions"])
+                else:
+                    facts = {name: getattr(decided, name) for name in ("reason", "measured", "threshold", "features")}
+                    rejected.write({"id": document["id"], "source": document["source"], **facts})
+    job.ledger.measure(**counts)
+
+
+def _candidates(job: Job, under_way: deque[Batch]) -> Iterator[Candidate]:
+    """Yield the shard's documents by batches, which are left in ``under_way`` until all their verdicts are there."""
+    duplicates = set(_duplicate_rows(job))
+    rows = enumerate(read_rows(job.input("text")))
+    while numbered := list(islice(rows, BATCH)):
+        documents = [document for _, document in numbered]
+        repeated = [number in duplicates for number, _ in numbered]
+        key = job.item_key([document["text"] for document in documents], repeated)
+        journaled = key in job.journal
+        known: Sequence[Verdict | None] = unpack(job.journal.blob(key)) if journaled else [None] * len(documents)
+        under_way.append(Batch(key, documents, journaled))
+        for document, duplicate, verdict in zip(documents, repeated, known, strict=True):
+            yield Candidate(document["text"], duplicate, verdict)
+
+
+def _account(job: Job, document_id: str, verdict: Verdict) -> None:
+    if verdict.fault:
+        job.ledger.quarantine(document_id, Fault(**verdict.fault))
+    elif verdict.reason:
+        job.ledger.reject(document_id, verdict.reason)
+    else:
+        job.ledger.use(document_id)
+        job.ledger.give(document_id)
+
+
+def _duplicate_rows(job: Job) -> list[int]:
+    """Return the rows of this shard whose text an earlier document has. Of the run's table nothing else matters."""
+    rows: list[int] = []
+    for file in job.inputs["duplicates"]:
+        rows += pq.read_table(file, columns=["row"], filters=[("shard", "=", job.shard)])["row"].to_pylist()
+    return rows
+
+
+if __name__ == "__main__":
+    run_job(
+        snakemake,
+        filter_text,
+        Units("document", "document"),
+        packages=("kiwipiepy", "kiwipiepy_model", "pyarrow"),
+        relevant={"duplicates": _duplicate_rows},
+    )

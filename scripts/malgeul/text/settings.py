@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from malgeul.shards.settings import Section, ShardLimits
+from malgeul.text.profiles import check_profile, check_thresholds
 
 
 class TextSource(Section):
@@ -24,6 +25,11 @@ class TextSource(Section):
     """Field or column that holds the id; null: ids are made from the file's name and the record's number."""
     profile: str | None = None
     """Filter profile for this source instead of filter.profile."""
+
+    @field_validator("profile")
+    @classmethod
+    def _known_profile(cls, name: str | None) -> str | None:
+        return None if name is None else check_profile(name)
 
 
 class TextInput(Section):
@@ -47,3 +53,15 @@ class FilterSettings(Section):
 
     profile: str = "malgeul"
     """Rules and thresholds by name: malgeul or speech."""
+    thresholds: dict[str, float] = {}
+    """Thresholds by rule, instead of those of the profile above; sources with another profile keep theirs."""
+
+    @field_validator("profile")
+    @classmethod
+    def _known_profile(cls, name: str) -> str:
+        return check_profile(name)
+
+    @model_validator(mode="after")
+    def _known_rules(self) -> FilterSettings:
+        check_thresholds(self.profile, self.thresholds)
+        return self

@@ -1,0 +1,139 @@
+"""What can be measured of a text without analysing its morphemes; None where there is nothing to measure.
+
+The definitions of repetition are those of Rae et al. 2021 (Gopher, table A1) as datatrove computes them, over the words
+between spaces; the forerunner's shares of Hangul and symbols are its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+_NOT_HANGUL = re.compile(r"[^가-힣ㄱ-ㆎ\u1100-\u11ff]+")
+_LETTERS_DIGITS_SPACES = re.compile(r"[^\W_]+|\s+")
+_SPACES = re.compile(r"\s+")
+_SENTENCE_ENDS = re.compile(r"[.?!]")
+_RUNS = re.compile(r"(\S)\1{4,}")
+_BULLETS = re.compile(r"[-*+•‣⁃◦·ㆍ∙▪▫■□●○◆◇▶▷►※☞★☆✔✓➤➔]")
+
+SPAM_WORDS = (
+    "카지노",
+    "바카라",
+    "토토(?!로)",  # a name in films and novels
+    "먹튀",
+    "꽁머니",
+    "슬롯머신",
+    "파워볼",
+    "홀덤",
+    "사설배팅",
+    "사설베팅",
+    "도박사이트",
+    "성인용품",
+    "출장안마",
+    "출장마사지",
+    "조건만남",
+    "비아그라",
+    "시알리스",
+)
+"""Words of gambling, sex and pill advertisements, as regular expressions."""
+
+_SPAM = re.compile("|".join(SPAM_WORDS))
+
+
+FEWEST_LINES = 3
+"""Of fewer lines there is no share: text from forms and HTML often comes as one line, which may begin with a dash."""
+
+Measured = float | None
+
+
+def _share(part: int, whole: int) -> Measured:
+    return part / whole if whole else None
+
+
+def count_characters(text: str) -> Measured:
+    """Return the number of characters."""
+    return len(text)
+
+
+def hangul_share(text: str) -> Measured:
+    """Return the share of Hangul (syllables and jamo) in the characters that are no white space."""
+    return _share(len(_NOT_HANGUL.sub("", text)), len(_SPACES.sub("", text)))
+
+
+def symbol_share(text: str) -> Measured:
+    """Return the share of characters that are neither letter, digit nor white space."""
+    return _share(len(_LETTERS_DIGITS_SPACES.sub("", text)), len(text))
+
+
+def count_sentence_ends(text: str) -> Measured:
+    """Return how many of ``. ? !`` there are."""
+    return len(_SENTENCE_ENDS.findall(text))
+
+
+def repeated_lines_share(text: str) -> Measured:
+    """Return the share of the text's characters that stand in lines seen before in it."""
+    seen: set[str] = set()
+    repeated = 0
+    for line in text.split("\n"):
+        line = line.strip()
+        if line in seen:
+            repeated += len(line)
+        seen.add(line)
+    return _share(repeated, len(text))
+
+
+def top_ngram_share(text: str, n: int) -> Measured:
+    """Return the characters that the most frequent n-gram of words covers, over those of the text; 0 if none recurs.
+
+    The first of equally frequent n-grams counts. Occurrences that overlap count each, so that the value may exceed 1.
+    """
+    words = text.split()
+    grams = Counter(zip(*(words[k:] for k in range(n)), strict=False))
+    if not grams:
+        return 0.0
+    gram, count = grams.most_common(1)[0]
+    return len(" ".join(gram)) * count / len(text) if count > 1 else 0.0
+
+
+def repeated_characters_share(text: str) -> Measured:
+    """Return the share of characters in runs of five or more equal ones (white space aside)."""
+    return _share(sum(len(run.group()) for run in _RUNS.finditer(text)), len(text))
+
+
+def bullet_lines_share(text: str) -> Measured:
+    """Return the share of lines that begin with a bullet; empty lines do not count."""
+    return _lines_share(text, lambda line: bool(_BULLETS.match(line)))
+
+
+def ellipsis_lines_share(text: str) -> Measured:
+    """Return the share of lines that end in an ellipsis; empty lines do not count."""
+    return _lines_share(text, lambda line: line.endswith(("...", "…")))
+
+
+def _lines_share(text: str, fits: Callable[[str], bool]) -> Measured:
+    lines = [line for line in map(str.strip, text.split("\n")) if line]
+    return _share(sum(map(fits, lines)), len(lines)) if len(lines) >= FEWEST_LINES else None
+
+
+def count_spam_words(text: str) -> Measured:
+    """Return how often a word of :data:`SPAM_WORDS` occurs."""
+    return len(_SPAM.findall(text))
+
+
+TEXT_MEASURES: dict[str, Callable[[str], Measured]] = {
+    "characters": count_characters,
+    "hangul": hangul_share,
+    "symbols": symbol_share,
+    "sentence_ends": count_sentence_ends,
+    "repeated_lines": repeated_lines_share,
+    "top_2gram": partial(top_ngram_share, n=2),
+    "top_3gram": partial(top_ngram_share, n=3),
+    "top_4gram": partial(top_ngram_share, n=4),
+    "repeated_characters": repeated_characters_share,
+    "bullet_lines": bullet_lines_share,
+    "ellipsis_lines": ellipsis_lines_share,
+    "spam_words": count_spam_words,
+}
+"""Measures by name."""

@@ -1,0 +1,102 @@
+"""Filter profiles: which measure of a document is compared with which threshold, in which order.
+
+A profile is data. A new one is a tuple of rules over the measures of :mod:`malgeul.text.measures` and
+:mod:`malgeul.text.morphology`; rules that need no morphemes stand first, since the analysis costs a hundred times more
+than all of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+_COMPARISONS = {"<": operator.lt, ">": operator.gt, ">=": operator.ge}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A document is rejected when its ``measure`` compares so with the ``threshold``.
+
+    ``name`` is what the config calls the rule; rejected documents carry ``reason``, by default the same.
+    """
+
+    name: str
+    measure: str
+    comparison: Literal["<", ">", ">="]
+    threshold: float
+    given_reason: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The reason under which a rejection is counted."""
+        return self.given_reason or self.name
+
+    def rejects(self, value: float) -> bool:
+        """Tell whether a document with this measured value is rejected."""
+        rejected: bool = _COMPARISONS[self.comparison](value, self.threshold)
+        return rejected
+
+
+DUPLICATE = "duplicate"
+"""The one measure that is not the document's own: 1 where an earlier document of the corpus has the same text."""
+
+REPEATED_NGRAMS = (
+    # Gopher's limits as FineWeb-2 sets them for Korean, here over words between spaces.
+    Rule("repeated_2grams", "top_2gram", ">", 0.282, "repeated_ngrams"),
+    Rule("repeated_3grams", "top_3gram", ">", 0.228, "repeated_ngrams"),
+    Rule("repeated_4grams", "top_4gram", ">", 0.185, "repeated_ngrams"),
+)
+
+PROFILES: dict[str, tuple[Rule, ...]] = {
+    # Written Korean with sentences: articles, essays, posts.
+    "malgeul": (
+        Rule("duplicate", DUPLICATE, ">", 0),
+        Rule("too_short", "characters", "<", 200),
+        Rule("too_long", "characters", ">", 100_000),
+        Rule("low_hangul", "hangul", "<", 0.4),
+        Rule("symbols", "symbols", ">", 0.30),
+        Rule("few_sentences", "sentence_ends", "<", 3),
+        Rule("repeated_lines", "repeated_lines", ">", 0.374),
+        *REPEATED_NGRAMS,
+        Rule("repeated_characters", "repeated_characters", ">", 0.1),
+        Rule("bullet_lines", "bullet_lines", ">", 0.9),
+        Rule("ellipsis_lines", "ellipsis_lines", ">", 0.3),
+        Rule("spam_words", "spam_words", ">=", 3),
+        Rule("few_stopwords", "stopwords", "<", 2),
+        Rule("no_predicates", "predicates", "<", 0.05),
+    ),
+    # Transcripts: no paragraphs, often short; what a transcriber that runs in circles writes is what must go.
+    "speech": (
+        Rule("too_short", "characters", "<", 10),
+        *REPEATED_NGRAMS,
+    ),
+}
+
+
+def check_profile(name: str) -> str:
+    """Return the name of a profile; raises ValueError that names the nearest one."""
+    return _known(name, PROFILES, "profile")
+
+
+def check_thresholds(profile: str, thresholds: Mapping[str, float]) -> None:
+    """Check that a profile has every rule that ``thresholds`` names; raises ValueError that names the nearest one."""
+    for name in thresholds:
+        _known(name, [rule.name for rule in PROFILES[profile]], f"rule of the profile {profile}")
+
+
+def rules_of(profile: str, thresholds: Mapping[str, float]) -> list[Rule]:
+    """Return a profile's rules in order, with the given thresholds by rule name instead of its own."""
+    check_thresholds(profile, thresholds)
+    return [replace(rule, threshold=thresholds.get(rule.name, rule.threshold)) for rule in PROFILES[profile]]
+
+
+def _known(name: str, known: Iterable[str], what: str) -> str:
+    known = list(known)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    raise ValueError(f"{name!r} is no {what}; {hint}")

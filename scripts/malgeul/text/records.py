@@ -1,0 +1,338 @@
+"""Raw records of text files, one at a time and in bounded memory: JSONL, Parquet, or a text file a document.
+
+Nothing is thrown away without a word: a record that cannot be read comes with its fault and its place, and a file that
+breaks off ends with one record CORRUPT for all that could not be read.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import hashlib
+import json
+import lzma
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from io import BufferedIOBase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from malgeul.shards.faults import Fault, ItemFault, is_transient
+from malgeul.shards.names import nfc
+
+CHUNK_BYTES = 1 << 20
+ZSTD_CHUNK_BYTES = 512
+"""Compressed bytes that are unpacked at once: in 4 bytes a hostile frame can say 128 KB, so in these 16 MB."""
+ROWS_AT_ONCE = 1024
+
+_UNPACKERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_BREAKS_OFF = (EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, NotImplementedError)
+"""What readers raise on damaged bytes (gzip and Arrow: OSError without an errno; Arrow also ValueError and, for an
+encoding it does not know, NotImplementedError)."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a source as the plan knows it: its NFC name, its size in bytes, and why it cannot be opened, if so."""
+
+    name: str
+    size: int
+    problem: str | None = None
+
+    @property
+    def printable(self) -> str:
+        """The name as text: bytes that are no UTF-8 are written as escapes."""
+        return self.name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@dataclass(frozen=True)
+class Source:
+    """How the files of a source are read. A large file has ``parts``, of which ``part`` is read."""
+
+    name: str
+    format: str
+    text_field: str
+    id_field: str | None
+    files: list[SourceFile]
+    part: int = 0
+    parts: int = 1
+
+    @classmethod
+    def from_params(cls, params: dict[str, Any]) -> Source:
+        """Read what the rule says of a shard."""
+        return cls(**{**params, "files": [SourceFile(**file) for file in params["files"]]})
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record: its place (the file's name and the line's or row's number), and its fields or what is wrong with it.
+
+    ``given_id`` is the id of its document when the record has none of its own.
+    """
+
+    place: str
+    fields: dict[str, Any] | Fault
+    given_id: str = ""
+
+
+def read_source(source: Source, paths: Iterable[Path], max_bytes: int) -> Iterator[Record]:
+    """Yield the records of all files of a source; ``paths`` are those of its files that have no problem, in order.
+
+    Raises OSError for a fault of the machine, RuntimeError for a file in parts that changed since it was planned.
+    """
+    openable = iter(paths)
+    for file in source.files:
+        if file.problem:
+            kind, _, reason = file.problem.partition(": ")
+            yield Record(file.printable, Fault(kind, reason))
+        else:
+            yield from _read_file(source, file, next(openable), max_bytes)
+
+
+def _read_file(source: Source, file: SourceFile, path: Path, max_bytes: int) -> Iterator[Record]:
+    try:
+        if source.parts > 1 and path.stat().st_size != file.size:
+            raise RuntimeError(f"{path} changed while it was read in parts; run again")
+        match source.format:
+            case "txt":
+                yield _read_whole(path, file.printable, source.text_field, max_bytes)
+            case "parquet":
+                yield from _read_parquet(path, file.printable, source, max_bytes)
+            case _:
+                yield from _read_jsonl(path, file, source, max_bytes)
+    except FileNotFoundError:
+        yield Record(file.printable, Fault("VANISHED", "the file was there when the run was planned"))
+    except PermissionError:
+        yield Record(file.printable, Fault("UNREADABLE", "no permission to read"))
+    except ItemFault as found:
+        yield Record(file.printable, found.fault)
+
+
+def _rest(name: str, last: str, error: Exception) -> Record:
+    """Return the record that stands for what could not be read of a file; raises ``error`` if it is the machine's."""
+    if is_transient(error) or (isinstance(error, OSError) and error.errno is not None):
+        raise error
+    return Record(f"{name}:rest", Fault("CORRUPT", f"after {last} nothing can be read: {error}"))
+
+
+# A text file a document
+
+
+def _read_whole(path: Path, name: str, text_field: str, max_bytes: int) -> Record:
+    with path.open("rb") as file:
+        data = file.read(max_bytes + 1)
+    try:
+        if len(data) > max_bytes:
+            raise ItemFault("TOO_LARGE", f"more than {max_bytes} bytes")
+        text = decode(data)
+    except ItemFault as found:
+        return Record(name, found.fault)
+    return Record(name, {text_field: text}, str(PurePosixPath(nfc(name)).with_suffix("")))
+
+
+def decode(data: bytes) -> str:
+    """Return UTF-8 bytes as text, without a byte order mark; raises ItemFault INVALID_UTF8 that says where."""
+    try:
+        return data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ItemFault("INVALID_UTF8", f"byte {error.start}: {error.reason}") from None
+
+
+# A line a document
+
+
+def _read_jsonl(path: Path, file: SourceFile, source: Source, max_bytes: int) -> Iterator[Record]:
+    """Yield the records of a JSONL file, or of those lines that start in its part.
+
+    A line's place is its number; in a part, which does not know how many lines come before it, the offset of its first
+    byte in the file (``@123``). Blank lines are no records.
+    """
+    if path.stat().st_size == 0:
+        raise ItemFault("EMPTY", "the file has no bytes")
+    name = file.printable
+    if source.parts == 1:
+        lines = ((f"{name}:{number}", line) for number, line in enumerate_lines(path, max_bytes))
+    else:
+        offsets = part_lines(path, source.part, source.parts, max_bytes)
+        lines = ((f"{name}:@{offset}", line) for offset, line in offsets)
+    place = "its start"
+    try:
+        for place, line in lines:
+            if isinstance(line, int):
+                yield Record(place, Fault("TOO_LARGE", f"the line has {line} bytes, more than {max_bytes}"))
+            elif line and not line.isspace():
+                yield _parse(line, place)
+    except _BREAKS_OFF as error:
+        yield _rest(name, place, error)
+
+
+def _parse(line: bytes, place: str) -> Record:
+    try:
+        fields = json.loads(decode(line), parse_constant=lambda _: None)  # NaN, Infinity
+    except ItemFault as found:
+        return Record(place, found.fault)
+    except (ValueError, RecursionError) as error:
+        return Record(place, Fault("BROKEN_JSON", str(error)))
+    if not isinstance(fields, dict):
+        return Record(place, Fault("BROKEN_JSON", f"a JSON {type(fields).__name__}, not an object"))
+    return Record(place, fields, place)
+
+
+def enumerate_lines(path: Path, max_bytes: int) -> Iterator[tuple[int, bytes | int]]:
+    """Yield (number from 1, line) of a file, unpacked by its suffix; of a longer line only its size in bytes."""
+    for number, (_, line) in enumerate(split_lines(unpacked(path), max_bytes), start=1):
+        yield number, line
+
+
+def part_lines(path: Path, part: int, parts: int, max_bytes: int) -> Iterator[tuple[int, bytes | int]]:
+    """Yield (offset, line) of the lines that start in part ``part`` of a file cut into ``parts`` ranges of bytes.
+
+    Every line starts in exactly one range, so that the parts together are the file.
+    """
+    size = path.stat().st_size
+    start, end = size * part // parts, size * (part + 1) // parts
+    if start == end:
+        return
+    with path.open("rb") as file:
+        # From one byte earlier: what comes up to the first line's end belongs to the part before.
+        begin = max(start - 1, 0)
+        file.seek(begin)
+        for offset, line in split_lines(_chunks(file), max_bytes, begin):
+            if offset >= end:
+                return
+            if offset >= start:
+                yield offset, line
+
+
+def part_digest(path: Path, part: int, parts: int, max_bytes: int) -> str:
+    """Return the sha256 of what :func:`part_lines` yields: the part's content without reading the rest of the file."""
+    digest = hashlib.sha256()
+    for offset, line in part_lines(path, part, parts, max_bytes):
+        digest.update(b"%d:" % offset)
+        digest.update(b"%d bytes" % line if isinstance(line, int) else line)
+    return digest.hexdigest()
+
+
+def split_lines(chunks: Iterable[bytes], max_bytes: int, offset: int = 0) -> Iterator[tuple[int, bytes | int]]:
+    """Yield (offset, line without its end) of a stream that begins at ``offset``.
+
+    Of a line longer than ``max_bytes`` comes only its size; no more than that and a chunk is ever held.
+    """
+    held: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        *ended, rest = chunk.split(b"\n")
+        for piece in ended:
+            size += len(piece)
+            yield offset, size if size > max_bytes else b"".join([*held, piece])
+            offset += size + 1
+            held, size = [], 0
+        size += len(rest)
+        if size <= max_bytes:
+            held.append(rest)
+        else:
+            held.clear()
+    if size:
+        yield offset, size if size > max_bytes else b"".join(held)
+
+
+def unpacked(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file in chunks, unpacked as its suffix says; raises when it breaks off or is damaged."""
+    suffix = path.suffix.lower()
+    with path.open("rb") as file:
+        if suffix == ".zst":
+            yield from _unpack_zstd(file)
+        elif suffix in _UNPACKERS:
+            with _UNPACKERS[suffix](file) as stream:
+                yield from _chunks(stream)
+        else:
+            yield from _chunks(file)
+
+
+def _chunks(file: BufferedIOBase) -> Iterator[bytes]:
+    """Yield what a file gives; read1, since read loses what it has when the bytes after it are damaged."""
+    yield from iter(partial(file.read1, CHUNK_BYTES), b"")
+
+
+def _unpack_zstd(file: BufferedIOBase) -> Iterator[bytes]:
+    """Unpack one frame after the other. The library's own readers end without a word where a file was cut off."""
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor()
+    frame = None
+    try:
+        while data := file.read(ZSTD_CHUNK_BYTES):
+            while data:
+                frame = frame or decompressor.decompressobj()
+                yield frame.decompress(data)
+                data = frame.unused_data
+                if frame.eof:
+                    frame = None
+    except zstandard.ZstdError as error:
+        raise ValueError(error) from error
+    if frame is not None:
+        raise EOFError("the compressed file was cut off")
+
+
+# A row a document
+
+
+def _read_parquet(path: Path, name: str, source: Source, max_bytes: int) -> Iterator[Record]:
+    """Yield rows [N·part/parts, N·(part+1)/parts) of a Parquet file, by row groups; a row's number counts from 1."""
+    import pyarrow.parquet as pq
+
+    if path.stat().st_size == 0:
+        raise ItemFault("EMPTY", "the file has no bytes")
+    try:
+        file = pq.ParquetFile(path)
+    except _BREAKS_OFF as error:
+        yield _rest(name, "its start", error)
+        return
+    with file:
+        if source.text_field not in file.schema_arrow.names:
+            columns = ", ".join(file.schema_arrow.names)
+            raise ItemFault("MISSING_FIELD", f"no column {source.text_field!r}; there are: {columns}")
+        rows = file.metadata.num_rows
+        start, end = (rows * part // source.parts for part in (source.part, source.part + 1))
+        first, place = 0, "its start"
+        try:
+            for group in range(file.metadata.num_row_groups):
+                last = first + file.metadata.row_group(group).num_rows
+                if first < end and last > start:
+                    number = first
+                    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, row_groups=[group]):
+                        skipped = min(max(start - number, 0), batch.num_rows)
+                        wanted = batch.slice(skipped, max(end - number - skipped, 0))
+                        for row, fields in enumerate(_rows(wanted), start=number + skipped + 1):
+                            place = f"{name}:{row}"
+                            yield _checked(fields, place, source.text_field, max_bytes)
+                        number += batch.num_rows
+                first = last
+        except _BREAKS_OFF as error:
+            yield _rest(name, place, error)
+
+
+def _rows(batch: Any) -> Iterator[dict[str, Any] | Fault]:
+    """Yield the rows of an Arrow batch; where one holds bytes that are no UTF-8, each is taken by itself."""
+    try:
+        yield from batch.to_pylist()
+        return
+    except UnicodeDecodeError:
+        pass
+    for row in range(batch.num_rows):
+        try:
+            yield batch.slice(row, 1).to_pylist()[0]
+        except UnicodeDecodeError as error:
+            yield Fault("INVALID_UTF8", f"byte {error.start}: {error.reason}")
+
+
+def _checked(fields: dict[str, Any] | Fault, place: str, text_field: str, max_bytes: int) -> Record:
+    if isinstance(fields, Fault):
+        return Record(place, fields)
+    text = fields[text_field]
+    if isinstance(text, str | bytes) and len(text) > max_bytes:
+        return Record(place, Fault("TOO_LARGE", f"the text has {len(text)} characters, more than {max_bytes} bytes"))
+    return Record(place, fields, place)

@@ -1,0 +1,96 @@
+"""Jobs of the text wing, made by hand, and text that passes every rule."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+from kiwipiepy import Kiwi
+
+from malgeul.shards.job import Job
+from malgeul.shards.ledger import Units, read_ledger
+from malgeul.text.morphology import MorphemeAnalyzer
+
+PROSE = """지난 토요일에 부산 해운대에서 바다를 치우는 모임이 열렸다. 아침부터 학생들이 장갑을 끼고 모래밭을 걷는다.
+김민수 씨는 작년에도 왔다고 말했다. 그는 올해 쓰레기가 조금 줄어든 것 같다며 웃었다. 사람들은 점심으로 김밥을 먹었다.
+오후에는 부산시 직원이 나와 모은 쓰레기를 나누는 방법을 알려 주었다. 아이들은 유리와 플라스틱을 따로 담았다.
+모임은 다음 달에도 같은 곳에서 열린다. 누구나 올 수 있고, 장갑은 현장에서 받을 수 있다고 한다. 비가 오면 미룬다."""
+
+
+def prose(number: int = 0) -> str:
+    """Return a text that the default profile keeps, another one for every number."""
+    return f"{PROSE}\n{number}번째 모임에는 모두 {number + 30}명이 왔다."
+
+
+@pytest.fixture(autouse=True)
+def _one_kiwi(monkeypatch):
+    """Load Kiwi once per number of threads, not once per job."""
+    monkeypatch.setattr(MorphemeAnalyzer, "kiwi", property(lambda analyzer: load_kiwi(analyzer.threads)))
+
+
+@cache
+def load_kiwi(threads: int):
+    return Kiwi(num_workers=threads)
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    return tmp_path / "results" / "demo"
+
+
+@pytest.fixture
+def make_job(results):
+    """Build a job of a stage; files of results/ are named relative to it, ledgers are those of the inputs' stages."""
+
+    def make(stage, shard, outputs, *, units=("document", "document"), ledgers=(), inputs=None, threads=1, **params):
+        return Job(
+            inputs={**(inputs or {}), "ledger": [results / "ledger" / name for name in ledgers]},
+            outputs={
+                **{name: results / place for name, place in outputs.items()},
+                "ledger": results / "ledger" / stage / f"{shard}.json",
+            },
+            params=params,
+            units=Units(*units),
+            threads=threads,
+        )
+
+    return make
+
+
+@pytest.fixture
+def ingest(make_job, tmp_path, results):
+    """Ingest files into a shard and return the ledger; a file is its name and its bytes, or None if it is gone."""
+    from ingest_text import ingest_text
+
+    def run(files, shard="web-0000", *, problems=None, folder="input"):
+        paths = []
+        for name, data in files.items():
+            paths.append(tmp_path / folder / name)
+            paths[-1].parent.mkdir(parents=True, exist_ok=True)
+            if data is not None:
+                paths[-1].write_bytes(data)
+        problems = problems or {}
+        described = [
+            {"name": name, "size": len(data or b""), "problem": problems.get(name)} for name, data in files.items()
+        ]
+        source = {"name": "web", "format": "jsonl", "text_field": "text", "id_field": "id", "files": described}
+        job = make_job(
+            "ingest",
+            shard,
+            {"text": f"text/{shard}.parquet"},
+            units=("record", "document"),
+            inputs={"files": [path for path in paths if path.name not in problems]},
+            source=source,
+            settings={"max_record_bytes": 1 << 20},
+        )
+        job.run(ingest_text)
+        return read_ledger(results / "ledger" / "ingest" / f"{shard}.json")
+
+    return run
+
+
+def jsonl(*rows) -> bytes:
+    """Return rows as JSON lines."""
+    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)

@@ -1,0 +1,230 @@
+"""Every document is kept or rejected with reason, value and threshold; a killed filter goes on where it was."""
+
+import hashlib
+
+import pytest
+
+import filter_text
+from malgeul.shards.faults import Fault
+from malgeul.shards.ledger import read_ledger
+from malgeul.shards.tables import TableWriter, read_rows
+from malgeul.text.duplicates import DUPLICATES
+from malgeul.text.filtering import Candidate, Verdict, judge, pack, unpack
+from malgeul.text.morphology import Analysis
+from malgeul.text.profiles import rules_of
+from unit.text.conftest import jsonl, prose
+
+PLANTED = {
+    "duplicate": None,
+    "too_short": "짧은 글이다.",
+    "too_long": "길고 긴 글이 이어진다. " * 8000,
+    "low_hangul": "This is an English text about the sea. " * 8,
+    "symbols": " ".join(f"가격 문의 {k}번 ▶▷◇◆!" for k in range(40)),
+    "few_sentences": "점도 물음표도 없이 이어지는 글은 문장이 어디서 끝나는지 알 수 없으니 읽는 사람이 지친다 " * 5,
+    "repeated_lines": prose(1)[:100] + "\n이 줄은 몇 번이고 다시 나온다. 광고를 눌러 주세요." * 8,
+    "repeated_ngrams": "처음 듣는 이야기다. " + "오늘도 좋은 하루 되세요. " * 15 + "서울 사람들은 모두 친절했다.",
+    "repeated_characters": prose(2) + "ㅋ" * 60,
+    "bullet_lines": "- " + prose(3).replace("\n", " ").replace(". ", ".\n- "),
+    "ellipsis_lines": "\n".join(f"{line}..." for line in prose(4).split(". ")),
+    "spam_words": prose(5) + " 카지노 바카라 먹튀 없는 곳으로 오세요.",
+    "few_stopwords": ", ".join(f"사과{k} 배{k} 감{k} 귤{k} 포도{k} 딸기{k} 수박{k} 참외{k}." for k in range(10, 20)),
+    "no_predicates": " ".join(f"{k}호 서울의 사과{k} 상자, 부산에 배{k} 상자." for k in range(10, 24)),
+}  # fmt: skip
+
+
+@pytest.fixture
+def shard(ingest, make_job, results):
+    """Ingest texts and give a function that filters them."""
+
+    def prepare(texts, duplicates=(), shard="web-0000"):
+        ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in texts.items()))}, shard=shard)
+        (results / "duplicates.parquet").unlink(missing_ok=True)
+        with TableWriter(results / "duplicates.parquet", DUPLICATES) as table:
+            for row, name in enumerate(texts):
+                if name in duplicates:
+                    table.write({"shard": shard, "id": name, "row": row, "duplicate_of": "web/x"})
+            table.write({"shard": "zzz-0000", "id": str(len(duplicates)), "row": 0, "duplicate_of": "web/x"})
+
+        def run(*, threads=1, profile="malgeul", thresholds=None, work=filter_text.filter_text):
+            outputs = {folder: f"{folder}/{shard}.parquet" for folder in ("filtered", "rejected")}
+            job = make_job(
+                "filter",
+                shard,
+                outputs,
+                ledgers=[f"ingest/{shard}.json"],
+                inputs={
+                    "text": [results / "text" / f"{shard}.parquet"],
+                    "duplicates": [results / "duplicates.parquet"] if profile == "malgeul" else [],
+                },
+                threads=threads,
+                profile=profile,
+                thresholds=thresholds or {},
+            )
+            job.relevant = {"duplicates": filter_text._duplicate_rows}
+            job.run(work)
+            ledger = read_ledger(job.outputs["ledger"])
+            return (*(list(read_rows(job.outputs[folder])) for folder in outputs), ledger)
+
+        return run
+
+    return prepare
+
+
+@pytest.fixture
+def batches_of(monkeypatch):
+    """Set how many documents are a batch."""
+    return lambda size: monkeypatch.setattr(filter_text, "BATCH", size)
+
+
+def test_every_planted_fault_is_rejected_for_its_reason_with_value_and_threshold(shard):
+    texts = {name: text or prose(99) for name, text in PLANTED.items()} | {f"good{k}": prose(k) for k in range(10, 15)}
+    filtered, rejected, ledger = shard(texts, duplicates={"duplicate"})()
+    assert {row["id"]: row["reason"] for row in rejected} == {name: name for name in PLANTED}
+    assert [row["id"] for row in filtered] == [f"good{k}" for k in range(10, 15)]
+    rules = {rule.reason: rule for rule in rules_of("malgeul", {}) if rule.reason != "repeated_ngrams"}
+    for row in rejected:
+        if rule := rules.get(row["reason"]):
+            assert row["threshold"] == rule.threshold
+            assert row["measured"] == row["features"][rule.measure]
+            assert rule.rejects(row["measured"])
+    assert ledger.imbalance() is None
+    assert ledger.rejected == dict.fromkeys(PLANTED, 1)
+    assert (ledger.taken.n, ledger.used.n, ledger.given.n) == (19, 5, 5)
+
+
+def test_documents_that_stay_have_all_values_their_morphemes_and_mentions(shard):
+    (row,), _, ledger = shard({"a": prose()})()
+    assert None not in row["features"].values()
+    assert row["n_morphemes"] > 100
+    for mention in row["mentions"]:
+        assert row["text"][mention["start"] : mention["end"]] == mention["surface"]
+    assert ledger.measured["mentions"] == len(row["mentions"])
+    assert ledger.measured["morphemes"] == row["n_morphemes"]
+
+
+def test_what_a_rule_before_it_decided_is_not_measured(shard):
+    _, (row,), _ = shard({"a": "짧다."})()
+    assert {name for name, value in row["features"].items() if value is not None} == {"duplicate", "characters"}
+
+
+def test_a_threshold_of_the_config_decides(shard):
+    run = shard({"a": "짧은 글이다. 그래도 세 문장은 있다. 그러면 된다."})
+    assert run()[1][0]["reason"] == "too_short"
+    filtered, rejected, ledger = run(thresholds={"too_short": 10})
+    assert ([row["id"] for row in filtered], rejected, ledger.reused) == (["a"], [], 0)
+
+
+def test_speech_has_rules_of_its_own(shard):
+    texts = {
+        "talk": "네 여보세요 서울 은행인데요 고객님 맞으시죠",
+        "short": "네 네",
+        "circle": "시청해 주셔서 감사합니다 " * 20,
+    }
+    filtered, rejected, _ = shard(texts)(profile="speech")
+    assert {row["id"]: row["reason"] for row in rejected} == {"short": "too_short", "circle": "repeated_ngrams"}
+    assert [row["id"] for row in filtered] == ["talk"]
+    assert "서울" in {mention["surface"] for mention in filtered[0]["mentions"]}
+
+
+def digests(results):
+    return {
+        folder: hashlib.sha256((results / folder / "web-0000.parquet").read_bytes()).hexdigest()
+        for folder in ("filtered", "rejected")
+    }
+
+
+def test_the_number_of_threads_changes_no_byte(shard, results, batches_of):
+    batches_of(7)
+    texts = {f"{k}": prose(k) if k % 4 else "짧다." for k in range(60)}
+    run = shard(texts)
+    run(threads=1)
+    one = digests(results)
+    (results / "kept").rename(results / "away")
+    run(threads=4)
+    assert digests(results) == one
+
+
+def test_a_killed_filter_goes_on_where_it_was_and_ends_with_the_same_bytes(shard, results, batches_of, monkeypatch):
+    batches_of(5)
+    run = shard({f"{k}": prose(k) if k % 4 else "짧다." for k in range(40)}, duplicates={"3", "33"})
+    run()
+    undisturbed = digests(results)
+    (results / "kept").rename(results / "away")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(job):
+        put = job.journal.put
+
+        def put_or_die(*args, **kwargs):
+            if len(job.journal) == 4:
+                raise Killed
+            put(*args, **kwargs)
+
+        job.journal.put = put_or_die
+        filter_text.filter_text(job)
+
+    with pytest.raises(Killed):
+        run(work=killed)
+    analysed = []
+    original = filter_text.MorphemeAnalyzer.analyze
+
+    def count(self, texts):
+        return original(self, (analysed.append(text) or text for text in texts))
+
+    monkeypatch.setattr(filter_text.MorphemeAnalyzer, "analyze", count)
+    run()
+    assert digests(results) == undisturbed
+    assert not any(analysed[:20])
+    assert sum(map(bool, analysed[20:])) == 14  # of 20, five are short and one is a duplicate
+    assert not (results / "journal" / "filter" / "web-0000").exists()
+
+
+def test_a_shard_whose_own_duplicates_did_not_change_is_taken_again(shard):
+    texts = {"a": prose(1), "b": prose(2)}
+    shard(texts)()
+    *_, ledger = shard(texts, duplicates=())()
+    assert ledger.reused == 2
+    filtered, rejected, ledger = shard(texts, duplicates={"b"})()
+    assert ledger.reused == 0
+    assert ([row["id"] for row in filtered], [row["reason"] for row in rejected]) == (["a"], ["duplicate"])
+
+
+def test_a_document_that_kiwi_cannot_analyse_is_quarantined_and_has_a_row(shard, monkeypatch):
+    original = filter_text.MorphemeAnalyzer.analyze
+
+    def fail_on_second(self, texts):
+        for number, analysis in enumerate(original(self, texts)):
+            yield Fault("UNTOKENIZABLE", "RuntimeError: x") if number == 1 else analysis
+
+    monkeypatch.setattr(filter_text.MorphemeAnalyzer, "analyze", fail_on_second)
+    filtered, rejected, ledger = shard({"a": prose(1), "b": prose(2), "c": prose(3)})()
+    assert [row["id"] for row in filtered] == ["a", "c"]
+    assert [(row["id"], row["reason"], row["measured"]) for row in rejected] == [("b", "UNTOKENIZABLE", None)]
+    assert rejected[0]["features"]["characters"] == len(prose(2))
+    assert [(fault["item"], fault["class"]) for fault in ledger.quarantined] == [("b", "UNTOKENIZABLE")]
+    assert ledger.imbalance() is None
+
+
+def test_verdicts_survive_the_journal():
+    verdicts = [
+        Verdict({"characters": 3.0, "bullet_lines": None}, "too_short", 3.0, 200.0),
+        Verdict({"hangul": 0.1}, n_morphemes=4, mentions=[{"surface": "서울", "start": 0, "end": 2, "tag": "NNP"}]),
+    ]
+    verdicts[1].condemn(Fault("UNTOKENIZABLE", "x"))
+    assert unpack(pack(verdicts)) == verdicts
+
+
+def test_cheap_rules_decide_before_the_analysis_and_their_order_is_the_profiles():
+    seen = []
+
+    def analyze(texts):
+        for text in texts:
+            seen.append(text)
+            yield Analysis(0, {"stopwords": 0.0, "predicates": None}, [])
+
+    texts = [prose(), "짧다", PLANTED["spam_words"]]
+    verdicts = list(judge(map(Candidate, texts), rules_of("malgeul", {}), analyze))
+    assert seen == [prose(), "", ""]
+    assert [verdict.reason for verdict in verdicts] == ["few_stopwords", "too_short", "spam_words"]

@@ -1,0 +1,47 @@
+"""Profiles are data that the config may change rule by rule; a wrong name is said with the nearest right one."""
+
+import pytest
+
+from malgeul.config import ConfigError, read_config
+from malgeul.text.filtering import DUPLICATE
+from malgeul.text.measures import TEXT_MEASURES
+from malgeul.text.morphology import MORPHEME_MEASURES
+from malgeul.text.profiles import PROFILES, rules_of
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_rule_has_a_measure_and_a_name_of_its_own_and_the_cheap_ones_stand_first(profile):
+    rules = PROFILES[profile]
+    assert len({rule.name for rule in rules}) == len(rules)
+    cost = [rule.measure in MORPHEME_MEASURES for rule in rules]
+    assert cost == sorted(cost)
+    assert {rule.measure for rule in rules} <= {DUPLICATE, *TEXT_MEASURES, *MORPHEME_MEASURES}
+
+
+def test_the_default_profile_has_its_rules_in_order():
+    reasons = list(dict.fromkeys(rule.reason for rule in PROFILES["malgeul"]))
+    assert reasons == [
+        "duplicate", "too_short", "too_long", "low_hangul", "symbols", "few_sentences", "repeated_lines",
+        "repeated_ngrams", "repeated_characters", "bullet_lines", "ellipsis_lines", "spam_words", "few_stopwords",
+        "no_predicates",
+    ]  # fmt: skip
+
+
+def test_a_threshold_of_the_config_takes_the_place_of_the_profiles():
+    rules = {rule.name: rule.threshold for rule in rules_of("malgeul", {"too_short": 50, "repeated_3grams": 0.5})}
+    assert (rules["too_short"], rules["repeated_3grams"], rules["repeated_2grams"]) == (50, 0.5, 0.282)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"filter": {"thresholds": {"too_shrot": 5}}}, "did you mean 'too_short'?"),
+        ({"filter": {"profile": "speech", "thresholds": {"symbols": 5}}}, "'symbols' is no rule of the profile speech"),
+        ({"filter": {"profile": "malguel"}}, "did you mean 'malgeul'?"),
+        ({"text": {"sources": [{"path": "x", "format": "txt", "profile": "speach"}]}}, "did you mean 'speech'?"),
+    ],
+)
+def test_an_unknown_profile_or_rule_is_an_error_of_the_config(raw, message):
+    with pytest.raises(ConfigError) as error:
+        read_config(raw)
+    assert message in str(error.value)
