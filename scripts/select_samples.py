@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def select_samples(job: Job) -> None:
     """Write the candidates of all documents; the cap over the whole corpus comes later."""
     settings = SelectSettings.model_validate(job.params["settings"])
-    tokenizer = load_tokenizer(job.params["tokenize"], job.params["root"])
+    tokenizer = load_tokenizer(job.params["tokenize"])
     choice = Choice(
         capacity=settings.sequence_length - len(tokenizer.before) - len(tokenizer.after),
         **settings.model_dump(exclude={"sequence_length", "max_entity_freq"}),
@@ -43,7 +43,7 @@ def select_samples(job: Job) -> None:
 
 
 def _identity(params: dict[str, Any]) -> dict[str, Any]:
-    return tokenizer_identity(params["tokenize"], params["root"])
+    return tokenizer_identity(params["tokenize"])
 
 
 if __name__ == "__main__":
@@ -51,6 +51,6 @@ if __name__ == "__main__":
         snakemake,
         select_samples,
         Units("document", "sample"),
-        packages=("tokenizers", "transformers"),
+        packages=("tokenizers",),
         identity=_identity,
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def tokenize_samples(job: Job) -> None:
     """Tokenize the samples that survive the cap, document by document in the order of the shard."""
-    tokenizer = load_tokenizer(job.params["settings"], job.params["root"])
+    tokenizer = load_tokenizer(job.params["settings"])
     length = SelectSettings.model_validate(job.params["select"]).sequence_length
     capacity = length - len(tokenizer.before) - len(tokenizer.after)
     largest = _own_caps(job)
@@ -57,7 +57,7 @@ def _own_caps(job: Job) -> dict[str, int]:
 
 
 def _identity(params: dict[str, Any]) -> dict[str, Any]:
-    return tokenizer_identity(params["settings"], params["root"])
+    return tokenizer_identity(params["settings"])
 
 
 if __name__ == "__main__":
@@ -65,7 +65,7 @@ if __name__ == "__main__":
         snakemake,
         tokenize_samples,
         Units("sample", "row"),
-        packages=("tokenizers", "transformers", "pyarrow"),
+        packages=("tokenizers", "pyarrow"),
         identity=_identity,
         relevant={"entity_cap": _own_caps},
     )

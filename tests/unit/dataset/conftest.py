@@ -36,8 +36,9 @@ def wordpiece():
 @pytest.fixture
 def tokenizer(wordpiece):
     from malgeul.dataset.tokenizer import PieceTokenizer
+    from malgeul.models.tokenizers import FastTokenizer
 
-    return PieceTokenizer(wordpiece)
+    return PieceTokenizer(FastTokenizer(wordpiece.backend_tokenizer, "[MASK]"))
 
 
 @pytest.fixture
