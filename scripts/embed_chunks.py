@@ -1,0 +1,107 @@
+"""Embed the chunks of a shard: tokenized once, batched by tokens, every finished batch recorded at once."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from malgeul.embedding.encoder import DoesNotFit, Encoder, Vectors, plan_batches
+from malgeul.embedding.settings import EmbedSettings
+from malgeul.models.devices import claimed_device
+from malgeul.models.loading import folder_of, identity
+from malgeul.shards.faults import Fault
+from malgeul.shards.job import Job, run_job
+from malgeul.shards.ledger import Units
+from malgeul.shards.tables import TableWriter, embeddings_schema, read_rows
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def embed_chunks(job: Job) -> None:
+    """Write a vector for every chunk in the order of the shard; equal texts are computed once."""
+    settings = EmbedSettings.model_validate(job.params["settings"])
+    rows = list(read_rows(job.input("chunks"), ["chunk_id", "text", "n_tokens"]))
+    texts = list(dict.fromkeys(row["text"] for row in rows))
+    tokens = {row["text"]: row["n_tokens"] for row in rows}
+    batches = plan_batches([tokens[text] for text in texts], settings.batch_tokens)
+    keys = [job.item_key([texts[k] for k in batch]) for batch in batches]
+    vectors: dict[str, Vectors | DoesNotFit] = {}
+    truncated = 0
+    started = time.monotonic()
+    with job.progress(len(texts), "texts") as progress, claimed_device() as device:
+        job.ledger.device = device.to_json()
+        encoder: Encoder | None = None
+        for batch, key in zip(batches, keys, strict=True):
+            members = [texts[k] for k in batch]
+            if key in job.journal:
+                vectors |= _recall(job, key, members)
+                truncated += job.journal.record(key)["truncated"]
+                progress.resume(len(members))
+                continue
+            if encoder is None:
+                encoder = Encoder(folder_of(settings.model, settings.revision), device, job.threads)
+                job.ledger.measure(load_seconds=round(time.monotonic() - started, 3))
+            ids, cut = encoder.tokenize(members)
+            found = dict(zip(members, encoder.encode(ids), strict=True))
+            _record(job, key, found, cut)
+            vectors |= found
+            truncated += cut
+            progress.advance(len(members))
+    dimension = next((len(v) for v in vectors.values() if not isinstance(v, DoesNotFit)), None)
+    if dimension is None:
+        dimension = _dimension_of(settings)
+    with TableWriter(job.staged("embeddings"), embeddings_schema(dimension)) as out:
+        for row in rows:
+            vector = vectors[row["text"]]
+            if isinstance(vector, DoesNotFit):
+                job.ledger.quarantine(row["chunk_id"], Fault("OUT_OF_MEMORY", str(vector), "splitting the batch"))
+                continue
+            job.ledger.use(row["chunk_id"])
+            job.ledger.give(row["chunk_id"])
+            out.write({"chunk_id": row["chunk_id"], "vector": vector.tolist()})
+    padded = sum(len(batch) * tokens[texts[batch[0]]] for batch in batches)
+    total = sum(tokens.values())
+    job.ledger.measure(
+        tokens=total,
+        padding_share=round(1 - total / padded, 4) if padded else 0.0,
+        truncated_tokens=truncated,
+        distinct_texts=len(texts),
+        dimension=dimension,
+        seconds_of_work=round(time.monotonic() - started, 3),
+    )
+
+
+def _record(job: Job, key: str, found: dict[str, Vectors | DoesNotFit], truncated: int) -> None:
+    faults = {k: str(vector) for k, vector in enumerate(found.values()) if isinstance(vector, DoesNotFit)}
+    blob = b"".join(vector.tobytes() for vector in found.values() if not isinstance(vector, DoesNotFit))
+    job.journal.put(key, {"faults": {str(k): why for k, why in faults.items()}, "truncated": truncated}, blob)
+
+
+def _recall(job: Job, key: str, members: list[str]) -> dict[str, Vectors | DoesNotFit]:
+    faults = job.journal.record(key)["faults"]
+    stored = np.frombuffer(job.journal.blob(key), dtype=np.float32)
+    fine = [text for k, text in enumerate(members) if str(k) not in faults]
+    found: dict[str, Vectors | DoesNotFit] = dict(zip(fine, stored.reshape(len(fine), -1), strict=True)) if fine else {}
+    return found | {members[int(k)]: DoesNotFit(why) for k, why in faults.items()}
+
+
+def _dimension_of(settings: EmbedSettings) -> int:
+    """Return the dimension of a shard without vectors, from the model's config."""
+    from transformers import AutoConfig
+
+    return int(AutoConfig.from_pretrained(str(folder_of(settings.model, settings.revision))).hidden_size)
+
+
+def _identity(params: dict[str, Any]) -> dict[str, Any]:
+    return identity(params["settings"]["model"], params["settings"]["revision"])
+
+
+if __name__ == "__main__":
+    run_job(
+        snakemake,
+        embed_chunks,
+        Units("chunk", "vector"),
+        packages=("torch", "transformers", "tokenizers"),
+        identity=_identity,
+    )

@@ -1,0 +1,49 @@
+"""Export the documents of a bucket of a database; those without enough text are rejected."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from malgeul.embedding.database import canonical, read_documents
+from malgeul.embedding.settings import Database
+from malgeul.shards.job import Job, run_job
+from malgeul.shards.ledger import Tally, Units
+from malgeul.shards.tables import DOCUMENTS, TableWriter
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def export_documents(job: Job) -> None:
+    """Write the documents whose rows the plan has digested; a database that changed meanwhile is an error."""
+    settings = Database.model_validate(job.params["settings"])
+    path: Path = job.input("ancient")
+    rows = Tally()
+    with (
+        TableWriter(job.staged("exported"), DOCUMENTS) as out,
+        job.progress(job.params["rows"]) as progress,
+    ):
+        for document in read_documents(path, settings, job.params["bucket"], job.params["buckets"]):
+            progress.advance()
+            rows.add(canonical(document))
+            if not document.text.strip():
+                job.ledger.reject(document.id, "empty_text")
+            elif len(document.text) < job.params["min_chars"]:
+                job.ledger.reject(document.id, "too_short")
+            else:
+                job.ledger.use(document.id)
+                job.ledger.give(document.id)
+                out.write(
+                    {
+                        "id": document.id,
+                        "text": document.text,
+                        "source": job.params["name"],
+                        "meta": json.dumps(document.meta, ensure_ascii=False, sort_keys=True),
+                    }
+                )
+    if f"{rows.digest:032x}" != job.params["digest"]:
+        raise RuntimeError(f"{path} changed after the run was planned; run again to export what it holds now")
+
+
+if __name__ == "__main__":
+    run_job(snakemake, export_documents, Units("row", "document"))

@@ -57,7 +57,13 @@ class ChunkSettings(Section):
     max_chars: int = Field(800, ge=50)
     """Largest chunk in characters (standard)."""
     overlap_chars: int = Field(80, ge=0)
-    """Characters a chunk shares with the one before (standard)."""
+    """Characters a chunk shares with the one before, at most: whole sentences (standard)."""
+
+    @model_validator(mode="after")
+    def _overlap_is_the_smaller(self) -> ChunkSettings:
+        if self.overlap_chars * 2 > self.max_chars:
+            raise ValueError("overlap_chars may be half of max_chars at most")
+        return self
 
 
 class EmbedSettings(Section):

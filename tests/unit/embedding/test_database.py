@@ -1,0 +1,89 @@
+"""Documents come whole and in order; what counts for a rerun are their rows and nothing else."""
+
+import sqlite3
+
+import pytest
+
+from malgeul.embedding.database import bucket_digests, file_state, read_documents
+from malgeul.embedding.settings import Database
+
+LAW = Database(path="x", rows_per_shard=5)
+
+
+@pytest.fixture
+def database(tmp_path):
+    path = tmp_path / "law.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE statute_articles (id INTEGER PRIMARY KEY, law_name TEXT, text TEXT);
+            CREATE TABLE case_paragraphs (id INTEGER PRIMARY KEY, case_id INTEGER, para_index INTEGER, text TEXT);
+            CREATE TABLE embeddings (vector BLOB);
+            INSERT INTO case_paragraphs (case_id, para_index, text)
+                VALUES (1, 2, '셋째'), (1, 0, '첫째'), (1, 1, '둘째');
+            """
+        )
+        articles = [(k, "법", f"제{k}조 내용") for k in range(20)]
+        connection.executemany("INSERT INTO statute_articles VALUES (?, ?, ?)", articles)
+    connection.close()
+    return path
+
+
+def change(path, statement):
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+    connection.close()
+
+
+def everything(path, settings=LAW, buckets=1):
+    return [document for bucket in range(buckets) for document in read_documents(path, settings, bucket, buckets)]
+
+
+def test_paragraphs_are_joined_in_their_order(database):
+    (case,) = [d for d in everything(database) if d.id == "case/1"]
+    assert case.text == "첫째\n\n둘째\n\n셋째"
+
+
+def test_buckets_hold_every_document_once(database):
+    buckets = bucket_digests(database, LAW)
+    assert len(buckets) == 8
+    assert sum(n for n, _ in buckets) == 21
+    ids = [d.id for d in everything(database, buckets=8)]
+    assert sorted(ids) == sorted(d.id for d in everything(database))
+    assert len(set(ids)) == 21
+
+
+def test_one_changed_row_changes_one_bucket_and_embeddings_change_none(database):
+    before = bucket_digests(database, LAW)
+    change(database, "INSERT INTO embeddings VALUES (x'00')")
+    assert bucket_digests(database, LAW) == before
+    change(database, "UPDATE statute_articles SET text = '고친 조문' WHERE id = 3")
+    after = bucket_digests(database, LAW)
+    assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
+
+
+def test_any_table_and_any_query(database):
+    table = Database(path="x", layout="table", table="statute_articles")
+    assert len(everything(database, table)) == 20
+    query = Database(
+        path="x", layout="query", query="SELECT id AS key, text AS body FROM statute_articles", id="key", text="body"
+    )
+    assert everything(database, query)[0].text == "제0조 내용"
+
+
+def test_a_table_with_a_hostile_name_is_a_name(database):
+    hostile = 'x"; DROP TABLE statute_articles; --'
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        everything(database, Database(path="x", layout="table", table=hostile))
+    assert len(everything(database)) == 21
+
+
+def test_what_is_wrong_with_a_database_is_said(database, tmp_path):
+    with pytest.raises(ValueError, match="there is no column 'body'; there are id, law_name, text"):
+        everything(database, Database(path="x", layout="table", table="statute_articles", text="body"))
+    other = tmp_path / "other.sqlite"
+    other.write_text("this is a text and no database, though long enough to be looked at as one" * 20)
+    with pytest.raises(ValueError, match="is no SQLite database"):
+        bucket_digests(other, LAW)
+    with pytest.raises(FileNotFoundError):
+        file_state(tmp_path / "nowhere.sqlite")
