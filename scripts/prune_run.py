@@ -1,0 +1,21 @@
+"""Remove the results of inputs that are gone, and say which."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from malgeul.shards.job import logged
+from malgeul.shards.verify import prune
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+if __name__ == "__main__":
+    with logged(snakemake.log[0]):
+        results = Path(snakemake.params.results)
+        wanted = {stage: set(shards) for stage, shards in snakemake.params.wanted.items()}
+        removed = prune(results, wanted)
+        for shard in removed:
+            print(f"malgeul: removed {shard}", file=sys.stderr)
+        print(f"malgeul: {len(removed)} shards of inputs that are gone were in {results}", file=sys.stderr)

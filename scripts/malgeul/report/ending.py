@@ -1,0 +1,75 @@
+"""The last lines of a run, and the report of one that failed: what Snakemake's handlers say.
+
+They run in the main process after the last job. Nothing here raises: an error while telling of an error would hide it.
+For the same reason, and because the Snakefile imports this module, everything heavy is imported when it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+STARTED = time.time()
+"""When this process read the Snakefile: a shard without a ledger whose log is older was not reached by this run."""
+
+
+def tell_success(results: Path) -> str:
+    """Return the last lines of a run that ended well."""
+    return _told(_success(results))
+
+
+def tell_failure(results: Path, on_bad_input: str) -> str:
+    """Audit and report a run that failed, as far as it came, and return its last lines."""
+    return _told(_failure(results, on_bad_input))
+
+
+def _told(lines: Iterator[str]) -> str:
+    """Collect lines; an error on the way becomes the last of them."""
+    told = [""]
+    try:
+        told += (f"malgeul: {line}" for line in lines)
+    except Exception:  # noqa: BLE001
+        told.append(f"malgeul: the audit or the report could not be made:\n{traceback.format_exc()}")
+    return "\n".join(told)
+
+
+def _success(results: Path) -> Iterator[str]:
+    from malgeul.report.audit import AUDIT
+    from malgeul.report.quantities import amount
+
+    verdict = json.loads((results / AUDIT).read_text(encoding="utf-8", errors="surrogateescape"))
+    yield "nothing was lost" if verdict["holds"] else "the audit did not hold when it was last made"
+    yield from _figures(results, verdict)
+    if verdict["unplanned"]:
+        yield f"{amount(len(verdict['unplanned']), 'shard')} of inputs that are gone: `snakemake prune` removes them"
+
+
+def _failure(results: Path, on_bad_input: str) -> Iterator[str]:
+    from malgeul.plan import read_plan
+    from malgeul.report.audit import NAMES_SHOWN, complaint, write_audit
+    from malgeul.report.failures import find_failures
+    from malgeul.report.page import write_report
+    from malgeul.report.quantities import amount
+    from malgeul.startup import PLAN
+
+    verdict = write_audit(results, on_bad_input)
+    failed, unreached = find_failures(results, read_plan(results / PLAN), verdict["missing"], STARTED)
+    if failed or unreached:
+        yield f"{amount(len(failed), 'shard')} failed, {amount(len(unreached), 'shard')} not reached"
+    for failure in failed[:NAMES_SHOWN]:
+        yield f"failed       {failure.stage} {failure.shard}: {failure.log}"
+    if problem := complaint({**verdict, "missing": [], "quarantined": 0}, ()):
+        yield problem
+    write_report(results, verdict, STARTED)
+    yield from _figures(results, verdict)
+
+
+def _figures(results: Path, verdict: Mapping[str, Any]) -> Iterator[str]:
+    from malgeul.report.page import REPORT, summary
+
+    yield from summary(verdict)
+    yield f"report       {results / REPORT}"

@@ -1,0 +1,150 @@
+"""What came out, to look at: a few transcripts, documents, masked samples and chunks, and an example per rejection.
+
+Files are found through the ledgers. The first ones in the order of the plan are taken, so that the same results show
+the same samples. Text is cut to excerpts: what is shown does not grow with the corpus.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from malgeul.shards.ledger import Ledger
+
+EXAMPLES = 3
+EXCERPT = 280
+"""Characters of a text that are shown."""
+AROUND = 140
+"""Characters shown on each side of a masked mention."""
+SEGMENTS = 8
+TRANSCRIPTS_SEARCHED = 50
+"""Transcripts of a shard that are opened at most to find one in which anything is said."""
+
+
+def excerpt(text: str, length: int = EXCERPT) -> str:
+    """Return the beginning of a text, with an ellipsis where it goes on."""
+    return text if len(text) <= length else f"{text[:length].rstrip()} …"
+
+
+def outputs(ledgers: Iterable[Ledger], folder: str, suffix: str) -> Iterator[str]:
+    """Yield the outputs in a folder of the results that end with ``suffix``, as names relative to the results."""
+    for ledger in ledgers:
+        yield from (name for name in sorted(ledger.outputs) if name.startswith(f"{folder}/") and name.endswith(suffix))
+
+
+def rows_of(table: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table. Snakemake's own environment may lack pyarrow, and a failed run is reported from it."""
+    from malgeul.shards.tables import read_rows
+
+    return read_rows(table, columns)
+
+
+def transcripts(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
+    """Return transcripts in which something is said, one of each shard as far as it goes."""
+    shown = []
+    for ledger in ledgers:
+        for name in islice(outputs([ledger], "transcripts", ".json"), TRANSCRIPTS_SEARCHED):
+            transcript = json.loads((results / name).read_text(encoding="utf-8"))
+            segments = [segment for segment in transcript["segments"] if segment["text"].strip()]
+            if segments:
+                shown.append(_transcript(name, transcript, segments))
+                break
+        if len(shown) == EXAMPLES:
+            break
+    return shown
+
+
+def _transcript(name: str, transcript: dict[str, Any], segments: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": transcript.get("name") or transcript["id"],
+        "file": name,
+        "model": (transcript.get("model") or {}).get("model"),
+        "segments": [segment | {"text": excerpt(segment["text"])} for segment in segments[:SEGMENTS]],
+        "more": max(0, len(segments) - SEGMENTS),
+    }
+
+
+def documents(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
+    """Return kept documents with what was measured of them, one of each shard as far as it goes."""
+    shown = []
+    for name in outputs(ledgers, "filtered", ".parquet"):
+        for row in islice(rows_of(results / name, ["id", "source", "text", "features", "n_morphemes", "mentions"]), 1):
+            features = {key: value for key, value in row["features"].items() if value is not None}
+            names = list(dict.fromkeys(mention["surface"] for mention in row["mentions"]))[:8]
+            shown.append(row | {"text": excerpt(row["text"]), "features": features, "names": names})
+        if len(shown) == EXAMPLES:
+            break
+    return shown
+
+
+def chunks(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
+    """Return chunks with their places in their documents, one of each shard as far as it goes."""
+    shown = []
+    for name in outputs(ledgers, "chunks", ".parquet"):
+        shown += [row | {"text": excerpt(row["text"])} for row in islice(rows_of(results / name), 1)]
+        if len(shown) == EXAMPLES:
+            break
+    return shown
+
+
+def masked_samples(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
+    """Return selected samples with the text around the masked mention, one of each shard as far as it goes."""
+    shown = []
+    for name in outputs(ledgers, "samples", ".parquet"):
+        filtered = results / "filtered" / Path(name).name
+        for sample in islice(rows_of(results / name), 1):
+            rows = rows_of(filtered, ["id", "text", "mentions"])
+            document = next(row for row in rows if row["id"] == sample["doc_id"])
+            shown.append(sample | {"pieces": masked_text(document, sample)})
+        if len(shown) == EXAMPLES:
+            break
+    return shown
+
+
+def masked_text(document: Mapping[str, Any], sample: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the text around a sample's masked mention in pieces of a kind: text, mention or masked.
+
+    The mention before it is shown too, and what lies between them is cut out where it is long.
+    """
+    text, start, end = document["text"], sample["masked_start"], sample["masked_end"]
+    before = start - sample["distance"]
+    places = sorted(
+        (mention["start"], mention["end"], "masked" if mention["start"] == start else "mention")
+        for mention in document["mentions"]
+        if mention["start"] == start or mention["end"] == before
+    )
+    first, last = max(0, before - AROUND), min(len(text), end + AROUND)
+    pieces = [("text", "… ")] if first else []
+    reached = first
+    for left, right, kind in places:
+        pieces += [("text", _middle(text[reached:left])), (kind, text[left:right])]
+        reached = right
+    tail = text[reached:last] + (" …" if last < len(text) else "")
+    return [piece for piece in (*pieces, ("text", tail)) if piece[1]]
+
+
+def _middle(text: str) -> str:
+    return text if len(text) <= 2 * AROUND else f"{text[:AROUND]} … {text[-AROUND:]}"
+
+
+def rejections(results: Path, ledgers: Sequence[Ledger]) -> dict[str, dict[str, Any]]:
+    """Return an example of every reason for which filter rejected a document: id, source, measured, threshold."""
+    wanted = {reason for ledger in ledgers for reason in ledger.rejected}
+    examples: dict[str, dict[str, Any]] = {}
+    for ledger in ledgers:
+        here = {reason for reason in ledger.rejected if reason not in examples}
+        if not here:
+            continue
+        for name in outputs([ledger], "rejected", ".parquet"):
+            for row in rows_of(results / name, ["id", "source", "reason", "measured", "threshold"]):
+                if row["reason"] in here:
+                    here.remove(row["reason"])
+                    examples[row["reason"]] = row
+                if not here:
+                    break
+        if examples.keys() >= wanted:
+            break
+    return examples
