@@ -15,6 +15,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --co
 run: $(VENV)/.installed
 	@$(BIN)/python scripts/release_lock.py
 	@$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_ARGS)
+	@echo "The report: results/demo/report.html"
 
 test: $(VENV)/.installed-dev lint
 	@$(BIN)/python -m pytest

@@ -29,3 +29,13 @@ rule all:
         "<results>/audit.json",
         "<results>/report.html",
         "<results>/.audited",
+
+
+onsuccess:
+    if is_audited():
+        print(tell_success(session.results), file=sys.stderr)
+
+
+onerror:
+    if is_audited():
+        print(tell_failure(session.results, settings.on_bad_input), file=sys.stderr)

@@ -62,7 +62,6 @@ rule transcribe_audio:
         runtime=growing(120),
     params:
         settings=section("transcribe"),
-        root=str(Path(workflow.basedir)),
         code=code_digest("transcribe_audio"),
     message:
         "Transcribe {wildcards.shard}"
@@ -74,6 +73,7 @@ rule analyze_conversation:
     input:
         recordings="<results>/recordings/{shard}",
         transcripts="<results>/transcripts/{shard}",
+        lexicons=lexicon_files(),
         ledger=[ledger("transcribe"), ledger("convert")],
     output:
         conversation="<results>/conversation/{shard}.parquet",

@@ -1,8 +1,12 @@
 """What all wings share: the session, thread counts, resources that grow, and the list of what a run makes."""
 
+from snakemake.exceptions import WorkflowError
+
+from malgeul.config import locate
 from malgeul.models.devices import count_gpus
-from malgeul.models.local import local_files
+from malgeul.models.local import model_files
 from malgeul.plan import ALL
+from malgeul.report.ending import tell_failure, tell_success
 from malgeul.shards.digest import code_digest
 from malgeul.shards.names import SHARD_PATTERN, TRANSCRIPTS
 from malgeul.startup import start
@@ -28,8 +32,8 @@ wildcard_constraints:
     database=SHARD_PATTERN,
 
 
-# Snakemake does not limit a resource that is given no number, and --resources mem_mb=… replaces the profile's gpu: 1. Two jobs on one
-# device run out of its memory, so one at a time is the rule unless the user says otherwise.
+# Snakemake does not limit a resource that is given no number, and --resources mem_mb=… replaces the profile's gpu: 1.
+# Two jobs on one device run out of its memory, so one at a time is the rule unless the user says otherwise.
 if "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", 1)
 
@@ -39,16 +43,24 @@ FEED_PRIORITY = 10
 """Then what feeds them."""
 
 
+def granted_cores():
+    """Cores of this machine's run; 1 where none are given, as on a cluster, whose profile sets threads itself."""
+    try:
+        return workflow.cores or 1
+    except WorkflowError:
+        return 1
+
+
 def gpu_threads(wildcards=None):
     """Threads of a job that holds a GPU: enough to feed it; without one, half the cores, since they do the work."""
-    half = max(1, (workflow.cores or 1) // 2)
+    half = max(1, granted_cores() // 2)
     return min(4, half) if count_gpus() else half
 
 
 def cpu_threads(wildcards=None):
     """Threads of a CPU job that can use many: all but those of the GPU job that may run beside it."""
     beside = gpu_threads() if plan.recordings or plan.embedded_shards else 0
-    return max(1, (workflow.cores or 1) - beside)
+    return max(1, granted_cores() - beside)
 
 
 def growing(amount):
@@ -117,22 +129,26 @@ def openable(wildcards):
     ]
 
 
-def text_files(wildcards):
+def text_files(shard):
     """The files of a text shard that can be opened; the others reach the script by parameter and are quarantined."""
-    return [file.path for file in plan.text[wildcards.shard].files if not file.problem]
+    return [file.path for file in plan.text[shard].files if not file.problem]
 
 
 def text_source(shard):
-    """What ingestion needs to know of a text shard besides its files: the source's fields, names, and its part."""
+    """What ingestion needs to know of a text shard: the source's fields, names, and its part of a large file.
+
+    Paths come as inputs, since results do not depend on them; a stream is read as a whole.
+    """
     what = plan.text[shard]
+    source = plan.text_sources[what.source]
     return {
-        **plan.text_sources[what.source],
+        **{key: source[key] for key in ("format", "text_field", "id_field")},
         "name": what.source,
         "files": [
-            {"path": f.path, "name": f.name, "problem": f.problem} for f in what.files
+            {"name": f.name, "size": f.size, "problem": f.problem} for f in what.files
         ],
-        "part": what.part,
-        "parts": what.parts,
+        "part": 0 if what.stream else what.part,
+        "parts": 1 if what.stream else what.parts,
     }
 
 
@@ -143,6 +159,12 @@ def filter_profile(shard):
     return (
         plan.text_sources[plan.text[shard].source]["profile"] or settings.filter.profile
     )
+
+
+def filter_thresholds(shard):
+    """The config's thresholds, which are those of its profile; a shard with another profile does not depend on them."""
+    same = filter_profile(shard) == settings.filter.profile
+    return settings.filter.thresholds if same else {}
 
 
 def database_of(wildcards):
@@ -156,6 +178,19 @@ def document_source(wildcards):
     return f"<results>/{folder}/{wildcards.shard}.parquet"
 
 
-def model_files(model):
-    """The files of a model that is given as a folder: inputs of the rules that load it."""
-    return local_files(model, Path(workflow.basedir))
+def lexicon_files():
+    """The lexicons that the config names: files, and the .yaml files of folders."""
+    places = [
+        locate(place, Path(workflow.basedir)) for place in settings.analyze.lexicons
+    ]
+    return [
+        str(file)
+        for place in places
+        for file in (sorted(place.glob("*.yaml")) if place.is_dir() else [place])
+    ]
+
+
+def is_audited():
+    """Tell whether this run was to end with the audit: verify, prune and single targets do not, nor do jobs."""
+    rules_of_run = {job.rule.name for job in workflow.dag.jobs}
+    return workflow.is_main_process and "check_audit" in rules_of_run

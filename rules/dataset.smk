@@ -22,7 +22,6 @@ rule select_samples:
     params:
         settings=section("select"),
         tokenize=section("tokenize"),
-        root=str(Path(workflow.basedir)),
         code=code_digest("select_samples"),
     message:
         "Select samples of {wildcards.shard}"
@@ -79,7 +78,6 @@ rule tokenize_samples:
     params:
         settings=section("tokenize"),
         select=section("select"),
-        root=str(Path(workflow.basedir)),
         code=code_digest("tokenize_samples"),
     message:
         "Tokenize {wildcards.shard}"

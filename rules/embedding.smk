@@ -24,7 +24,9 @@ rule export_documents:
         min_chars=settings.documents.min_chars,
         bucket=lambda wildcards: plan.documents[wildcards.shard].bucket,
         buckets=lambda wildcards: plan.documents[wildcards.shard].buckets,
+        rows=lambda wildcards: plan.documents[wildcards.shard].rows,
         digest=lambda wildcards: plan.documents[wildcards.shard].digest,
+        name=lambda wildcards: plan.documents[wildcards.shard].database,
         code=code_digest("export_documents"),
     message:
         "Export {wildcards.shard}"
@@ -57,7 +59,6 @@ rule chunk_documents:
     params:
         settings=section("chunk"),
         embed={key: section("embed")[key] for key in ("model", "revision")},
-        root=str(Path(workflow.basedir)),
         code=code_digest("chunk_documents"),
     message:
         "Chunk {wildcards.shard}"
@@ -90,7 +91,6 @@ rule embed_chunks:
         settings={
             key: value for key, value in section("embed").items() if key != "inputs"
         },
-        root=str(Path(workflow.basedir)),
         code=code_digest("embed_chunks"),
     message:
         "Embed {wildcards.shard}"
@@ -167,6 +167,8 @@ rule write_back:
     params:
         settings=lambda wildcards: plan.databases[wildcards.database]["settings"],
         write_back=settings.documents.write_back,
+        strategy=settings.chunk.strategy,
+        model=settings.embed.model,
         code=code_digest("write_back"),
     message:
         "Write the new embedding version of {wildcards.database}"

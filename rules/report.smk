@@ -1,6 +1,10 @@
 """What is read first: the proof that nothing was lost, and the page of the run. Made also after failed shards."""
 
 
+
+report: "captions/workflow.rst"
+
+
 localrules:
     audit_run,
     write_report,
@@ -9,11 +13,18 @@ localrules:
     prune,
 
 
+
+
 rule audit_run:
     input:
         ledgers=all_ledgers(),
     output:
-        audit="<results>/audit.json",
+        audit=report(
+            "<results>/audit.json",
+            caption="captions/audit.rst",
+            category="The run",
+            labels={"what": "Audit: the proof that nothing was lost"},
+        ),
     log:
         "<logs>/audit_run/all.log",
     benchmark:
@@ -33,8 +44,31 @@ rule audit_run:
 rule write_report:
     input:
         audit="<results>/audit.json",
+        templates=sorted(
+            str(file)
+            for file in Path(workflow.basedir).glob(
+                "scripts/malgeul/report/templates/*"
+            )
+        ),
     output:
-        report="<results>/report.html",
+        report=report(
+            "<results>/report.html",
+            caption="captions/report.rst",
+            category="The run",
+            labels={"what": "Report: what a person reads first"},
+        ),
+        funnel=report(
+            "<results>/figures/funnel.svg",
+            caption="captions/funnel.rst",
+            category="Figures",
+            labels={"what": "Funnel: from input to output"},
+        ),
+        timeline=report(
+            "<results>/figures/timeline.svg",
+            caption="captions/timeline.rst",
+            category="Figures",
+            labels={"what": "Timeline: when which job ran"},
+        ),
     log:
         "<logs>/write_report/all.log",
     benchmark:
@@ -60,6 +94,7 @@ rule check_audit:
         "<logs>/check_audit/all.log",
     benchmark:
         "<benchmarks>/check_audit/all.jsonl"
+    retries: 0  # nothing changes by trying again
     conda:
         "../envs/report.yaml"
     threads: 1
@@ -74,10 +109,13 @@ rule check_audit:
 rule verify:
     log:
         "<logs>/verify/all.log",
+    retries: 0  # what is damaged is removed: a second try would find nothing
     conda:
         "../envs/report.yaml"
+    threads: granted_cores()
     params:
-        results=lambda wildcards: str(session.results),
+        results=str(session.results),
+        found_before=[str(bad) for bad in session.damage],
     message:
         "Hash every output of the run and remove what is damaged"
     script:
@@ -90,7 +128,7 @@ rule prune:
     conda:
         "../envs/report.yaml"
     params:
-        results=lambda wildcards: str(session.results),
+        results=str(session.results),
         wanted=plan.shards_of(),
     message:
         "Remove results of inputs that are gone"

@@ -3,7 +3,7 @@
 
 rule ingest_text:
     input:
-        files=text_files,
+        files=lambda wildcards: text_files(wildcards.shard),
     output:
         text="<results>/text/{shard}.parquet",
         ledger=ledger("ingest"),
@@ -30,15 +30,15 @@ rule ingest_text:
         "../scripts/ingest_text.py"
 
 
-# A large compressed file can only be read from its start: one job reads it and deals its records out to all of its shards. One rule per
-# file, since the number of outputs is part of a rule.
+# A large compressed file can only be read from its start: one job reads it and deals its records out to all of its
+# shards. One rule per file, since the number of outputs is part of a rule.
 for stream, shards in plan.streams.items():
 
     rule:
         name:
             f"ingest_stream_{stream.replace('-', '_')}"
         input:
-            files=[plan.text[shards[0]].files[0].path],
+            files=text_files(shards[0]),
         output:
             **{
                 f"text_{part}": f"<results>/text/{shard}.parquet"
@@ -147,8 +147,8 @@ rule filter_text:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        settings=section("filter"),
         profile=lambda wildcards: filter_profile(wildcards.shard),
+        thresholds=lambda wildcards: filter_thresholds(wildcards.shard),
         code=code_digest("filter_text"),
     message:
         "Filter {wildcards.shard}"
