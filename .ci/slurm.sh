@@ -121,7 +121,6 @@ MinJobAge=3600
 SlurmctldTimeout=60
 SlurmdTimeout=60
 GresTypes=gpu
-AccountingStorageTRES=gres/gpu
 NodeName=$node NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$(memory_mb) Gres=gpu:$gpus State=UNKNOWN
 PartitionName=main Nodes=$node Default=YES MaxTime=INFINITE DefMemPerCPU=256 State=UP
 CONF
@@ -147,7 +146,8 @@ CONF
 pid_of() {
     local pid
     pid=$(cat "$state/$1.pid" 2>/dev/null) || return 1
-    grep -qsxE "Name:[[:space:]]$1" "/proc/$pid/status" && ! grep -qsE '^State:[[:space:]][ZX]' "/proc/$pid/status" || return 1
+    grep -qsxE "Name:[[:space:]]$1" "/proc/$pid/status" || return 1
+    grep -qsE '^State:[[:space:]][ZX]' "/proc/$pid/status" && return 1
     echo "$pid"
 }
 
@@ -174,8 +174,10 @@ detached() (
 
 start_munge() {
     munge -n 2>/dev/null | unmunge >/dev/null 2>&1 && return
-    [ -s /etc/munge/munge.key ] ||
-        { head -c 128 /dev/urandom >/etc/munge/munge.key && chown munge: /etc/munge/munge.key && chmod 400 /etc/munge/munge.key; }
+    if [ ! -s /etc/munge/munge.key ]; then
+        (umask 077 && head -c 128 /dev/urandom >/etc/munge/munge.key)
+        chown munge: /etc/munge/munge.key
+    fi
     mkdir -p /run/munge && chown munge: /run/munge && chmod 755 /run/munge
     say "starting munged"
     # --force: the checks of the folders above its files fail in some containers and on Ubuntu (/var/log is group-writable).
@@ -195,20 +197,28 @@ start() {
 
 node_state() { timeout 10 sinfo -h -N -n "$node" -o %T 2>/dev/null | head -n 1; }
 
+# An unreachable controller makes each question take ten seconds, so the limit is in seconds, and a daemon that gave up
+# (a configuration it refuses) is named at once.
 wait_for_node() {
-    local state_now=""
-    for i in $(seq 300); do
+    local state_now="" name resumed=-9
+    while [ "$SECONDS" -lt 90 ]; do
+        for name in slurmctld slurmd; do
+            pid_of "$name" >/dev/null || { sleep 1 && pid_of "$name" >/dev/null; } || die "$name has died"
+        done
         state_now=$(node_state) || true
         case $state_now in
-            idle | mixed | allocated | completing | idle~) return ;;
+            idle | mixed | allocated | completing) return ;;
             *drain* | down | fail*)
                 # Right after a restart slurmd has not registered yet, and a resume would not last.
-                [ $((i % 10)) = 1 ] && { scontrol update "NodeName=$node" State=RESUME 2>/dev/null || true; }
+                if [ $((SECONDS - resumed)) -ge 2 ]; then
+                    resumed=$SECONDS
+                    scontrol update "NodeName=$node" State=RESUME 2>/dev/null || true
+                fi
                 ;;
         esac
         sleep 0.2
     done
-    die "node $node stays '$state_now': $(scontrol show node "$node" 2>&1 | grep -i reason || true)"
+    die "node $node stays '$state_now': $(timeout 10 scontrol show node "$node" 2>&1 | grep -i reason || true)"
 }
 
 exec 9>/run/malgeul-slurm.lock

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +60,7 @@ class Workflow:
     def results(self) -> Path:
         return self.folder / "results" / self.config["run"]
 
-    def command(self, *args: str, cores: int = 2) -> list[str]:
+    def command(self, *args: str, cores: int | None = 2) -> list[str]:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config, allow_unicode=True), encoding="utf-8")
         return [
             sys.executable,
@@ -71,16 +70,15 @@ class Workflow:
             str(self.root / "Snakefile"),
             "--configfile",
             "config.yaml",
-            "--cores",
-            str(cores),
+            *([] if cores is None else ["--cores", str(cores)]),
             *args,
         ]
 
-    def start(self, *args: str, cores: int = 2) -> subprocess.Popen[str]:
+    def start(self, *args: str, cores: int | None = 2) -> subprocess.Popen[str]:
         return subprocess.Popen(
             self.command(*args, cores=cores),
             cwd=self.folder,
-            env={**os.environ, **self.environment},
+            env={**_plain_environment(), **self.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -130,6 +128,12 @@ class Workflow:
         """Return this workflow with its inputs, results and Snakemake's memory in another folder."""
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
         return Workflow(folder, json.loads(json.dumps(self.config)), self.root, dict(self.environment))
+
+
+def _plain_environment() -> dict[str, str]:
+    """The environment without what a scheduler or a user's Snakemake settings would add."""
+    foreign = ("SLURM_", "SBATCH_", "SRUN_", "SNAKEMAKE_", "CUDA_VISIBLE_DEVICES", "MALGEUL_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
 
 
 def tiny_config() -> dict:
@@ -245,7 +249,7 @@ def kill_jobs():
 
 
 @pytest.fixture
-def own_workflow(tmp_path) -> Iterator[Path]:
+def own_workflow(tmp_path) -> Path:
     """A copy of the workflow's own files, to edit."""
     folder = tmp_path / "workflow"
     folder.mkdir()
@@ -255,4 +259,4 @@ def own_workflow(tmp_path) -> Iterator[Path]:
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "recordings"))
         else:
             shutil.copy(source, folder / name)
-    yield folder
+    return folder

@@ -88,7 +88,7 @@ def test_documents_are_kept_rejected_and_quarantined_exactly_as_planted(demo):
 def test_documents_of_the_database_are_exported_or_rejected_as_planted(demo):
     planted = expected("database")
     exported = {row["id"] for row in rows(demo, "exported")}
-    assert exported == {d["id"] for d in planted if d["verdict"] == "kept"}
+    assert exported == {f"{d['source_type']}/{d['id']}" for d in planted if d["verdict"] == "kept"}
     reasons = sum((Counter(ledger["rejected"]) for ledger in demo.ledgers("export").values()), Counter())
     assert reasons == Counter(d["reason"] for d in planted if d["verdict"] == "rejected")
 

@@ -1,4 +1,4 @@
-"""GPU jobs one at a time, a file added during a run, another working directory, conservation broken on purpose, scale."""
+"""GPU jobs one at a time, files added during a run, another working directory, broken conservation, scale."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ def overlaps(intervals):
 def test_two_gpu_jobs_never_overlap_unless_asked_for(fresh, options):
     finished = fresh.run(*options, cores=4)
     assert finished.code == 0, finished.output[-3000:]
-    assert "gpu=1" in finished.output
     intervals = gpu_intervals(fresh)
     assert len(intervals) > 3
     assert overlaps(intervals) == []
@@ -86,7 +85,7 @@ def test_another_working_directory_works(fresh, undisturbed, tmp_path):
 def test_the_demo_is_found_from_any_directory(tmp_path):
     workflow = Workflow(tmp_path, {"run": "unused"})
     command = [part for part in workflow.command("--dry-run") if part not in {"--configfile", "config.yaml"}]
-        finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert finished.returncode == 0, finished.stderr[-3000:]
 
 
@@ -164,7 +163,7 @@ def test_a_mistake_is_said_before_any_job_starts(fresh, change, message):
 
 
 def test_twenty_thousand_recordings_and_two_thousand_texts_are_planned_in_few_jobs(tmp_path):
-    """Jobs stay under 5,000 and the dry run under 20 s of processor time (its wall time is in bench/)."""
+    """Jobs stay under 5,000 and the dry run under 20 s of processor time."""
     for k in range(20_000):
         folder = tmp_path / "calls" / f"{k // 1000:02d}"
         folder.mkdir(parents=True, exist_ok=True)

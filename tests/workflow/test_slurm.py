@@ -1,7 +1,7 @@
 """The demo's DAG through a real Slurm: GPUs granted by the scheduler, a cancelled job tried again.
 
-`.ci/slurm.sh` makes a cluster of one node out of this machine. Where no controller answers, the tests skip and say so; with
-MALGEUL_REQUIRE_SLURM set they fail instead.
+`.ci/slurm.sh` makes a cluster of one node out of this machine. Where no controller answers, the tests skip and say so;
+with MALGEUL_REQUIRE_SLURM set they fail instead.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import threading
 import time
 
 import pytest
@@ -38,32 +39,51 @@ def slurm():
         pytest.skip(reason)
 
 
-def jobs_of(name):
-    """Slurm's records of the jobs of a rule that still run or have just ended."""
-    records = ask("scontrol", "--oneliner", "show", "job").stdout.splitlines()
-    return [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in records if name in line]
+def jobs_of(folder):
+    """Slurm's records of the jobs that were submitted from a folder, by rule: those that run or have ended."""
+    records = ask("scontrol", "--details", "--oneliner", "show", "job").stdout.splitlines()
+    found = [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in records]
+    return [job for job in found if job.get("WorkDir") == str(folder)]
 
 
-def test_the_tiny_corpus_through_slurm_gives_the_same_bytes_with_gpus_granted_and_a_cancelled_job_retried(
-    fresh, undisturbed
-):
-    process = fresh.start(*PROFILES)
+def of_rule(jobs, *rules):
+    return [job for job in jobs if any(job.get("Comment", "").startswith(f"rule_{rule}") for rule in rules)]
+
+
+@pytest.fixture
+def submitted(fresh):
+    """The tiny corpus; jobs that it leaves in the queue are cancelled."""
+    yield fresh
+    left = [job["JobId"] for job in jobs_of(fresh.folder) if job["JobState"] in {"PENDING", "RUNNING"}]
+    if left:
+        ask("scancel", *left)
+
+
+def test_slurm_grants_gpus_a_cancelled_job_is_tried_again_and_the_bytes_are_the_same(submitted, undisturbed):
+    process = submitted.start(*PROFILES, cores=None)
     cancelled = None
-    granted: dict[str, str] = {}
-    deadline = time.monotonic() + 560
-    while process.poll() is None and time.monotonic() < deadline:
-        for job in jobs_of("rule_transcribe_audio") + jobs_of("rule_embed_chunks"):
-            if tres := re.search(r"gres/gpu[:=]\S*", " ".join(f"{k}={v}" for k, v in job.items())):
-                granted[job["JobId"]] = tres[0]
-        running = [job for job in jobs_of("rule_filter_text") if job["JobState"] == "RUNNING"]
-        if running and cancelled is None:
-            cancelled = running[0]["JobId"]
-            ask("scancel", cancelled)
-        time.sleep(0.5)
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 0, output[-5000:]
+    granted = {}
+    deadline = time.monotonic() + 900
+    with (submitted.folder / "output.txt").open("w") as output:
+        reader = threading.Thread(target=lambda: output.writelines(process.stdout), daemon=True)
+        reader.start()
+        while process.poll() is None and time.monotonic() < deadline:
+            jobs = jobs_of(submitted.folder)
+            for job in of_rule(jobs, "transcribe_audio", "embed_chunks"):
+                if re.search(r"gres[:/]gpu", " ".join(job.values())):
+                    granted[job["JobId"]] = job
+            running = [job for job in of_rule(jobs, "filter_text") if job["JobState"] == "RUNNING"]
+            if running and cancelled is None:
+                cancelled = running[0]["JobId"]
+                ask("scancel", cancelled)
+            time.sleep(0.5)
+        process.kill()
+        reader.join()
+    text = (submitted.folder / "output.txt").read_text()
+    assert process.returncode == 0, text[-5000:]
+    states = {job["JobId"]: job["JobState"] for job in jobs_of(submitted.folder)}
     assert cancelled is not None
-    assert any(job["JobId"] == cancelled and job["JobState"] == "CANCELLED" for job in jobs_of("rule_filter_text"))
+    assert states[cancelled] == "CANCELLED"
     gpu_jobs = len(undisturbed.ledgers("transcribe")) + len(undisturbed.ledgers("embed"))
-    assert len(granted) >= gpu_jobs, "every GPU job was granted a GPU by the scheduler"
-    assert fresh.digests() == undisturbed.digests()
+    assert len(granted) == gpu_jobs, "every GPU job was granted a GPU by the scheduler"
+    assert submitted.digests() == undisturbed.digests()
