@@ -22,7 +22,7 @@ test: $(VENV)/.installed-dev lint
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/snakemake --lint
-	@$(BIN)/snakefmt --check --quiet Snakefile rules resources
+	@$(BIN)/snakefmt --check Snakefile rules
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
