@@ -1,7 +1,6 @@
 """What is read first: the proof that nothing was lost, and the page of the run. Made also after failed shards."""
 
 
-
 report: "captions/workflow.rst"
 
 
@@ -11,8 +10,6 @@ localrules:
     check_audit,
     verify,
     prune,
-
-
 
 
 rule audit_run:
