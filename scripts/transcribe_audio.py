@@ -139,6 +139,7 @@ def _transcript(
         "text": " ".join(segment["text"] for segment in segments),
         "segments": segments,
         "no_speech": not heard,
+        "not_measured": dict.fromkeys(("avg_logprob", "no_speech_prob"), "greedy decoding keeps no scores"),
     }
     return {"transcript": transcript}
 

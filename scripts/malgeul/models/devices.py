@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from malgeul.shards.locks import try_lock
 
@@ -84,37 +84,50 @@ def claimed_device(
 ) -> Iterator[Device]:
     """Hold a device while the block runs; yields the CPU where there is no GPU.
 
-    Where the scheduler has granted one (CUDA_VISIBLE_DEVICES of a Slurm job) or the user has chosen, that stands. Else
-    the first device whose slot (an flock in a folder of the machine) is free is taken and made the only visible one, so
-    that two jobs of one machine never share. Raises TimeoutError when all stay taken for ``patience`` seconds.
+    A single device that the scheduler granted or the user chose (CUDA_VISIBLE_DEVICES) stands as it is. Of several, the
+    first whose slot (an flock in a folder of the machine) is free is taken and made the only visible one, so that two
+    jobs of one machine never share. Raises TimeoutError when all stay taken for ``patience`` seconds.
     """
-    if os.environ.get("CUDA_VISIBLE_DEVICES") is not None or not gpus():
-        yield _granted(gpus())
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = _visible(gpus(), chosen)
+    if not devices or (chosen is not None and len(devices) == 1):
+        yield devices[0] if devices else cpu()
         return
     folder = slots or Path(tempfile.gettempdir()) / f"malgeul-gpu-slots-{os.getuid()}"
+    device, lock = _free_slot(folder, devices, patience)
+    os.environ["CUDA_VISIBLE_DEVICES"] = device.uuid
+    try:
+        yield device
+    finally:
+        if chosen is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = chosen
+        lock.close()
+
+
+def _visible(gpus: Sequence[Device], chosen: str | None) -> list[Device]:
+    """Return the devices that CUDA_VISIBLE_DEVICES names, by number or uuid, in its order; all when it is not set."""
+    if chosen is None:
+        return list(gpus)
+    named: list[Device] = []
+    for name in (part.strip() for part in chosen.split(",")):
+        if gpus and name not in {"", "-1"}:
+            known = [device for index, device in enumerate(gpus) if name in {str(index), device.uuid}]
+            named += known or [Device("cuda", name, name)]  # a slice of a device (MIG) has a uuid of its own
+    return named
+
+
+def _free_slot(folder: Path, devices: Sequence[Device], patience: float) -> tuple[Device, IO[str]]:
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        for device in gpus():
+    while True:
+        for device in devices:
             lock = try_lock(folder / f"{device.uuid}.lock")
             if lock is not None:
-                os.environ["CUDA_VISIBLE_DEVICES"] = device.uuid
-                try:
-                    yield device
-                finally:
-                    del os.environ["CUDA_VISIBLE_DEVICES"]
-                    lock.close()
-                return
+                return device, lock
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no GPU became free in {patience:.0f} s; {folder} shows who holds them")
         time.sleep(0.5)
-    raise TimeoutError(f"no GPU became free in {patience:.0f} s; {folder} shows who holds them")
-
-
-def _granted(gpus: Sequence[Device]) -> Device:
-    """Return the device that CUDA_VISIBLE_DEVICES names first, the CPU when it names none that exists."""
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    for index, device in enumerate(gpus):
-        if first in {str(index), device.uuid}:
-            return device
-    return cpu()
 
 
 def free_memory(device: Device) -> int:

@@ -44,6 +44,10 @@ log = logging.getLogger(__name__)
 LOCK_PATIENCE = 60.0
 """Seconds a job waits for a predecessor that is being killed."""
 
+APART = frozenset({"ledger", "ancient", "model", "tokenizer"})
+"""Inputs whose bytes are not hashed here: ledgers hold times, ``ancient`` ones have a parameter for a key, and what a
+model holds is in the job's identity."""
+
 MEMBERS = ("files", "twins")
 """Params that say which items a shard has: its outputs depend on them, the result of one item does not."""
 
@@ -136,7 +140,7 @@ class Job:
                     below.setdefault(place, []).append(file)
         digests: dict[str, str] = {}
         for role, paths in sorted(self.inputs.items()):
-            if role in {"ledger", "ancient"}:
+            if role in APART:
                 continue
             part = self.relevant[role](self) if role in self.relevant else None
             if part is not None:

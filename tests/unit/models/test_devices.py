@@ -47,6 +47,16 @@ def test_a_device_that_the_scheduler_granted_is_not_chosen_again(tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
+def test_of_several_devices_that_the_user_chose_each_job_takes_another(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    with claimed_device(tmp_path, lambda: TWO) as first:
+        assert (first.uuid, os.environ["CUDA_VISIBLE_DEVICES"]) == ("GPU-b", "GPU-b")
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+        with claimed_device(tmp_path, lambda: TWO) as second:
+            assert second.uuid == "GPU-a"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,0"
+
+
 def test_without_a_gpu_it_is_the_cpu_even_where_the_scheduler_names_one(tmp_path, monkeypatch):
     with claimed_device(tmp_path, lambda: ()) as device:
         assert device.kind == "cpu"
