@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from malgeul.embedding.encoder import DoesNotFit, Encoder, Vectors, plan_batches
+from malgeul.embedding.encoder import Encoder, Vectors, plan_batches
 from malgeul.embedding.settings import EmbedSettings
 from malgeul.models.devices import claimed_device
 from malgeul.models.loading import folder_of, identity
+from malgeul.models.memory import DoesNotFit
 from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units

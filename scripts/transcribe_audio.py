@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from malgeul.models.devices import claimed_device
 from malgeul.models.loading import folder_of, identity
+from malgeul.models.memory import DoesNotFit
 from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.subtitles import to_srt, to_txt, to_vtt
-from malgeul.speech.whisper import DoesNotFit, Segment, Whisper
+from malgeul.speech.whisper import Segment, Whisper
 from malgeul.speech.windows import Window, cut, read_audio
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ Read here instead of through sentence-transformers, because batches are planned 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +16,8 @@ import numpy.typing as npt
 
 from malgeul.models.devices import Device
 from malgeul.models.loading import folder_of, quiet_transformers
+from malgeul.models.memory import DoesNotFit, halving
 from malgeul.models.tokenizers import FastTokenizer, load_fast_tokenizer
-
-log = logging.getLogger(__name__)
 
 Vectors = npt.NDArray[np.float32]
 
@@ -99,10 +97,6 @@ def load_text_tokenizer(settings: dict[str, Any]) -> TextTokenizer:
     return TextTokenizer(load_fast_tokenizer(folder), read_recipe(folder))
 
 
-class DoesNotFit(Exception):
-    """A single text does not fit into the device's memory."""
-
-
 class Encoder:
     """An encoder with its tokenizer on one device."""
 
@@ -122,11 +116,6 @@ class Encoder:
         )
         self._model = model.to(self._device).eval()
 
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return int(self._model.config.hidden_size)
-
     def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
         """Return the token ids of every text, cut to what the model takes, and how many tokens were cut off."""
         prompted = [self.recipe.prompt + text for text in texts]
@@ -139,19 +128,9 @@ class Encoder:
 
         Out of memory splits the batch; a sequence that does not fit alone gives DoesNotFit in its place.
         """
-        try:
-            return list(self._encode(batch))
-        except self._torch.OutOfMemoryError:
-            pass  # the traceback holds tensors: only outside the block is their memory free
-        if self._device != "cpu":
-            self._torch.cuda.empty_cache()
-        if len(batch) == 1:
-            return [DoesNotFit(f"a text of {len(batch[0])} tokens does not fit into the device's memory")]
-        half = len(batch) // 2
-        log.warning("out of memory with %d texts; going on with %d", len(batch), half)
-        return [*self.encode(batch[:half]), *self.encode(batch[half:])]
+        return halving(self._encode, batch, "text")
 
-    def _encode(self, batch: Sequence[list[int]]) -> Iterator[Vectors]:
+    def _encode(self, batch: Sequence[list[int]]) -> Sequence[Vectors]:
         torch = self._torch
         padded = self._tokenizer.pad({"input_ids": list(batch)}, return_tensors="pt")
         inputs = {name: padded[name].to(self._device) for name in ("input_ids", "attention_mask")}
@@ -160,11 +139,7 @@ class Encoder:
             pooled = pool(hidden.float(), inputs["attention_mask"], self.recipe.pooling)
             if self.recipe.normalize:
                 pooled = torch.nn.functional.normalize(pooled, dim=1)
-        yield from pooled.cpu().numpy().astype(np.float32)
-
-    def describe(self) -> dict[str, Any]:
-        """Return the recipe as plain data."""
-        return asdict(self.recipe)
+        return list(pooled.cpu().numpy().astype(np.float32))
 
 
 def pool(hidden: Any, mask: Any, how: Pooling) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from pathlib import Path
 
 from malgeul.models.devices import Device
 from malgeul.models.loading import quiet_transformers
+from malgeul.models.memory import DoesNotFit, halving
 from malgeul.speech.windows import RATE, Audio
-
-log = logging.getLogger(__name__)
 
 REPETITIVE = 2.4
 """Text that compresses better than this repeats itself (Radford et al. 2022, section 4.5)."""
@@ -33,10 +31,6 @@ class Segment:
     def flags(self) -> list[str]:
         """What makes the text doubtful; a flagged segment stays."""
         return ["repetitive"] if self.compression_ratio > REPETITIVE else []
-
-
-class DoesNotFit(Exception):
-    """A single window does not fit into the device's memory."""
 
 
 class Whisper:
@@ -71,17 +65,7 @@ class Whisper:
 
         Out of memory halves the batch; a window that does not fit alone gives DoesNotFit in its place.
         """
-        try:
-            return list(self._transcribe(sounds))
-        except self._torch.OutOfMemoryError:
-            pass  # the traceback holds tensors: only outside the block is their memory free
-        if self.device != "cpu":
-            self._torch.cuda.empty_cache()
-        if len(sounds) == 1:
-            return [DoesNotFit(f"a window of {len(sounds[0]) / RATE:.0f} s does not fit into the device's memory")]
-        half = len(sounds) // 2
-        log.warning("out of memory with %d windows; going on with %d", len(sounds), half)
-        return [*self.transcribe(sounds[:half]), *self.transcribe(sounds[half:])]
+        return halving(self._transcribe, sounds, "window")
 
     def _transcribe(self, sounds: Sequence[Audio]) -> Sequence[list[Segment]]:
         torch = self._torch

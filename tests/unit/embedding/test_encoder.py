@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from malgeul import ROOT
-from malgeul.embedding.encoder import DoesNotFit, Encoder, plan_batches, read_recipe
+from malgeul.embedding.encoder import Encoder, plan_batches, read_recipe
 from malgeul.models.devices import Device
+from malgeul.models.memory import DoesNotFit
 
 STAND_IN = ROOT / "resources/models/embed-random"
 TEXTS = ["짧은 글", "조금 더 긴 글이며 낱말이 여럿 있다", "서울에서 열린 회의", "끝"]

@@ -5,7 +5,8 @@ import pytest
 
 from malgeul import ROOT
 from malgeul.models.devices import Device
-from malgeul.speech.whisper import DoesNotFit, Segment, Whisper
+from malgeul.models.memory import DoesNotFit
+from malgeul.speech.whisper import Segment, Whisper
 
 RNG = np.random.default_rng(0)
 SOUNDS = [(0.1 * RNG.standard_normal(16_000 * seconds)).astype(np.float32) for seconds in (2, 3, 1)]
