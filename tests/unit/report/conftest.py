@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -342,9 +345,29 @@ class FabricatedRun:
         self.make(stage, shard, units, outputs, work, seconds)
 
 
+@pytest.fixture(scope="session")
+def complete_run(tmp_path_factory) -> FabricatedRun:
+    """A complete run in which every stage has shards. Not to be changed."""
+    fabricated = FabricatedRun(tmp_path_factory.mktemp("fabricated") / "results" / "made")
+    fabricated.make_everything()
+    return fabricated
+
+
 @pytest.fixture
-def run(tmp_path) -> FabricatedRun:
-    """A complete run in which every stage has shards."""
-    fabricated = FabricatedRun(tmp_path / "results" / "made")
+def run(complete_run, tmp_path) -> FabricatedRun:
+    """A copy of the complete run to do with as the test likes."""
+    own = copy.copy(complete_run)
+    own.results = tmp_path / "results" / "made"
+    shutil.copytree(complete_run.results, own.results, ignore=shutil.ignore_patterns("kept", "journal"))
+    return own
+
+
+@pytest.fixture(scope="session")
+def text_run(tmp_path_factory) -> FabricatedRun:
+    """A run over text alone: no recordings, no database, nothing embedded. Not to be changed."""
+    fabricated = FabricatedRun(tmp_path_factory.mktemp("fabricated") / "results" / "text")
+    fabricated.plan = replace(
+        fabricated.plan, recordings={}, documents={}, databases={}, ignored={}, embed_inputs=[], write_back="off"
+    )
     fabricated.make_everything()
     return fabricated

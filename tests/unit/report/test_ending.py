@@ -1,0 +1,62 @@
+"""The last lines of a run tell what came of it; a failed run is audited and reported, and nothing hides its error."""
+
+import json
+
+from malgeul.report import ending
+from malgeul.report.audit import write_audit
+from malgeul.report.ending import tell_failure, tell_success
+
+
+def test_a_run_that_ended_well_says_what_came_in_out_and_where_to_read(run):
+    write_audit(run.results, "quarantine")
+    said = tell_success(run.results)
+    assert "nothing was lost" in said
+    assert "came in      9 documents, 31 records and 7 recordings" in said
+    assert "quarantined  4 (BROKEN_JSON 3, NOT_AUDIO 1)" in said
+    assert said.endswith(f"report       {run.results}/report.html")
+
+
+def test_a_verdict_that_does_not_hold_is_not_called_well(run):
+    """Snakemake's --touch ends well whatever the files say."""
+    run.ledger_file("filter", "web-0000").unlink()
+    write_audit(run.results, "quarantine")
+    assert "nothing was lost" not in tell_success(run.results)
+
+
+def test_a_run_without_audit_says_so_and_raises_nothing(tmp_path):
+    assert "FileNotFoundError" in tell_success(tmp_path)
+    assert "could not be made" in tell_failure(tmp_path, "quarantine")
+
+
+def test_a_failed_run_has_audit_and_report_naming_the_shard_and_its_log(run, monkeypatch):
+    monkeypatch.setattr(ending, "STARTED", 0.0)
+    run.ledger_file("filter", "notes-0000").unlink()
+    log = run.results / "logs/filter_text/notes-0000.log"
+    log.write_text("RuntimeError: planted\n")
+    said = tell_failure(run.results, "quarantine")
+    assert "1 shard failed, 0 shards not reached" in said
+    assert f"failed       filter notes-0000: {log}" in said
+    assert json.loads((run.results / "audit.json").read_text(encoding="utf-8"))["holds"] is False
+    assert "RuntimeError: planted" in (run.results / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_broken_audit_is_told_with_stage_and_shard(run):
+    entries = run.read("index", "all")["ids"]
+    run.change("index", "all", ids=entries | {"in": entries["rejected"]})
+    said = tell_failure(run.results, "quarantine")
+    assert "the audit does not hold" in said
+    assert "index all: took 0 vectors where embed gave 72" in said
+
+
+def test_an_error_while_reporting_is_told_and_not_raised(run, monkeypatch):
+    from malgeul.report import page
+
+    def fail(*_):
+        raise RuntimeError("no report today")
+
+    monkeypatch.setattr(page, "write_report", fail)
+    run.ledger_file("filter", "notes-0000").unlink()
+    said = tell_failure(run.results, "quarantine")
+    assert "failed       filter notes-0000" in said, "what was known before is told all the same"
+    assert "no report today" in said
+    assert (run.results / "audit.json").exists()

@@ -1,0 +1,66 @@
+"""Samples: one of each shard, cut to excerpts, in the order of the plan."""
+
+import json
+
+from malgeul.report.samples import EXCERPT, chunks, documents, excerpt, masked_text, rejections, transcripts
+
+
+def ledgers(run, stage):
+    return [run.ledger(stage, shard) for shard in run.plan.shards_of()[stage]]
+
+
+def test_documents_are_of_different_shards_and_cut(run):
+    shown = documents(run.results, ledgers(run, "filter"))
+    assert [document["id"] for document in shown] == ["web-0000-0", "web-0001-0", "notes-0000-0"]
+    assert all(len(document["text"]) <= EXCERPT + 2 for document in shown)
+    assert all(None not in document["features"].values() for document in shown)
+
+
+def test_transcripts_without_speech_are_passed_over(run):
+    silent = run.results / "transcripts/calls-0000/calls-0000-0.json"
+    silent.write_text(json.dumps({"id": "calls-0000-0", "segments": [{"text": " "}]}))
+    shown = transcripts(run.results, ledgers(run, "transcribe"))
+    assert [transcript["name"] for transcript in shown] == ["calls-0000-1", "calls-0001-0"]
+
+
+def test_every_reason_of_the_filter_has_an_example(run):
+    found = rejections(run.results, ledgers(run, "filter"))
+    counted = set().union(*(ledger.rejected for ledger in ledgers(run, "filter")))
+    assert set(found) == counted
+    assert found["low_hangul"]["measured"] == 0.0213
+
+
+def test_chunks_have_their_places(run):
+    shown = chunks(run.results, ledgers(run, "chunk"))
+    assert len({chunk["document_id"] for chunk in shown}) == 3
+    assert all(chunk["end"] > chunk["start"] for chunk in shown)
+
+
+def test_excerpts_say_that_the_text_goes_on():
+    assert excerpt("짧은 글") == "짧은 글"
+    assert excerpt("가 " * 300).endswith(" …")
+
+
+def mention(text, surface, start):
+    return {"surface": surface, "start": start, "end": start + len(surface)}
+
+
+def test_a_masked_mention_and_the_one_before_are_shown_with_what_lies_between():
+    text = "시작이다. " + "가" * 300 + " 민수가 왔다. " + "나" * 900 + " 민수는 갔다. " + "다" * 500
+    first, last = text.index("민수"), text.rindex("민수")
+    document = {"text": text, "mentions": [mention(text, "민수", first), mention(text, "민수", last)]}
+    sample = {"masked_start": last, "masked_end": last + 2, "distance": last - first - 2, "entity": "민수"}
+    pieces = masked_text(document, sample)
+    assert [kind for kind, _ in pieces] == ["text", "text", "mention", "text", "masked", "text"]
+    assert [text for kind, text in pieces if kind != "text"] == ["민수", "민수"]
+    shown = "".join(text for _, text in pieces)
+    assert shown.startswith("… ")
+    assert shown.endswith(" …")
+    assert len(shown) < 700
+
+
+def test_the_whole_of_a_short_document_is_shown_as_it_is():
+    text = "민수가 왔다가 민수는 갔다."
+    document = {"text": text, "mentions": [mention(text, "민수", 0), mention(text, "민수", 8)]}
+    pieces = masked_text(document, {"masked_start": 8, "masked_end": 10, "distance": 6, "entity": "민수"})
+    assert "".join(piece for _, piece in pieces) == text
