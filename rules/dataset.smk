@@ -20,7 +20,11 @@ rule select_samples:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        settings=section("select"),
+        settings={
+            key: value
+            for key, value in section("select").items()
+            if key != "max_entity_freq"
+        },
         tokenize=section("tokenize"),
         code=code_digest("select_samples"),
     message:
@@ -77,7 +81,7 @@ rule tokenize_samples:
         runtime=growing(60),
     params:
         settings=section("tokenize"),
-        select=section("select"),
+        select={"sequence_length": settings.select.sequence_length},
         code=code_digest("tokenize_samples"),
     message:
         "Tokenize {wildcards.shard}"

@@ -25,7 +25,7 @@ def transcribe_audio(job: Job) -> None:
     settings = TranscribeSettings.model_validate(job.params["settings"])
     model = {**job.identity, "language": settings.language}
     manifest = _read_manifest(job)
-    keys = {r["id"]: job.item_key(r["name"], [_sha256(job, stem) for stem in r["channels"]]) for r in manifest}
+    keys = {r["id"]: job.item_key(r["id"], r["name"], [_sha256(job, stem) for stem in r["channels"]]) for r in manifest}
     finished = {r["id"]: found for r in manifest if (found := _finished(job, keys[r["id"]]))}
     windows = {r["id"]: _windows(job, r) for r in manifest if r["id"] not in finished}
     # Planned from the whole shard, so that a resumed job computes the same batches.
@@ -101,8 +101,7 @@ def _sounds(job: Job, batch: list[Window]) -> list[Any]:
     """Return the sound of every window of a batch."""
     sounds = []
     for window in batch:
-        audio = read_audio(job.input("recordings") / f"{window.stem}.wav")
-        sounds.append(audio[round(window.start * 16_000) : round(window.end * 16_000)])
+        sounds.append(read_audio(job.input("recordings") / f"{window.stem}.wav", window.start, window.end))
     return sounds
 
 

@@ -34,10 +34,11 @@ def write_back(job: Job) -> None:
     if job.params["write_back"] == "copy":
         target = job.staged("database")
         copy_database(source, target)
-        write_version(target, version, _chunks(job), expected)
+        if expected:  # an empty version would take the place of a good one
+            write_version(target, version, _chunks(job), expected)
         with closing(connect(target, write=True)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")  # one file, not three
-    else:
+    elif expected:
         _keep_a_backup(source)
         write_version(source, version, _chunks(job), expected)
     for chunk in _chunks(job):

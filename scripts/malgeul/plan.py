@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -256,7 +257,7 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         name = names.take(database.name, Path(database.path).stem, "documents.databases")
         try:
             databases[name] = _database(database, root, former.databases.get(name) if former else None)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, sqlite3.Error) as error:
             problems.append(f"documents.databases: {database.path}: {error}")
             continue
         buckets = len(databases[name]["buckets"])
@@ -354,8 +355,8 @@ def _text_shards(
 
 
 def _tag(name: str) -> str:
-    """Return four hex digits that keep two files with one slug apart."""
-    return f"{stable_hash(name) & 0xFFFF:04x}"
+    """Return hex digits that keep two files with one slug apart."""
+    return f"{stable_hash(name):016x}"
 
 
 MOST_TWINS = 4

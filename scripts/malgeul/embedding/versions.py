@@ -94,7 +94,8 @@ def write_version(path: Path, version: Version, chunks: Iterable[VersionedChunk]
             _prepare(connection)
             _insert(connection, version, chunks, expected)
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

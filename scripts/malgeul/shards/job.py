@@ -240,7 +240,8 @@ def run_together(jobs: Sequence[Job], work: Callable[[Sequence[Job]], None]) -> 
     first.check_inputs()
     for job in jobs:
         job.input_digests = first.input_digests  # a large input is hashed once
-    if all(job.kept.answers(job.key) for job in jobs):
+    # A job without an output of its own (writing into a database) has nothing to take again.
+    if all(len(job.outputs) > 1 and job.kept.answers(job.key) for job in jobs):
         for job in jobs:
             job._take_again()
     else:

@@ -36,10 +36,13 @@ class Window:
     end: float
 
 
-def read_audio(file: Path) -> Audio:
-    """Return the samples of a 16 kHz mono PCM file as float32 in -1..1."""
+def read_audio(file: Path, start: float = 0.0, end: float | None = None) -> Audio:
+    """Return the samples of a 16 kHz mono PCM file, or of [start, end) seconds of it, as float32 in -1..1."""
     with wave.open(str(file), "rb") as audio:
-        raw = audio.readframes(audio.getnframes())
+        first = round(start * RATE)
+        last = audio.getnframes() if end is None else round(end * RATE)
+        audio.setpos(first)
+        raw = audio.readframes(last - first)
     samples: npt.NDArray[np.int16] = np.frombuffer(raw, dtype="<i2")
     return samples.astype(np.float32) / np.float32(32768)
 
