@@ -99,10 +99,8 @@ def _windows(job: Job, recording: dict[str, Any]) -> list[Window]:
 
 def _sounds(job: Job, batch: list[Window]) -> list[Any]:
     """Return the sound of every window of a batch."""
-    sounds = []
-    for window in batch:
-        sounds.append(read_audio(job.input("recordings") / f"{window.stem}.wav", window.start, window.end))
-    return sounds
+    folder = job.input("recordings")
+    return [read_audio(folder / f"{window.stem}.wav", window.start, window.end) for window in batch]
 
 
 def _transcript(
