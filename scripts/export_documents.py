@@ -1,4 +1,4 @@
-"""Export the documents of a bucket of a database; those without enough text are rejected."""
+"""Export the documents of a bucket of a database; faulty ones are quarantined, those without enough text rejected."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,9 @@ def export_documents(job: Job) -> None:
         for document in read_documents(path, settings, job.params["bucket"], job.params["buckets"]):
             progress.advance()
             rows.add(canonical(document))
-            if not document.text.strip():
+            if document.fault:
+                job.ledger.quarantine(document.id, document.fault)
+            elif not document.text.strip():
                 job.ledger.reject(document.id, "empty_text")
             elif len(document.text) < job.params["min_chars"]:
                 job.ledger.reject(document.id, "too_short")

@@ -10,12 +10,14 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from malgeul.embedding.settings import Database
 from malgeul.shards.buckets import bucket_of, power_of_two
+from malgeul.shards.faults import Fault
 from malgeul.shards.ledger import Tally
 from malgeul.shards.names import nfc
 
@@ -32,11 +34,15 @@ PARAGRAPH_TABLES = {
 
 @dataclass(frozen=True)
 class Document:
-    """A document: its id in the run (``case/2019다1234``), its text (NFC), and what else its rows say."""
+    """A document: its id in the run (``case/2019다1234``), its text (NFC), and what else its rows say.
+
+    ``fault`` is what keeps it out. Bytes that are not UTF-8 are lone surrogates (surrogateescape) in all of it.
+    """
 
     id: str
     text: str
     meta: dict[str, Any]
+    fault: Fault | None = None
 
 
 def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
@@ -46,6 +52,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     mode = "rw" if write else "ro"
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    connection.text_factory = _decoded
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
@@ -54,6 +61,10 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
             raise
         raise ValueError(f"{path} is no SQLite database ({error})") from error
     return connection
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def file_state(path: Path) -> dict[str, list[int]]:
@@ -99,12 +110,24 @@ def _rows(connection: sqlite3.Connection, query: str, settings: Database) -> Ite
             raise ValueError(f"there is no column {needed!r}; there are {', '.join(columns)}")
     for row in cursor:
         fields = dict(zip(columns, row, strict=True))
-        name, text = str(fields.pop(settings.id)), fields.pop(settings.text)
-        yield Document(name, nfc(str(text or "")), {key: _plain(value) for key, value in fields.items()})
+        name, text = fields.pop(settings.id), fields.pop(settings.text)
+        yield Document(_id(name), _text(text), _plain(fields), _missing(name, settings.id))
 
 
-def _plain(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else value
+def _id(value: Any) -> str:
+    return "(no id)" if value is None else str(value)
+
+
+def _missing(value: Any, column: str) -> Fault | None:
+    return Fault("MISSING_FIELD", f"the column {column} is NULL, so the document has no id") if value is None else None
+
+
+def _text(value: Any) -> str:
+    return nfc(_decoded(value) if isinstance(value, bytes) else str(value or ""))
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.hex() if isinstance(value, bytes) else value for key, value in fields.items()}
 
 
 def _law_documents(connection: sqlite3.Connection) -> Iterator[Document]:
@@ -118,7 +141,8 @@ def _law_documents(connection: sqlite3.Connection) -> Iterator[Document]:
         for row in cursor:
             fields = dict(zip(columns, row, strict=True))
             name, text = fields.pop("id"), fields.pop("text")
-            yield Document(f"statute/{name}", nfc(text or ""), {"kind": "statute", **fields})
+            meta = {**_plain(fields), "kind": "statute"}
+            yield Document(f"statute/{_id(name)}", _text(text), meta, _missing(name, "id"))
     for kind, (table, column) in PARAGRAPH_TABLES.items():
         if table in present:
             yield from _paragraph_documents(connection, kind, table, column)
@@ -126,21 +150,11 @@ def _law_documents(connection: sqlite3.Connection) -> Iterator[Document]:
 
 def _paragraph_documents(connection: sqlite3.Connection, kind: str, table: str, column: str) -> Iterator[Document]:
     query = f"SELECT {column}, text FROM {table} ORDER BY {column}, para_index"  # noqa: S608 - names of our own
-    current: str | None = None
-    paragraphs: list[str] = []
-    for name, text in connection.execute(query):
-        if str(name) != current and current is not None:
-            yield _joined(kind, current, paragraphs)
-            paragraphs = []
-        current = str(name)
-        paragraphs.append(text or "")
-    if current is not None:
-        yield _joined(kind, current, paragraphs)
-
-
-def _joined(kind: str, name: str, paragraphs: list[str]) -> Document:
-    text = "\n\n".join(paragraph.strip() for paragraph in paragraphs if paragraph.strip())
-    return Document(f"{kind}/{name}", nfc(text), {"kind": kind, "paragraphs": len(paragraphs)})
+    rows = connection.execute(query)
+    for (name, missing), group in groupby(rows, key=lambda row: (_id(row[0]), _missing(row[0], column))):
+        paragraphs = [_text(text).strip() for _, text in group]
+        meta = {"kind": kind, "paragraphs": len(paragraphs)}
+        yield Document(f"{kind}/{name}", "\n\n".join(filter(None, paragraphs)), meta, missing)
 
 
 def bucket_digests(path: Path, settings: Database) -> list[tuple[int, str]]:
@@ -167,7 +181,28 @@ def canonical(document: Document) -> str:
 
 
 def read_documents(path: Path, settings: Database, bucket: int, buckets: int) -> Iterator[Document]:
-    """Return the documents of a bucket in the order of their ids."""
+    """Return the documents of a bucket in the order of their ids, each with its fault.
+
+    Faults are an id that is NULL (MISSING_FIELD), an id that an earlier document has (DUPLICATE_ID; rows of one id are
+    in one bucket and in the order of the database), and bytes that are not UTF-8 (INVALID_UTF8).
+    """
     with closing(connect(path)) as connection:
         mine = (d for d in all_documents(connection, settings) if bucket_of(d.id, buckets) == bucket)
-        yield from sorted(mine, key=lambda document: document.id)
+        former = None
+        for document in sorted(mine, key=lambda document: document.id):
+            if document.fault:
+                yield document
+                continue
+            yield replace(document, fault=_fault(document, former))
+            former = document.id
+
+
+def _fault(document: Document, former: str | None) -> Fault | None:
+    if document.id == former:
+        return Fault("DUPLICATE_ID", f"the id {document.id} was seen before in this database")
+    for column, value in [("id", document.id), ("text", document.text), *document.meta.items()]:
+        try:
+            str(value).encode()
+        except UnicodeEncodeError as error:
+            return Fault("INVALID_UTF8", f"{column}: the character at {error.start} is not UTF-8")
+    return None

@@ -87,3 +87,36 @@ def test_what_is_wrong_with_a_database_is_said(database, tmp_path):
         bucket_digests(other, LAW)
     with pytest.raises(FileNotFoundError):
         file_state(tmp_path / "nowhere.sqlite")
+
+
+def test_a_blob_and_a_column_named_kind_are_facts_of_a_statute(database):
+    change(database, "ALTER TABLE statute_articles ADD COLUMN seal BLOB DEFAULT x'00ff'")
+    change(database, "ALTER TABLE statute_articles ADD COLUMN kind TEXT DEFAULT '민법'")
+    assert sum(n for n, _ in bucket_digests(database, LAW)) == 21
+    (article,) = [d for d in everything(database) if d.id == "statute/3"]
+    assert article.meta == {"law_name": "법", "seal": "00ff", "kind": "statute"}
+
+
+def test_text_kept_as_bytes_is_text(database):
+    change(database, "UPDATE statute_articles SET text = CAST('조문' AS BLOB) WHERE id = 3")
+    change(database, "UPDATE case_paragraphs SET text = CAST('첫' AS BLOB) WHERE para_index = 0")
+    texts = {d.id: d.text for d in everything(database)}
+    assert (texts["statute/3"], texts["case/1"]) == ("조문", "첫\n\n둘째\n\n셋째")
+
+
+def test_bytes_that_are_no_utf8_are_the_fault_of_their_document_alone(database):
+    change(database, "UPDATE statute_articles SET text = CAST(x'eab080ff' AS TEXT) WHERE id = 3")
+    change(database, "UPDATE statute_articles SET law_name = CAST(x'ff' AS TEXT) WHERE id = 4")
+    assert sum(n for n, _ in bucket_digests(database, LAW)) == 21
+    faults = {d.id: (d.fault.kind, d.fault.reason) for d in everything(database) if d.fault}
+    assert faults == {
+        "statute/3": ("INVALID_UTF8", "text: the character at 1 is not UTF-8"),
+        "statute/4": ("INVALID_UTF8", "law_name: the character at 0 is not UTF-8"),
+    }
+
+
+def test_paragraphs_of_no_case_are_a_document_without_id(database):
+    change(database, "INSERT INTO case_paragraphs (case_id, para_index, text) VALUES (NULL, 0, 'a'), (NULL, 1, 'b')")
+    assert sum(n for n, _ in bucket_digests(database, LAW)) == 22
+    ((name, fault),) = [(d.id, d.fault) for d in everything(database) if d.fault]
+    assert (name, fault.kind) == ("case/(no id)", "MISSING_FIELD")

@@ -103,8 +103,8 @@ def test_a_database_without_the_tables_gets_them(tmp_path):
     assert rows(path, "SELECT count(*) FROM embeddings") == [(3,)]
 
 
-COLUMNS = """id INTEGER PRIMARY KEY, source_type TEXT NOT NULL, source_id INTEGER NOT NULL, chunk_index INTEGER NOT NULL,
-    text TEXT NOT NULL, embedding_version_id INTEGER"""
+COLUMNS = """id INTEGER PRIMARY KEY, source_type TEXT NOT NULL, source_id INTEGER NOT NULL,
+    chunk_index INTEGER NOT NULL, text TEXT NOT NULL, embedding_version_id INTEGER"""
 SHORT_KEY = "UNIQUE (source_type, source_id, chunk_index)"
 
 
