@@ -28,6 +28,7 @@ def embed_chunks(job: Job) -> None:
     batches = plan_batches([tokens[text] for text in texts], settings.batch_tokens)
     keys = [job.item_key([texts[k] for k in batch]) for batch in batches]
     vectors: dict[str, Vectors | DoesNotFit] = {}
+    recalled: set[str] = set()
     truncated = 0
     started = time.monotonic()
     with job.progress(len(texts), "texts") as progress, claimed_device() as device:
@@ -37,6 +38,7 @@ def embed_chunks(job: Job) -> None:
             members = [texts[k] for k in batch]
             if key in job.journal:
                 vectors |= _recall(job, key, members)
+                recalled.update(members)
                 truncated += job.journal.record(key)["truncated"]
                 progress.resume(len(members))
                 continue
@@ -45,10 +47,13 @@ def embed_chunks(job: Job) -> None:
                 job.ledger.measure(load_seconds=round(time.monotonic() - started, 3))
             ids, cut = encoder.tokenize(members)
             found = dict(zip(members, encoder.encode(ids), strict=True))
-            _record(job, key, found, cut)
+            fitting = {text: vector for text, vector in found.items() if not isinstance(vector, DoesNotFit)}
+            if len(fitting) == len(members):  # else a killed job's successor tries the batch again
+                _record(job, key, fitting, cut)
             vectors |= found
             truncated += cut
             progress.advance(len(members))
+    job.ledger.reused = sum(row["text"] in recalled for row in rows)
     dimension = next((len(v) for v in vectors.values() if not isinstance(v, DoesNotFit)), None)
     if dimension is None:
         dimension = _dimension_of(settings)
@@ -73,18 +78,13 @@ def embed_chunks(job: Job) -> None:
     )
 
 
-def _record(job: Job, key: str, found: dict[str, Vectors | DoesNotFit], truncated: int) -> None:
-    faults = {k: str(vector) for k, vector in enumerate(found.values()) if isinstance(vector, DoesNotFit)}
-    blob = b"".join(vector.tobytes() for vector in found.values() if not isinstance(vector, DoesNotFit))
-    job.journal.put(key, {"faults": {str(k): why for k, why in faults.items()}, "truncated": truncated}, blob)
+def _record(job: Job, key: str, vectors: dict[str, Vectors], truncated: int) -> None:
+    job.journal.put(key, {"truncated": truncated}, b"".join(vector.tobytes() for vector in vectors.values()))
 
 
-def _recall(job: Job, key: str, members: list[str]) -> dict[str, Vectors | DoesNotFit]:
-    faults = job.journal.record(key)["faults"]
+def _recall(job: Job, key: str, members: list[str]) -> dict[str, Vectors]:
     stored = np.frombuffer(job.journal.blob(key), dtype=np.float32)
-    fine = [text for k, text in enumerate(members) if str(k) not in faults]
-    found: dict[str, Vectors | DoesNotFit] = dict(zip(fine, stored.reshape(len(fine), -1), strict=True)) if fine else {}
-    return found | {members[int(k)]: DoesNotFit(why) for k, why in faults.items()}
+    return dict(zip(members, stored.reshape(len(members), -1), strict=True))
 
 
 def _dimension_of(settings: EmbedSettings) -> int:

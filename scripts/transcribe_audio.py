@@ -14,7 +14,7 @@ from malgeul.shards.ledger import Units
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.subtitles import to_srt, to_txt, to_vtt
 from malgeul.speech.whisper import Segment, Whisper
-from malgeul.speech.windows import Window, cut, read_audio
+from malgeul.speech.windows import Window, cut, levels, read_audio
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -27,6 +27,7 @@ def transcribe_audio(job: Job) -> None:
     manifest = _read_manifest(job)
     keys = {r["id"]: job.item_key(r["id"], r["name"], [_sha256(job, stem) for stem in r["channels"]]) for r in manifest}
     finished = {r["id"]: found for r in manifest if (found := _finished(job, keys[r["id"]]))}
+    job.ledger.reused = sum(len(r["channels"]) for r in manifest if r["id"] in finished)
     windows = {r["id"]: _windows(job, r) for r in manifest if r["id"] not in finished}
     # Planned from the whole shard, so that a resumed job computes the same batches.
     everything = [w for r in manifest for w in (windows[r["id"]] if r["id"] in windows else _windows(job, r))]
@@ -44,7 +45,8 @@ def transcribe_audio(job: Job) -> None:
 
         def finish(recording: str) -> None:
             result = _transcript(by_id[recording], model, heard.pop(recording, {}))
-            job.journal.put(keys[recording], result)
+            if "fault" not in result:  # a killed job's successor tries again
+                job.journal.put(keys[recording], result)
             finished[recording] = result
             progress.advance()
 
@@ -84,7 +86,6 @@ def _finished(job: Job, key: str) -> dict[str, Any] | None:
         return job.journal.record(key)
     for file in job.kept.item(key) or []:
         if file.suffix == ".json":
-            job.ledger.reused += 1
             return {"transcript": json.loads(file.read_text(encoding="utf-8"))}
     return None
 
@@ -93,7 +94,7 @@ def _windows(job: Job, recording: dict[str, Any]) -> list[Window]:
     return [
         window
         for channel, stem in enumerate(recording["channels"])
-        for window in cut(recording["id"], channel, stem, read_audio(job.input("recordings") / f"{stem}.wav"))
+        for window in cut(recording["id"], channel, stem, levels(job.input("recordings") / f"{stem}.wav"))
     ]
 
 

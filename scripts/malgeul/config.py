@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from malgeul.audio.settings import ConvertSettings, RecordingsInput
 from malgeul.dataset.settings import SelectSettings, TokenizeSettings
-from malgeul.embedding.settings import ChunkSettings, DocumentsInput, EmbedSettings, IndexSettings
+from malgeul.embedding.settings import ChunkSettings, DocumentsInput, EmbedSettings
 from malgeul.shards.files import write_json
 from malgeul.shards.settings import Section
 from malgeul.speech.settings import AnalyzeSettings, TranscribeSettings
@@ -44,7 +44,6 @@ class RunConfig(Section):
     tokenize: TokenizeSettings = TokenizeSettings()
     chunk: ChunkSettings = ChunkSettings()
     embed: EmbedSettings = EmbedSettings()
-    index: IndexSettings = IndexSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -40,7 +40,7 @@ def test_one_more_recording_runs_its_shard_only(tiny):
     (shard,) = tiny.ledgers("transcribe")
     after = tiny.ledger("transcribe", shard)
     assert after["out"] == before[shard]["out"] + 1
-    assert after["reused"] == before[shard]["out"], "transcripts of the other recordings were taken again"
+    assert after["reused"] == before[shard]["used"], "transcripts of the other recordings were taken again"
 
 
 def test_one_more_text_file_computes_its_shard_only(tiny):

@@ -77,10 +77,3 @@ class EmbedSettings(Section):
     """What becomes chunks and vectors."""
     batch_tokens: int = Field(4096, ge=1)
     """Tokens of one batch, padding counted."""
-
-
-class IndexSettings(Section):
-    """How vectors are searched."""
-
-    exact_below: int = Field(250_000, ge=0)
-    """Up to this many vectors search is exact."""

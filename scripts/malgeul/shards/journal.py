@@ -1,8 +1,9 @@
 """Journals: finished items of a shard, recorded at once, so that a killed job goes on where it was.
 
 A journal is a folder outside every declared output (Snakemake empties those of a failed job): ``journal.jsonl`` with a
-line per finished item and ``blobs.bin`` with their bytes, both only appended to. An item's key is made of its content
-and everything else its result depends on, so an entry that is found may be used, whoever wrote it.
+line per finished item and ``blobs.bin`` with their bytes. Both are only appended to, and both have checksums. An item's
+key is made of its content and everything else its result depends on, so an entry that is found may be used, whoever
+wrote it.
 """
 
 from __future__ import annotations
@@ -55,13 +56,17 @@ class Journal:
                 entry = json.loads(body)
             except ValueError:
                 break
-            if entry["offset"] + entry["length"] > end_of_blobs:
+            if entry["offset"] + entry["length"] > end_of_blobs or self._checksum(entry) != entry["crc"]:
                 break
             self._entries[entry["key"]] = Entry(entry["record"], entry["offset"], entry["length"])
             blobs_used = max(blobs_used, entry["offset"] + entry["length"])
             good += len(line)
         self._lines.truncate(good)
         self._blobs.truncate(blobs_used)
+
+    def _checksum(self, entry: dict[str, Any]) -> int:
+        self._blobs.seek(entry["offset"])
+        return zlib.crc32(self._blobs.read(entry["length"]))
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries
@@ -87,7 +92,7 @@ class Journal:
         offset = self._blobs.seek(0, os.SEEK_END)
         self._blobs.write(blob)
         self._blobs.flush()
-        entry = {"key": key, "record": record or {}, "offset": offset, "length": len(blob)}
+        entry = {"key": key, "record": record or {}, "offset": offset, "length": len(blob), "crc": zlib.crc32(blob)}
         body = json.dumps(entry, ensure_ascii=True, sort_keys=True).encode()
         self._lines.write(body + b"\t%08x\n" % zlib.crc32(body))
         self._lines.flush()

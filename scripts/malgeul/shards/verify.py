@@ -103,7 +103,7 @@ def remove_damaged(results: Path, damage: Iterable[Damage]) -> None:
     """
     for bad in damage:
         ledger = results / "ledger" / bad.stage / f"{bad.shard}.json"
-        remove(results / _output_of(Path(bad.file), bad.shard))
+        remove(results / _output_of(Path(bad.file)))
         remove(ledger)
 
 
@@ -111,10 +111,14 @@ WHOLE_FOLDERS = frozenset({"dataset", "index"})
 """Outputs of the run as a whole that are folders."""
 
 
-def _output_of(file: Path, shard: str) -> Path:
-    """Return the declared output that a file belongs to: the folder of the shard or of the run, or the file itself."""
-    folders = (folder for folder in file.parents if folder.name in WHOLE_FOLDERS | {shard})
-    return next(folders, file)
+def _output_of(file: Path) -> Path:
+    """Return the declared output that a file of the run belongs to, by its place alone: any name may be a user's.
+
+    Results lie in ``<stage's folder>/<shard>``, which is a file or a folder; some folders are outputs as a whole.
+    """
+    if file.parts[0] == "ledger":
+        return file
+    return Path(*file.parts[: 1 if file.parts[0] in WHOLE_FOLDERS else 2])
 
 
 def prune(results: Path, wanted: dict[str, set[str]]) -> list[str]:
@@ -128,7 +132,7 @@ def prune(results: Path, wanted: dict[str, set[str]]) -> list[str]:
         if shard in wanted.get(stage, set()):
             continue
         for name in ledger.outputs if ledger else ():
-            remove(results / _output_of(Path(name), shard))
+            remove(results / _output_of(Path(name)))
         for place in (f"kept/{stage}/{shard}", f"journal/{stage}/{shard}", f"ledger/{stage}/{shard}.json"):
             remove(results / place)
         removed.append(f"{stage}/{shard}")

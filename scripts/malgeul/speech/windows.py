@@ -22,7 +22,11 @@ LONGEST_SECONDS = 30.0
 SEARCH_SECONDS = 8.0
 """How far before the end of a window its quietest place is looked for."""
 
+BLOCK = 60 * RATE
+"""Samples that are measured at once."""
+
 Audio = npt.NDArray[np.float32]
+Levels = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -47,20 +51,27 @@ def read_audio(file: Path, start: float = 0.0, end: float | None = None) -> Audi
     return samples.astype(np.float32) / np.float32(32768)
 
 
-def levels(audio: Audio) -> npt.NDArray[np.float32]:
-    """Return the level of every 20 ms frame in dB of full scale, shape (frames,)."""
-    whole = audio[: len(audio) // FRAME * FRAME].reshape(-1, FRAME)
-    power = (whole.astype(np.float64) ** 2).mean(axis=1)
-    decibels: npt.NDArray[np.float32] = (10 * np.log10(np.maximum(power, 1e-12))).astype(np.float32)
-    return decibels
+def levels(file: Path) -> Levels:
+    """Return the level of every 20 ms frame of a 16 kHz mono PCM file in dB of full scale, shape (frames,).
 
-
-def cut(recording: str, channel: int, stem: str, audio: Audio) -> list[Window]:
-    """Cut a channel into windows of at most thirty seconds at its quietest places; silence gives no window.
-
-    Silence at the ends of a window is left out up to a fifth of a second, so that every window holds sound.
+    Read by the minute, so that a recording of many hours takes no more memory than a short one.
     """
-    level = levels(audio)
+    parts = [np.empty(0, np.float32)]
+    with wave.open(str(file), "rb") as audio:
+        while raw := audio.readframes(BLOCK):
+            samples: npt.NDArray[np.int16] = np.frombuffer(raw, dtype="<i2")
+            whole = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME) / 32768.0
+            power = np.einsum("fs,fs->f", whole, whole) / FRAME
+            parts.append((10 * np.log10(np.maximum(power, 1e-12))).astype(np.float32))
+    return np.concatenate(parts)
+
+
+def cut(recording: str, channel: int, stem: str, level: Levels) -> list[Window]:
+    """Cut a channel of these levels into windows of at most thirty seconds, at its quietest places.
+
+    Silence gives no window. Silence at the ends of a window is left out up to a fifth of a second, so that every window
+    holds sound.
+    """
     loud = np.flatnonzero(level > SILENCE_DBFS)
     if not len(loud):
         return []
@@ -81,7 +92,7 @@ def cut(recording: str, channel: int, stem: str, audio: Audio) -> list[Window]:
     return windows
 
 
-def _smoothed(level: npt.NDArray[np.float32], frames: int = 15) -> npt.NDArray[np.float32]:
+def _smoothed(level: Levels, frames: int = 15) -> Levels:
     """Return the mean level over 0.3 s around every frame: a gap between words, not between syllables."""
     kernel = np.ones(frames, dtype=np.float32) / frames
     return np.convolve(level, kernel, mode="same").astype(np.float32)

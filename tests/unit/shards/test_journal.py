@@ -1,5 +1,7 @@
 """Finished items survive a kill at any byte (law 3)."""
 
+import os
+
 import pytest
 
 from malgeul.shards.journal import Journal
@@ -35,7 +37,7 @@ def test_a_kill_at_any_byte_of_the_journal_loses_at_most_the_last_entry(written)
 
 
 def test_bytes_that_never_reached_the_disk_take_their_entry_with_them(written):
-    (written / "blobs.bin").write_bytes(b"\x00" * 25)
+    os.truncate(written / "blobs.bin", 25)
     journal = Journal(written)
     assert list(journal) == ["key0", "key1"]
 
@@ -43,4 +45,11 @@ def test_bytes_that_never_reached_the_disk_take_their_entry_with_them(written):
 def test_an_altered_line_and_what_follows_is_not_trusted(written):
     file = written / "journal.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"n": 1', b'"n": 7'))
+    assert list(Journal(written)) == ["key0"]
+
+
+def test_an_item_whose_bytes_were_altered_is_not_finished(written):
+    with (written / "blobs.bin").open("rb+") as blobs:
+        blobs.seek(15)
+        blobs.write(b"\xff")
     assert list(Journal(written)) == ["key0"]

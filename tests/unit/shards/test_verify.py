@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from malgeul.shards.verify import MEMORY, find_damage, prune, remove_damaged
+from malgeul.shards.verify import MEMORY, Damage, find_damage, prune, remove_damaged
 from unit.shards.test_job import Copier, make_job
 
 
@@ -67,3 +67,13 @@ def test_prune_removes_shards_that_no_plan_holds(results):
     assert not (results / "copies/s-0000.txt").exists()
     assert not (results / "folders/s-0000").exists()
     assert not (results / "kept/copy/s-0000").exists()
+
+
+def test_a_name_that_is_also_a_folder_of_ours_takes_nothing_else_along(tmp_path):
+    for name in ("database/ledger/a", "database/dataset", "chunks/index", "dataset/train/0.arrow", "ledger/s/b.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    remove_damaged(tmp_path, [Damage("write_back", "database", "database/dataset", "is wrong")])
+    remove_damaged(tmp_path, [Damage("merge", "all", "dataset/train/0.arrow", "is wrong")])
+    left = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
+    assert left == {"database/ledger/a", "chunks/index", "ledger/s/b.json"}
