@@ -118,7 +118,6 @@ rule build_index:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        settings=section("index"),
         code=code_digest("build_index"),
     message:
         "Build the index"
