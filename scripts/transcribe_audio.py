@@ -13,7 +13,7 @@ from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.subtitles import to_srt, to_txt, to_vtt
-from malgeul.speech.whisper import Segment, Whisper
+from malgeul.speech.whisper import Segment, Whisper, window_seconds
 from malgeul.speech.windows import Window, cut, levels, read_audio
 
 if TYPE_CHECKING:
@@ -28,15 +28,17 @@ def transcribe_audio(job: Job) -> None:
     keys = {r["id"]: job.item_key(r["id"], r["name"], [_sha256(job, stem) for stem in r["channels"]]) for r in manifest}
     finished = {r["id"]: found for r in manifest if (found := _finished(job, keys[r["id"]]))}
     job.ledger.reused = sum(len(r["channels"]) for r in manifest if r["id"] in finished)
-    windows = {r["id"]: _windows(job, r) for r in manifest if r["id"] not in finished}
+    folder = folder_of(settings.model, settings.revision)
+    longest = window_seconds(folder)
+    windows = {r["id"]: _windows(job, r, longest) for r in manifest}
     # Planned from the whole shard, so that a resumed job computes the same batches.
-    everything = [w for r in manifest for w in (windows[r["id"]] if r["id"] in windows else _windows(job, r))]
+    everything = [window for cuts in windows.values() for window in cuts]
     everything.sort(key=lambda w: (w.start - w.end, w.stem, w.start))
     size = settings.batch_windows
     batches = [everything[k : k + size] for k in range(0, len(everything), size)]
-    wanted = [batch for batch in batches if any(window.recording in windows for window in batch)]
+    wanted = [batch for batch in batches if any(window.recording not in finished for window in batch)]
 
-    waiting = {recording: len(cuts) for recording, cuts in windows.items()}
+    waiting = {recording: len(cuts) for recording, cuts in windows.items() if recording not in finished}
     heard: dict[str, dict[Window, list[Segment] | DoesNotFit]] = defaultdict(dict)
     by_id = {r["id"]: r for r in manifest}
     started = time.monotonic()
@@ -55,7 +57,6 @@ def transcribe_audio(job: Job) -> None:
         if wanted:
             with claimed_device() as device:
                 job.ledger.device = device.to_json()
-                folder = folder_of(settings.model, settings.revision)
                 whisper = Whisper(folder, device, settings.language, settings.max_new_tokens, job.threads)
                 job.ledger.measure(load_seconds=round(time.monotonic() - started, 3))
                 for batch in wanted:
@@ -90,11 +91,11 @@ def _finished(job: Job, key: str) -> dict[str, Any] | None:
     return None
 
 
-def _windows(job: Job, recording: dict[str, Any]) -> list[Window]:
+def _windows(job: Job, recording: dict[str, Any], longest: float) -> list[Window]:
     return [
         window
         for channel, stem in enumerate(recording["channels"])
-        for window in cut(recording["id"], channel, stem, levels(job.input("recordings") / f"{stem}.wav"))
+        for window in cut(recording["id"], channel, stem, levels(job.input("recordings") / f"{stem}.wav"), longest)
     ]
 
 

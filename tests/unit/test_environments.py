@@ -52,14 +52,14 @@ def test_every_rule_has_log_benchmark_threads_resources_and_a_message(file):
 
 
 def test_requirements_and_constraints_name_no_index():
-    for name in ("requirements.txt", "requirements-dev.txt", "constraints.txt"):
+    for name in ("requirements.txt", "requirements-models.txt", "requirements-dev.txt", "constraints.txt"):
         assert "://" not in (ROOT / name).read_text(encoding="utf-8")
         assert "--" not in (ROOT / name).read_text(encoding="utf-8")
 
 
 def test_what_requirements_ask_for_is_pinned():
     project = {name.lower() for name in pins((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines())}
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-models.txt", "requirements-dev.txt"):
         for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
             name = re.match(r"^[A-Za-z][\w.-]*", line)
             if name and "python_version" not in line:

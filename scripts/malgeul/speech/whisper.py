@@ -33,6 +33,13 @@ class Segment:
         return ["repetitive"] if self.compression_ratio > REPETITIVE else []
 
 
+def window_seconds(folder: Path) -> float:
+    """Return how much sound the checkpoint in ``folder`` hears at once: 30 s for OpenAI's."""
+    from transformers import WhisperFeatureExtractor
+
+    return float(WhisperFeatureExtractor.from_pretrained(str(folder)).chunk_length)
+
+
 class Whisper:
     """A Whisper checkpoint with its processor on one device."""
 
@@ -61,7 +68,7 @@ class Whisper:
         self._text_end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
 
     def transcribe(self, sounds: Sequence[Audio]) -> list[list[Segment] | DoesNotFit]:
-        """Return the segments of every window of sound (float32, 16 kHz, at most 30 s), in order.
+        """Return the segments of every window of sound (float32, 16 kHz, at most window_seconds), in order.
 
         Out of memory halves the batch; a window that does not fit alone gives DoesNotFit in its place.
         """

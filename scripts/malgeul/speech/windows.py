@@ -1,4 +1,4 @@
-"""Speech windows: where a channel is silent, and where it can be cut into windows of at most thirty seconds."""
+"""Speech windows: where a channel is silent, and where it can be cut into windows that a model hears at once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ SILENCE_DBFS = -50.0
 """A frame under this level holds no speech."""
 
 LONGEST_SECONDS = 30.0
-"""What Whisper hears at once."""
+"""What OpenAI's Whisper hears at once."""
 
 SEARCH_SECONDS = 8.0
-"""How far before the end of a window its quietest place is looked for."""
+SEARCH_SHARE = 0.75
+"""How far before the end of a window its quietest place is looked for: so long, but only in this share of it."""
 
 BLOCK = 60 * RATE
 """Samples that are measured at once."""
@@ -66,8 +67,10 @@ def levels(file: Path) -> Levels:
     return np.concatenate(parts)
 
 
-def cut(recording: str, channel: int, stem: str, level: Levels) -> list[Window]:
-    """Cut a channel of these levels into windows of at most thirty seconds, at its quietest places.
+def cut(
+    recording: str, channel: int, stem: str, level: Levels, longest_seconds: float = LONGEST_SECONDS
+) -> list[Window]:
+    """Cut a channel of these levels into windows of at most ``longest_seconds``, at its quietest places.
 
     Silence gives no window. Silence at the ends of a window is left out up to a fifth of a second, so that every window
     holds sound.
@@ -76,7 +79,8 @@ def cut(recording: str, channel: int, stem: str, level: Levels) -> list[Window]:
     if not len(loud):
         return []
     per_second = RATE // FRAME
-    longest, search = int(LONGEST_SECONDS * per_second), int(SEARCH_SECONDS * per_second)
+    longest = int(longest_seconds * per_second)
+    search = int(min(SEARCH_SECONDS, SEARCH_SHARE * longest_seconds) * per_second)
     margin = per_second // 5
     quiet = _smoothed(level)
     windows: list[Window] = []

@@ -25,9 +25,9 @@ def sound(*parts):
 def windows_of(tmp_path):
     """Write a sound as PCM and cut it as the transcription does."""
 
-    def cut_sound(audio):
+    def cut_sound(audio, *longest):
         write_pcm(tmp_path / "r.wav", (audio * 32767).astype("<i2"))
-        return cut("r", 0, "r", levels(tmp_path / "r.wav"))
+        return cut("r", 0, "r", levels(tmp_path / "r.wav"), *longest)
 
     return cut_sound
 
@@ -58,6 +58,12 @@ def test_every_loud_second_lies_in_one_window(windows_of, parts):
 def test_a_window_ends_in_a_pause_where_there_is_one(windows_of):
     first, *_ = windows_of(sound(25, -1, 25))
     assert 25 <= first.end <= 26
+
+
+def test_a_model_that_hears_less_at_once_gets_shorter_windows(windows_of):
+    windows = windows_of(sound(3, -0.6, 6, -0.6, 3), 8.0)
+    assert [round(window.start) for window in windows] == [0, 3, 10]
+    assert all(window.end - window.start <= 8 for window in windows)
 
 
 def test_silence_gives_no_window(windows_of):

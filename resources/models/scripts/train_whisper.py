@@ -1,0 +1,85 @@
+"""Train whisper-ko-demo on clips of speech, going on from the last checkpoint in --work where there is one.
+
+    python resources/models/scripts/train_whisper.py --clips DIR ... --heard DIR ... --sentences FILE --work DIR
+        --out DIR [--steps N] [--batch N] [--learning-rate R] [--threads N] [--seed S]
+
+--heard are clips that the curves are measured on. A GPU is used where there is one, with mixed precision.
+"""
+
+import argparse
+import functools
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from making.measures import character_error_rate
+from making.speaking import Clips
+from making.training import Course, learn
+from making.whisper import Learner, Shape, make_model, make_processor, train_tokenizer
+from making.windows import disturb, draw_window
+
+MEASURED_WINDOWS = 48
+
+
+def main() -> None:
+    """Read the arguments, train, write the model in half precision."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=Path, nargs="+", required=True)
+    parser.add_argument("--heard", type=Path, nargs="+", required=True)
+    parser.add_argument("--sentences", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    torch.set_num_threads(given.threads)
+    given.work.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    texts = json.loads(given.sentences.read_text(encoding="utf-8"))["train"]
+    processor = make_processor(train_tokenizer(texts, pieces=1400, folder=given.work))
+    whisper = make_model(processor.tokenizer, Shape(), given.seed)
+    learner = Learner(whisper, processor, ctc_weight=0.6).to(device)
+    clips, heard = Clips(given.clips), Clips(given.heard)
+    course = Course(
+        given.steps, given.learning_rate, warmup=min(400, given.steps // 10 + 1), save_every=100, measure_every=250
+    )
+    learn(
+        learner,
+        functools.partial(learner.losses, clips, given.batch, given.seed, precision=torch.bfloat16),
+        course,
+        given.work,
+        functools.partial(measure, learner, heard),
+    )
+    whisper.half().save_pretrained(str(given.out))
+    processor.save_pretrained(str(given.out))
+
+
+def measure(learner: Learner, clips: Clips) -> dict[str, float]:
+    """Return the character error rate on a fixed set of windows, with teacher forcing in no part of it."""
+    rng = np.random.default_rng(1)
+    drawn = [draw_window(clips, rng) for _ in range(MEASURED_WINDOWS)]
+    sounds = [disturb(sound, rng) for sound, _ in drawn]
+    said = [" ".join(one.text for one in window) for _, window in drawn]
+    device = learner.letters.weight.device
+    with torch.inference_mode():
+        ids = learner.whisper.generate(
+            learner.features(sounds, device),
+            language="ko",
+            task="transcribe",
+            return_timestamps=True,
+            max_new_tokens=120,
+        )
+    heard = learner.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return {"cer": character_error_rate(said, heard)}
+
+
+if __name__ == "__main__":
+    main()
