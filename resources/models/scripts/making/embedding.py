@@ -19,7 +19,7 @@ from malgeul.embedding.encoder import pool
 
 DIMENSION = 256
 LONGEST = 512
-LEARNT_TOKENS = 160
+LEARNT_TOKENS = 128
 """Content is cut to so many tokens in training; positions beyond learn nothing and start as copies of these."""
 
 MODULES = [
@@ -38,12 +38,12 @@ SENTENCE = re.compile(r"(?<=[.?!])\s+|\n+")
 
 
 def make_model(vocabulary: int, seed: int) -> BertModel:
-    """Return a BERT of three layers with random weights."""
+    """Return a BERT of two layers with random weights."""
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=vocabulary,
         hidden_size=DIMENSION,
-        num_hidden_layers=3,
+        num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=3 * DIMENSION,
         max_position_embeddings=LONGEST,
