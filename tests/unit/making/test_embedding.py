@@ -62,8 +62,6 @@ def test_a_folder_without_petitions_is_an_error(tmp_path):
 def test_petitions_have_a_month(tmp_path):
     line = '{"title": " 제목 ", "content": "내용", "begin": "2019-06-03"}\n'
     (tmp_path / "a.jsonl").write_text(line, encoding="utf-8")
-        '{"title": " 제목 ", "content": "내용", "begin": "2019-06-03"}\n', encoding="utf-8"
-    )
     assert petitions(tmp_path) == [Titled("제목", "내용", "2019-06")]
 
 
