@@ -46,6 +46,8 @@ def main() -> None:
     texts = json.loads(given.sentences.read_text(encoding="utf-8"))["train"]
     processor = make_processor(train_tokenizer(texts, pieces=1400, folder=given.work))
     whisper = make_model(processor.tokenizer, Shape(), given.seed)
+    if device.type == "cpu":  # the fused kernel's way back is slower there
+        whisper.set_attn_implementation("eager")
     learner = Learner(whisper, processor, ctc_weight=0.6).to(device)
     clips, heard = Clips(given.clips), Clips(given.heard)
     course = Course(

@@ -79,12 +79,12 @@ def make_processor(tokenizer: WhisperTokenizer) -> WhisperProcessor:
 
 @dataclass(frozen=True)
 class Shape:
-    """How large the model is."""
+    """How large the model is. A head has 64 dimensions, as OpenAI's have; narrower ones take twice the time on a CPU."""
 
     d_model: int = 192
     encoder_layers: int = 4
     decoder_layers: int = 2
-    heads: int = 6
+    heads: int = 3
 
 
 def make_model(tokenizer: WhisperTokenizer, shape: Shape, seed: int) -> WhisperForConditionalGeneration:
@@ -104,7 +104,6 @@ def make_model(tokenizer: WhisperTokenizer, shape: Shape, seed: int) -> WhisperF
             decoder_ffn_dim=4 * shape.d_model,
             max_source_positions=FRAMES,
             max_target_positions=448,
-            dropout=0.05,
             decoder_start_token_id=token("<|startoftranscript|>"),
             **ends,
         )
