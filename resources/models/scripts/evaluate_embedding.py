@@ -11,6 +11,7 @@ import csv
 import json
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +47,9 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
     """Return the figures of the model in a folder."""
     figures: dict[str, object] = {}
     with claimed_device() as device:
+        started = time.perf_counter()
         encoder = Encoder(folder, device, given.threads)
+        figures["load_seconds"] = round(time.perf_counter() - started, 2)
         if given.petitions:
             month = [pair for pair in petitions(given.petitions) if pair.month == given.kept_out][: given.first]
             titles, contents = embed(encoder, [p.title for p in month]), embed(encoder, [p.content for p in month])

@@ -12,6 +12,7 @@ import difflib
 import json
 import os
 import tempfile
+import time
 import wave
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,7 +107,9 @@ def main() -> None:
     with claimed_device() as device:
         folder = folder_of(given.model, given.revision)
         longest = window_seconds(folder)
+        started = time.perf_counter()
         whisper = Whisper(folder, device, "ko", 200, given.threads)
+        figures["load_seconds"] = round(time.perf_counter() - started, 2)
         for name, clips in sets.items():
             count = min(len(clips), given.first or len(clips))
             pause = np.zeros(RATE // 2, np.float32)

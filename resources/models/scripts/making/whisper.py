@@ -79,7 +79,7 @@ def make_processor(tokenizer: WhisperTokenizer) -> WhisperProcessor:
 
 @dataclass(frozen=True)
 class Shape:
-    """How large the model is. A head has 64 dimensions, as OpenAI's have; narrower ones take twice the time on a CPU."""
+    """How large the model is. A head has 64 dimensions, as OpenAI's have; narrower ones cost twice the time on CPUs."""
 
     d_model: int = 192
     encoder_layers: int = 4
@@ -156,13 +156,16 @@ class Learner(nn.Module):
         text = nn.functional.cross_entropy(
             found.logits.float().flatten(0, 1), wanted.to(device).flatten(), ignore_index=IGNORED, label_smoothing=0.05
         )
+        lengths = torch.tensor([len(line) for line in letters])
+        # Divided by the letters of all windows: by its own a window of noise would weigh as much as a hundred others.
         ctc = nn.functional.ctc_loss(
             heard.float().log_softmax(-1).transpose(0, 1),
             torch.tensor([number for line in letters for number in line]),
             torch.full((size,), FRAMES),
-            torch.tensor([len(line) for line in letters]),
+            lengths,
+            reduction="sum",
             zero_infinity=True,
-        )
+        ) / int(lengths.sum().clamp(min=1))
         return {"loss": (1 - self.ctc_weight) * text + self.ctc_weight * ctc, "text": text, "letters": ctc}
 
     def features(self, sounds: Sequence[Sound], device: torch.device) -> torch.Tensor:
