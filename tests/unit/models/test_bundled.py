@@ -95,7 +95,7 @@ folder, cpu = Path("resources/models"), Device("cpu", "x")
     ],
 )
 def test_a_model_loads_without_a_network_even_where_the_hub_is_not_switched_off(load):
-    proxies = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY")}  # nobody listens there
+    proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")  # nobody listens there
     environment = {**os.environ, **proxies, "PYTHONPATH": str(ROOT / "scripts")}
     environment.pop("HF_HUB_OFFLINE", None)
     subprocess.run([sys.executable, "-c", LOADING + load], cwd=ROOT, env=environment, check=True, timeout=120)

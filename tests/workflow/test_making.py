@@ -1,0 +1,79 @@
+"""The making of the bundled models in small: killed in the middle of a training, it goes on from its checkpoint."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from transformers import AutoTokenizer, BertModel, WhisperForConditionalGeneration
+
+from workflow.conftest import ROOT, Finished
+
+CONFIG = {
+    "speech": {"grammar": 40, "demo_rounds": 0, "evaluated": 8, "codecs": ["none", "mulaw"], "steps": 120, "batch": 2},
+    "embedding": {"steps": 20, "batch": 8},
+    "tokenizer": {"pieces": 1000},
+}
+
+
+def start(folder):
+    (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "resources/models/Snakefile")]
+    return subprocess.Popen(
+        [*command, "--configfile", "small.yaml", "--cores", "2", "--resources", "gpu=1"],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def succeed(folder):
+    process = start(folder)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output[-6000:]
+    return Finished(process.returncode, output)
+
+
+@pytest.mark.skipif(
+    not shutil.which("espeak-ng") and not os.environ.get("MALGEUL_REQUIRE_ESPEAK"), reason="espeak-ng is not installed"
+)
+def test_models_are_made_measured_and_described_and_a_killed_training_goes_on(tmp_path):
+    work = tmp_path / "results/models"
+    process = start(tmp_path)
+    deadline = time.monotonic() + 240
+    while not (work / "training/whisper-ko-demo/checkpoint.pt").exists():
+        assert process.poll() is None, process.stdout.read()[-6000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run([sys.executable, ROOT / "scripts/release_lock.py"], cwd=tmp_path, check=True)
+
+    again = succeed(tmp_path)
+    assert "speak_training" not in again.jobs
+    assert "going on from step 100" in (work / "logs/train_whisper.log").read_text(encoding="utf-8")
+    curves = (work / "training/whisper-ko-demo/curves.jsonl").read_text(encoding="utf-8").splitlines()
+    steps = [json.loads(line)["step"] for line in curves]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 120
+
+    made = work / "made"
+    WhisperForConditionalGeneration.from_pretrained(str(made / "whisper-ko-demo"))
+    BertModel.from_pretrained(str(made / "embed-ko-demo"), add_pooling_layer=False)
+    assert len(AutoTokenizer.from_pretrained(str(made / "tokenizer-ko-demo"))) == 1000
+    card = (made / "whisper-ko-demo/README.md").read_text(encoding="utf-8")
+    measured = json.loads((work / "whisper-ko-demo/figures.json").read_text(encoding="utf-8"))
+    assert f"| seen: cer | {measured['seen']['cer']} |" in card
+    assert measured["seen"]["sentences"] == measured["unseen"]["sentences"] == 8
+    assert (made / "whisper-ko-demo/curves.svg").read_bytes().startswith(b"<?xml")
+    assert "the project's own" in (work / "logs/train_embedding.log").read_text(encoding="utf-8")
+
+    assert succeed(tmp_path).nothing_to_do
