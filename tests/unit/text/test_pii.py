@@ -1,0 +1,66 @@
+"""Personal numbers: 200 labelled lines, written for this project with numbers that belong to nobody."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from malgeul import ROOT
+from malgeul.text.pii import KINDS, business_number_holds, find, luhn_holds, mask, resident_number_holds
+
+LINES = (ROOT / "tests/data/pii.txt").read_text(encoding="utf-8").splitlines()
+
+
+def labelled(line):
+    """What stands in ``…[[kind:surface]]…``: the text, and the spans with their kinds."""
+    text, spans, at = "", set(), 0
+    for match in re.finditer(r"\[\[(\w+):(.*?)\]\]", line):
+        text += line[at : match.start()]
+        spans.add((len(text), len(text) + len(match.group(2)), match.group(1)))
+        text += match.group(2)
+        at = match.end()
+    return text + line[at:], spans
+
+
+def found_in(text):
+    return {(start, end, kind.name) for start, end, kind in find(text)}
+
+
+def test_misses_and_false_alarms_on_the_labelled_lines():
+    assert len(LINES) == 200
+    right, missed, false = Counter(), [], []
+    for line in LINES:
+        text, wanted = labelled(line)
+        found = found_in(text)
+        right.update(kind for *_, kind in wanted & found)
+        missed += [(kind, text[start:end], text) for start, end, kind in wanted - found]
+        false += [(kind, text[start:end], text) for start, end, kind in found - wanted]
+    assert missed == []
+    assert false == []
+    assert right.keys() == {kind.name for kind in KINDS}
+
+
+def test_placeholders_stand_where_numbers_were_and_are_counted():
+    masked, counts = mask("메일 a@example.com, 전화 010-1234-5678이나 02-123-4567로. 2023년 123명")
+    assert masked == "메일 [이메일], 전화 [전화번호]이나 [전화번호]로. 2023년 123명"
+    assert counts == {"email": 1, "phone_number": 2}
+    assert mask(masked) == (masked, {})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "숫자가 없는 글", "1" * 100_000, "1-" * 50_000, "a@" * 50_000, "01" * 50_000, "1:" * 50_000]
+)
+def test_long_runs_cost_no_more_than_their_length(text):
+    mask(text)
+
+
+def test_checksums_of_known_numbers():
+    # 8·2 + 1·5 + 1·7 + 1·8 = 36, 36 mod 11 = 3, 11 - 3 = 8
+    assert resident_number_holds("8001011000008")
+    assert not resident_number_holds("8001011000009")
+    assert resident_number_holds("8001015000005") == (((11 - (36 + 4 * 8) % 11) % 10 + 2) % 10 == 5)
+    assert not resident_number_holds("8013011000008")
+    assert business_number_holds("1234567891")
+    assert not business_number_holds("1234567890")
+    assert luhn_holds("4242424242424242")
+    assert not luhn_holds("4242424242424241")
