@@ -162,9 +162,11 @@ def filter_profile(shard):
 
 
 def filter_thresholds(shard):
-    """The config's thresholds, which are those of its profile; a shard with another profile does not depend on them."""
+    """The thresholds of a shard: its source's over the config's, which are those of the config's profile alone."""
     same = filter_profile(shard) == settings.filter.profile
-    return settings.filter.thresholds if same else {}
+    transcript = shard in plan.transcript_shards
+    own = {} if transcript else plan.text_sources[plan.text[shard].source]["thresholds"]
+    return {**(settings.filter.thresholds if same else {}), **own}
 
 
 def database_of(wildcards):

@@ -149,6 +149,8 @@ rule filter_text:
     params:
         profile=lambda wildcards: filter_profile(wildcards.shard),
         thresholds=lambda wildcards: filter_thresholds(wildcards.shard),
+        measure=settings.filter.measure,
+        mask_personal_numbers=settings.filter.mask_personal_numbers,
         code=code_digest("filter_text"),
     message:
         "Filter {wildcards.shard}"

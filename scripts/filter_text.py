@@ -1,6 +1,6 @@
 """Decide which documents of a shard stay, and find the proper nouns of those that do."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,8 +13,10 @@ from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, count_rows, read_rows
+from malgeul.text.analyzer_process import ProcessAnalyzer
 from malgeul.text.filtering import FILTERED, REJECTED, Candidate, Verdict, judge, pack, unpack
-from malgeul.text.morphology import MorphemeAnalyzer
+from malgeul.text.morphology import MORPHEME_MEASURES
+from malgeul.text.pii import mask
 from malgeul.text.profiles import rules_of
 
 if TYPE_CHECKING:
@@ -26,10 +28,14 @@ BATCH = 512
 
 @dataclass
 class Batch:
-    """Documents that follow each other in the shard, the key of their verdicts, and those that are known."""
+    """Documents that follow each other in the shard, the key of their verdicts, and those that are known.
+
+    ``masked`` counts by id and kind the personal numbers that placeholders stand for.
+    """
 
     key: str
     documents: list[dict[str, Any]]
+    masked: dict[str, Counter[str]]
     journaled: bool
     verdicts: list[Verdict] = field(default_factory=list)
 
@@ -37,13 +43,16 @@ class Batch:
 def filter_text(job: Job) -> None:
     """Write the documents that stay with their morphemes' facts, and a row for every other one."""
     rules = rules_of(job.params["profile"], job.params["thresholds"])
+    measure_all = job.params["measure"] == "all"
+    measures = [rule.measure for rule in rules if rule.measure in MORPHEME_MEASURES]
     under_way: deque[Batch] = deque()
-    counts = {"characters_in": 0, "characters_out": 0, "morphemes": 0, "mentions": 0}
+    counts = Counter(characters_in=0, characters_out=0, morphemes=0, mentions=0)
     with ExitStack() as stack:
         filtered = stack.enter_context(TableWriter(job.staged("filtered"), FILTERED))
         rejected = stack.enter_context(TableWriter(job.staged("rejected"), REJECTED))
         progress = stack.enter_context(job.progress(count_rows(job.input("text"))))
-        for verdict in judge(_candidates(job, under_way), rules, MorphemeAnalyzer(job.threads).analyze):
+        analyzer = stack.enter_context(ProcessAnalyzer(job.threads, measures))
+        for verdict in judge(_candidates(job, under_way), rules, analyzer.analyze, measure_all=measure_all):
             batch = under_way[0]
             batch.verdicts.append(verdict)
             if len(batch.verdicts) < len(batch.documents):
@@ -58,8 +67,10 @@ def filter_text(job: Job) -> None:
                 _account(job, document["id"], decided)
                 counts["characters_in"] += len(document["text"])
                 if decided.kept:
+                    masked = batch.masked.get(document["id"], Counter[str]())
                     facts = {name: getattr(decided, name) for name in ("features", "n_morphemes", "mentions")}
-                    filtered.write(document | facts)
+                    filtered.write(document | facts | {"n_masked": masked.total()})
+                    counts.update({f"masked_{kind}": n for kind, n in masked.items()})
                     counts["characters_out"] += len(document["text"])
                     counts["morphemes"] += facts["n_morphemes"]
                     counts["mentions"] += len(facts["mentions"])
@@ -75,13 +86,24 @@ def _candidates(job: Job, under_way: deque[Batch]) -> Iterator[Candidate]:
     rows = enumerate(read_rows(job.input("text")))
     while numbered := list(islice(rows, BATCH)):
         documents = [document for _, document in numbered]
+        masked = _mask(documents) if job.params["mask_personal_numbers"] else {}
         repeated = [number in duplicates for number, _ in numbered]
         key = job.item_key([document["text"] for document in documents], repeated)
         journaled = key in job.journal
         known: Sequence[Verdict | None] = unpack(job.journal.blob(key)) if journaled else [None] * len(documents)
-        under_way.append(Batch(key, documents, journaled))
+        under_way.append(Batch(key, documents, masked, journaled))
         for document, duplicate, verdict in zip(documents, repeated, known, strict=True):
             yield Candidate(document["text"], duplicate, verdict)
+
+
+def _mask(documents: list[dict[str, Any]]) -> dict[str, Counter[str]]:
+    """Put placeholders into the texts; return the counts by kind of the documents that had personal numbers."""
+    counts: dict[str, Counter[str]] = {}
+    for document in documents:
+        document["text"], found = mask(document["text"])
+        if found:
+            counts[document["id"]] = found
+    return counts
 
 
 def _account(job: Job, document_id: str, verdict: Verdict) -> None:

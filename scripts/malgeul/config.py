@@ -15,6 +15,7 @@ from malgeul.embedding.settings import ChunkSettings, DocumentsInput, EmbedSetti
 from malgeul.shards.files import write_json
 from malgeul.shards.settings import Section
 from malgeul.speech.settings import AnalyzeSettings, TranscribeSettings
+from malgeul.text.profiles import check_thresholds
 from malgeul.text.settings import FilterSettings, IngestSettings, TextInput
 
 REFERENCE_MARK = "<!-- made by: python -m malgeul.config (in scripts/) -->"
@@ -52,6 +53,15 @@ class RunConfig(Section):
         if isinstance(value, dict):
             return {key: {} if part is None else part for key, part in value.items()}
         return value
+
+    @model_validator(mode="after")
+    def _known_rules_of_sources(self) -> RunConfig:
+        for number, source in enumerate(self.text.sources):
+            try:
+                check_thresholds(source.profile or self.filter.profile, source.thresholds)
+            except ValueError as error:
+                raise ValueError(f"text.sources.{number}.thresholds: {error}") from None
+        return self
 
 
 def read_config(raw: dict[str, Any]) -> RunConfig:

@@ -33,6 +33,7 @@ PERMANENT: dict[str, str] = {
     "TOO_LARGE": "the record is larger than ingest.max_record_bytes",
     "CORRUPT": "the file cannot be read to its end",
     "UNTOKENIZABLE": "the analyser failed on this document alone",
+    "CRASHES_ANALYZER": "the analyser's process dies of this document alone",
     # models
     "OUT_OF_MEMORY": "the item alone does not fit into the device's memory",
     "MODEL_FAILED": "the model failed on this item alone",

@@ -26,6 +26,7 @@ FILTERED = pa.schema(
         pa.field("features", FEATURES, nullable=False),
         pa.field("n_morphemes", pa.int32(), nullable=False),
         pa.field("mentions", MENTIONS, nullable=False),
+        pa.field("n_masked", pa.int32(), nullable=False),  # personal numbers replaced by placeholders
     ]
 )
 """Documents that stay."""
@@ -60,13 +61,14 @@ class Verdict:
         """Whether the document stays."""
         return self.reason is None
 
-    def apply(self, rules: Iterable[Rule], measure: Callable[[str], float | None]) -> None:
-        """Measure what ``rules`` ask for, until one of them rejects."""
+    def apply(self, rules: Iterable[Rule], measure: Callable[[str], float | None], *, measure_all: bool) -> None:
+        """Measure what ``rules`` ask for, until one of them rejects; with ``measure_all`` to the end."""
         for rule in rules:
-            value = self.features[rule.measure] = measure(rule.measure)
-            if value is not None and rule.rejects(value):
-                self.reason, self.measured, self.threshold = rule.reason, value, rule.threshold
+            if not (self.kept or measure_all):
                 return
+            value = self.features[rule.measure] = measure(rule.measure)
+            if self.kept and value is not None and rule.rejects(value):
+                self.reason, self.measured, self.threshold = rule.reason, value, rule.threshold
 
     def condemn(self, fault: Fault) -> None:
         """Reject for a fault of the document."""
@@ -86,10 +88,13 @@ def judge(
     candidates: Iterable[Candidate],
     rules: Sequence[Rule],
     analyze: Callable[[Iterable[str]], Iterator[Analysis | Fault]],
+    *,
+    measure_all: bool = False,
 ) -> Iterator[Verdict]:
     """Yield a verdict per document, in order.
 
     ``analyze`` sees every document, so that its answers keep step; one that is decided without it as an empty text.
+    ``measure_all`` measures what every rule asks for, also of documents that are rejected already.
     """
     cheap = [rule for rule in rules if rule.measure not in MORPHEME_MEASURES]
     deep = [rule for rule in rules if rule.measure in MORPHEME_MEASURES]
@@ -97,36 +102,39 @@ def judge(
 
     def texts() -> Iterator[str]:
         for candidate in candidates:
-            verdict = candidate.verdict or first_verdict(candidate, cheap)
-            decided = candidate.verdict is not None or not verdict.kept
+            verdict = candidate.verdict or first_verdict(candidate, cheap, measure_all=measure_all)
+            decided = candidate.verdict is not None or not (verdict.kept or measure_all)
             under_way.append((verdict, decided))
             yield "" if decided else candidate.text
 
     for analysis in analyze(texts()):
         verdict, decided = under_way.popleft()
         if not decided:
-            last_verdict(verdict, analysis, deep)
+            last_verdict(verdict, analysis, deep, measure_all=measure_all)
         yield verdict
 
 
-def first_verdict(candidate: Candidate, rules: Iterable[Rule]) -> Verdict:
+def first_verdict(candidate: Candidate, rules: Iterable[Rule], *, measure_all: bool) -> Verdict:
     """Return what the rules say that need no morphemes."""
     verdict = Verdict({})
 
     def measure(name: str) -> float | None:
         return float(candidate.duplicate) if name == DUPLICATE else TEXT_MEASURES[name](candidate.text)
 
-    verdict.apply(rules, measure)
+    verdict.apply(rules, measure, measure_all=measure_all)
     return verdict
 
 
-def last_verdict(verdict: Verdict, analysis: Analysis | Fault, rules: Iterable[Rule]) -> None:
+def last_verdict(
+    verdict: Verdict, analysis: Analysis | Fault, rules: Iterable[Rule], *, measure_all: bool = False
+) -> None:
     """Complete a verdict by what the rules say that need morphemes."""
     if isinstance(analysis, Fault):
-        verdict.condemn(analysis)
+        if verdict.kept:
+            verdict.condemn(analysis)
         return
     verdict.features |= analysis.measured
-    verdict.apply(rules, analysis.measured.__getitem__)
+    verdict.apply(rules, analysis.measured.__getitem__, measure_all=measure_all)
     if verdict.kept:
         verdict.n_morphemes, verdict.mentions = analysis.n_morphemes, analysis.mentions
 

@@ -17,6 +17,8 @@ _SPACES = re.compile(r"\s+")
 _SENTENCE_ENDS = re.compile(r"[.?!]")
 _RUNS = re.compile(r"(\S)\1{4,}")
 _BULLETS = re.compile(r"[-*+•‣⁃◦·ㆍ∙▪▫■□●○◆◇▶▷►※☞★☆✔✓➤➔]")
+_SENTENCE_MARKS = (".", "?", "!", "。", "．", "｡", "？", "！", "‼", "⁇", "⁈", "⁉", "؟", "।", "॥")
+"""What ends a sentence in the scripts that Korean text mixes with."""
 
 SPAM_WORDS = (
     "카지노",
@@ -117,6 +119,45 @@ def _lines_share(text: str, fits: Callable[[str], bool]) -> Measured:
     return _share(sum(map(fits, lines)), len(lines)) if len(lines) >= FEWEST_LINES else None
 
 
+def repeated_line_count_share(text: str) -> Measured:
+    """Return the share of lines that were seen before; runs of line breaks part lines (datatrove's dup_line_frac)."""
+    lines = re.split("\n+", text)
+    return _share(len(lines) - len(set(lines)), len(lines))
+
+
+def repeated_line_characters_share(text: str) -> Measured:
+    """Return the share of characters, line breaks aside, in lines seen before (datatrove's char_dup_ratio)."""
+    seen: set[str] = set()
+    repeated = 0
+    for line in _filled_lines(text):
+        if line in seen:
+            repeated += len(line)
+        seen.add(line)
+    return _share(repeated, len(text.replace("\n", "")))
+
+
+def punctuated_lines_share(text: str) -> Measured:
+    """Return the share of lines, empty ones aside, that end as a sentence does (datatrove's line_punct_ratio)."""
+    lines = _filled_lines(text)
+    return _share(sum(line.endswith(_SENTENCE_MARKS) for line in lines), len(lines))
+
+
+def plain_bullet_lines_share(text: str) -> Measured:
+    """Return the share of lines that begin with • or - (Gopher's rule, which has no least number of lines)."""
+    lines = text.splitlines()
+    return _share(sum(line.lstrip().startswith(("•", "-")) for line in lines), len(lines))
+
+
+def plain_ellipsis_lines_share(text: str) -> Measured:
+    """Return the share of lines that end in an ellipsis (Gopher's rule, which has no least number of lines)."""
+    lines = text.splitlines()
+    return _share(sum(line.rstrip().endswith(("...", "…")) for line in lines), len(lines))
+
+
+def _filled_lines(text: str) -> list[str]:
+    return [line for line in text.split("\n") if line.strip()]
+
+
 def count_spam_words(text: str) -> Measured:
     """Return how often a word of :data:`SPAM_WORDS` occurs."""
     return len(_SPAM.findall(text))
@@ -135,5 +176,10 @@ TEXT_MEASURES: dict[str, Callable[[str], Measured]] = {
     "bullet_lines": bullet_lines_share,
     "ellipsis_lines": ellipsis_lines_share,
     "spam_words": count_spam_words,
+    "repeated_line_count": repeated_line_count_share,
+    "repeated_line_characters": repeated_line_characters_share,
+    "punctuated_lines": punctuated_lines_share,
+    "plain_bullet_lines": plain_bullet_lines_share,
+    "plain_ellipsis_lines": plain_ellipsis_lines_share,
 }
 """Measures by name."""

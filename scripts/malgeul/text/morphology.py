@@ -14,17 +14,10 @@ from functools import cached_property
 from typing import Any
 
 from malgeul.shards.faults import Fault, is_transient
+from malgeul.text.words import STOPWORDS, WORD_MEASURES, Words
 
 SEGMENT_CHARACTERS = 4000
 """A longer text is analysed in segments, cut at a line's end, else at a space, else (no space at all) anywhere."""
-
-# fmt: off
-STOPWORDS = frozenset({
-    "의", "다", "이", "는", "에", "을", "한", "년", "하", "은", "를",
-    "했", "고", "에서", "가", "있", "으로", "인", "월", "로", "되",
-})
-# fmt: on
-"""FineWeb-2's stop words for Korean, as morphemes."""
 
 PREDICATE_TAGS = frozenset({"EF", "EC", "ETM", "ETN"})
 """Endings: a text with sentences has them, a list of names and keywords has not."""
@@ -32,8 +25,12 @@ PREDICATE_TAGS = frozenset({"EF", "EC", "ETM", "ETN"})
 PROPER_NOUN = "NNP"
 SHORTEST_MENTION = 2
 
-MORPHEME_MEASURES = ("stopwords", "predicates")
-"""Measures that need the morphemes: how many different stop words occur, and the share of endings in all morphemes."""
+TAG_MEASURES = ("stopwords", "predicates", "proper_nouns")
+"""How many different stop words occur, by their dictionary form; the shares of endings and of proper nouns in all
+morphemes."""
+
+MORPHEME_MEASURES = (*TAG_MEASURES, *WORD_MEASURES)
+"""Measures that need the morphemes."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +65,11 @@ def segments(text: str, limit: int = SEGMENT_CHARACTERS) -> list[Segment]:
     return [*pieces, Segment(start, text[start:])]
 
 
-def summarize(text: str, pieces: Sequence[Segment], tokens: Sequence[Any]) -> Analysis:
+def summarize(text: str, pieces: Sequence[Segment], tokens: Sequence[Any], measures: Sequence[str]) -> Analysis:
     """Sum up the tokens of a document's segments. A mention is the surface in the text, not a dictionary form."""
     stopwords: set[str] = set()
     mentions: list[dict[str, Any]] = []
-    n_morphemes = endings = 0
+    n_morphemes = endings = names = 0
     for piece, found in zip(pieces, tokens, strict=True):
         n_morphemes += len(found)
         for token in found:
@@ -81,12 +78,31 @@ def summarize(text: str, pieces: Sequence[Segment], tokens: Sequence[Any]) -> An
                 endings += 1
             if token.form in STOPWORDS:
                 stopwords.add(token.form)
-            if tag == PROPER_NOUN and token.len >= SHORTEST_MENTION:
-                start = piece.start + token.start
-                end = start + token.len
-                mentions.append({"surface": text[start:end], "start": start, "end": end, "tag": tag})
-    share = endings / n_morphemes if n_morphemes else None
-    return Analysis(n_morphemes, {"stopwords": float(len(stopwords)), "predicates": share}, mentions)
+            if tag == PROPER_NOUN:
+                names += 1
+                if token.len >= SHORTEST_MENTION:
+                    start = piece.start + token.start
+                    end = start + token.len
+                    mentions.append({"surface": text[start:end], "start": start, "end": end, "tag": tag})
+    measured: dict[str, float | None] = {
+        "stopwords": float(len(stopwords)),
+        "predicates": endings / n_morphemes if n_morphemes else None,
+        "proper_nouns": names / n_morphemes if n_morphemes else None,
+    }
+    if asked := [name for name in measures if name in WORD_MEASURES]:
+        words = Words(text, surfaces(pieces, tokens))
+        measured |= {name: WORD_MEASURES[name](words) for name in asked}
+    return Analysis(n_morphemes, measured, mentions)
+
+
+def surfaces(pieces: Sequence[Segment], tokens: Sequence[Any]) -> list[str]:
+    """Return the morphemes as they stand in the text, without those that are only part of a syllable or space."""
+    found = (
+        piece.text[token.start : token.start + token.len].strip()
+        for piece, of_piece in zip(pieces, tokens, strict=True)
+        for token in of_piece
+    )
+    return [word for word in found if word]
 
 
 class SourceFailed(Exception):
@@ -98,10 +114,13 @@ class SourceFailed(Exception):
 
 
 class MorphemeAnalyzer:
-    """Kiwi with as many threads of its own as were granted. The model is loaded when the first text comes."""
+    """Kiwi with as many threads of its own as were granted. The model is loaded when the first text comes.
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    ``measures`` names what of :data:`MORPHEME_MEASURES` is asked for; what only needs tags is always there.
+    """
+
+    def __init__(self, threads: int, measures: Sequence[str] = ()) -> None:
+        self.threads, self.measures = threads, measures
 
     @cached_property
     def kiwi(self) -> Any:
@@ -152,14 +171,15 @@ class MorphemeAnalyzer:
             tokens.append(answer)
             text, pieces = waiting[0]
             if len(tokens) == len(pieces):
-                analysis = summarize(text, pieces, tokens)
+                analysis = summarize(text, pieces, tokens, self.measures)
                 waiting.popleft()
                 tokens = []
                 yield analysis
 
     def _alone(self, text: str, pieces: list[Segment]) -> Analysis | Fault:
         try:
-            return summarize(text, pieces, [self.kiwi.tokenize(piece.text) for piece in pieces])
+            tokens = [self.kiwi.tokenize(piece.text) for piece in pieces]
+            return summarize(text, pieces, tokens, self.measures)
         except Exception as error:  # whatever it is, it is this document's and is recorded as such
             if is_transient(error):
                 raise

@@ -68,6 +68,42 @@ PROFILES: dict[str, tuple[Rule, ...]] = {
         Rule("few_stopwords", "stopwords", "<", 2),
         Rule("no_predicates", "predicates", "<", 0.05),
     ),
+    # The rules of the forerunner's corpus (hong-seongmin/test_autocoref), which knows no duplicates: for comparison.
+    "seed_compat": (
+        Rule("too_short", "characters", "<", 800),
+        Rule("too_long", "characters", ">", 2500),
+        Rule("few_sentences", "sentence_ends", "<", 3),
+        Rule("low_hangul", "hangul", "<", 0.40),
+        Rule("symbols", "symbols", ">", 0.30),
+        Rule("few_names", "proper_nouns", "<", 0.05),
+        Rule("many_names", "proper_nouns", ">", 0.20),
+    ),
+    # FineWeb-2's rules and thresholds for Korean, over morphemes as words; it keeps about 31 % of web documents.
+    "fineweb2_ko": (
+        Rule("duplicate", DUPLICATE, ">", 0),
+        Rule("repeated_lines", "repeated_line_count", ">", 0.374),
+        Rule("few_punctuated_lines", "punctuated_lines", "<", 0.062),
+        Rule("repeated_line_characters", "repeated_line_characters", ">", 0.1),
+        Rule("bullet_lines", "plain_bullet_lines", ">", 0.9),
+        Rule("ellipsis_lines", "plain_ellipsis_lines", ">", 0.3),
+        *(
+            Rule(f"repeated_{n}grams", f"word_top_{n}gram", ">", most, "repeated_ngrams")
+            for n, most in ((2, 0.282), (3, 0.228), (4, 0.185))
+        ),
+        *(
+            Rule(f"repeated_{n}grams", f"word_repeated_{n}grams", ">", most, "repeated_ngrams")
+            for n, most in ((5, 0.201), (6, 0.184), (7, 0.168), (8, 0.154), (9, 0.140), (10, 0.127))
+        ),
+        Rule("line_breaks", "line_breaks_per_word", ">", 0.196),
+        Rule("too_short", "words", "<", 50),
+        Rule("too_long", "words", ">", 100_000),
+        Rule("short_words", "word_length", "<", 1),
+        Rule("long_words", "word_length", ">", 6),
+        Rule("hashes", "hashes_per_word", ">", 0.1),
+        Rule("ellipses", "ellipses_per_word", ">", 0.1),
+        Rule("few_letters", "words_with_letters", "<", 0.791),
+        Rule("few_stopwords", "written_stopwords", "<", 2),
+    ),
     # Transcripts: no paragraphs, often short; what a transcriber that runs in circles writes is what must go.
     "speech": (
         Rule("too_short", "characters", "<", 10),

@@ -25,6 +25,8 @@ class TextSource(Section):
     """Field or column that holds the id; null: ids are made from the file's name and the record's number."""
     profile: str | None = None
     """Filter profile for this source instead of filter.profile."""
+    thresholds: dict[str, float] = {}
+    """Thresholds by rule for this source, over those of filter.thresholds where the profile is the same."""
 
     @field_validator("profile")
     @classmethod
@@ -52,9 +54,16 @@ class FilterSettings(Section):
     """Which documents stay."""
 
     profile: str = "malgeul"
-    """Rules and thresholds by name: malgeul or speech."""
+    """Rules and thresholds by name: malgeul, fineweb2_ko, seed_compat or speech."""
     thresholds: dict[str, float] = {}
     """Thresholds by rule, instead of those of the profile above; sources with another profile keep theirs."""
+
+    measure: Literal["needed", "all"] = "needed"
+    """needed: a document's later measures stay null once a rule rejects it. all: every rule's measure is taken of every
+    document, to study thresholds without a second pass; it costs an analysis of each rejected document."""
+    mask_personal_numbers: bool = True
+    """Replace resident registration, business, card, account and phone numbers, e-mail and IP addresses by what they
+    are, such as [전화번호]."""
 
     @field_validator("profile")
     @classmethod

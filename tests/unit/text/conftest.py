@@ -11,6 +11,7 @@ from kiwipiepy import Kiwi
 
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Units, read_ledger
+from malgeul.text.analyzer_process import ProcessAnalyzer
 from malgeul.text.morphology import MorphemeAnalyzer
 
 PROSE = """지난 토요일에 부산 해운대에서 바다를 치우는 모임이 열렸다. 아침부터 학생들이 장갑을 끼고 모래밭을 걷는다.
@@ -28,6 +29,16 @@ def prose(number: int = 0) -> str:
 def _one_kiwi(monkeypatch):
     """Load Kiwi once per number of threads, not once per job."""
     monkeypatch.setattr(MorphemeAnalyzer, "kiwi", property(lambda analyzer: load_kiwi(analyzer.threads)))
+
+
+@pytest.fixture(autouse=True)
+def _no_process(monkeypatch):
+    """Analyse in the test's own process; test_analyzer_process.py has the real one."""
+
+    def analyze(self, texts):
+        return MorphemeAnalyzer(self.threads, self.measures).analyze(texts)
+
+    monkeypatch.setattr(ProcessAnalyzer, "analyze", analyze)
 
 
 @cache

@@ -10,7 +10,8 @@ from malgeul.shards.ledger import read_ledger
 from malgeul.shards.tables import TableWriter, read_rows
 from malgeul.text.duplicates import DUPLICATES
 from malgeul.text.filtering import Candidate, Verdict, judge, pack, unpack
-from malgeul.text.morphology import Analysis
+from malgeul.text.measures import TEXT_MEASURES
+from malgeul.text.morphology import MORPHEME_MEASURES, Analysis, MorphemeAnalyzer
 from malgeul.text.profiles import rules_of
 from unit.text.conftest import jsonl, prose
 
@@ -45,7 +46,15 @@ def shard(ingest, make_job, results):
                     table.write({"shard": shard, "id": name, "row": row, "duplicate_of": "web/x"})
             table.write({"shard": "zzz-0000", "id": str(len(duplicates)), "row": 0, "duplicate_of": "web/x"})
 
-        def run(*, threads=1, profile="malgeul", thresholds=None, work=filter_text.filter_text):
+        def run(
+            *,
+            threads=1,
+            profile="malgeul",
+            thresholds=None,
+            measure="needed",
+            mask_personal_numbers=True,
+            work=filter_text.filter_text,
+        ):
             outputs = {folder: f"{folder}/{shard}.parquet" for folder in ("filtered", "rejected")}
             job = make_job(
                 "filter",
@@ -57,6 +66,8 @@ def shard(ingest, make_job, results):
                     "duplicates": [results / "duplicates.parquet"] if profile == "malgeul" else [],
                 },
                 threads=threads,
+                measure=measure,
+                mask_personal_numbers=mask_personal_numbers,
                 profile=profile,
                 thresholds=thresholds or {},
             )
@@ -94,7 +105,7 @@ def test_every_planted_fault_is_rejected_for_its_reason_with_value_and_threshold
 
 def test_documents_that_stay_have_all_values_their_morphemes_and_mentions(shard):
     (row,), _, ledger = shard({"a": prose()})()
-    assert None not in row["features"].values()
+    assert all(row["features"][rule.measure] is not None for rule in rules_of("malgeul", {}))
     assert row["n_morphemes"] > 100
     for mention in row["mentions"]:
         assert row["text"][mention["start"] : mention["end"]] == mention["surface"]
@@ -168,12 +179,12 @@ def test_a_killed_filter_goes_on_where_it_was_and_ends_with_the_same_bytes(shard
     with pytest.raises(Killed):
         run(work=killed)
     analysed = []
-    original = filter_text.MorphemeAnalyzer.analyze
+    original = filter_text.ProcessAnalyzer.analyze
 
     def count(self, texts):
         return original(self, (analysed.append(text) or text for text in texts))
 
-    monkeypatch.setattr(filter_text.MorphemeAnalyzer, "analyze", count)
+    monkeypatch.setattr(filter_text.ProcessAnalyzer, "analyze", count)
     run()
     assert digests(results) == undisturbed
     assert not any(analysed[:20])
@@ -192,13 +203,13 @@ def test_a_shard_whose_own_duplicates_did_not_change_is_taken_again(shard):
 
 
 def test_a_document_that_kiwi_cannot_analyse_is_quarantined_and_has_a_row(shard, monkeypatch):
-    original = filter_text.MorphemeAnalyzer.analyze
+    original = filter_text.ProcessAnalyzer.analyze
 
     def fail_on_second(self, texts):
         for number, analysis in enumerate(original(self, texts)):
             yield Fault("UNTOKENIZABLE", "RuntimeError: x") if number == 1 else analysis
 
-    monkeypatch.setattr(filter_text.MorphemeAnalyzer, "analyze", fail_on_second)
+    monkeypatch.setattr(filter_text.ProcessAnalyzer, "analyze", fail_on_second)
     filtered, rejected, ledger = shard({"a": prose(1), "b": prose(2), "c": prose(3)})()
     assert [row["id"] for row in filtered] == ["a", "c"]
     assert [(row["id"], row["reason"], row["measured"]) for row in rejected] == [("b", "UNTOKENIZABLE", None)]
@@ -228,3 +239,45 @@ def test_cheap_rules_decide_before_the_analysis_and_their_order_is_the_profiles(
     verdicts = list(judge(map(Candidate, texts), rules_of("malgeul", {}), analyze))
     assert seen == [prose(), "", ""]
     assert [verdict.reason for verdict in verdicts] == ["few_stopwords", "too_short", "spam_words"]
+
+
+def test_measuring_all_changes_no_verdict_and_leaves_nothing_unmeasured(shard):
+    texts = {name: text or prose(9) for name, text in PLANTED.items()} | {"good": prose(8)}
+    kept, rejected, _ = shard(texts, duplicates={"duplicate"})()
+    all_kept, all_rejected, _ = shard(texts, duplicates={"duplicate"})(measure="all")
+    assert all_kept == kept
+    verdict = lambda row: (row["id"], row["reason"], row["measured"])  # noqa: E731
+    assert list(map(verdict, all_rejected)) == list(map(verdict, rejected))
+    assert any(row["features"]["predicates"] is None for row in rejected)
+    wanted = {rule.measure for rule in rules_of("malgeul", {})} - {"bullet_lines", "ellipsis_lines"}
+    assert all(row["features"][name] is not None for row in all_rejected for name in wanted)
+
+
+def test_personal_numbers_are_masked_before_mentions_are_found_and_counted(shard):
+    text = "전화 010-1234-5678, 메일 a@example.com. " + prose(1)
+    (kept, _), _, ledger = shard({"a": text, "b": prose(2)})()
+    assert kept["text"].startswith("전화 [전화번호], 메일 [이메일]. ")
+    assert kept["n_masked"] == 2
+    assert all(kept["text"][m["start"] : m["end"]] == m["surface"] for m in kept["mentions"])
+    assert (ledger.measured["masked_phone_number"], ledger.measured["masked_email"]) == (1, 1)
+    rows, _, ledger = shard({"a": text})(mask_personal_numbers=False)
+    assert rows[0]["text"] == text
+    assert rows[0]["n_masked"] == 0
+    assert "masked_email" not in ledger.measured
+
+
+@pytest.mark.parametrize("profile", ["malgeul", "fineweb2_ko", "seed_compat", "speech"])
+def test_a_path_without_order_or_shortcut_gives_the_same_verdicts(profile):
+    """The reference: every measure of every text by itself, then the first rule of the profile that rejects."""
+    texts = [text for text in PLANTED.values() if text] + [prose(k) for k in range(3)] + [prose(1) + prose(2) * 3]
+    rules = rules_of(profile, {})
+    measures = [rule.measure for rule in rules if rule.measure in MORPHEME_MEASURES]
+    analyzer = MorphemeAnalyzer(1, measures)
+    found = judge(map(Candidate, texts), rules, MorphemeAnalyzer(2, measures).analyze)
+    for text, verdict in zip(texts, found, strict=True):
+        (analysis,) = analyzer.analyze([text])
+        values = {"duplicate": 0.0, **{n: measure(text) for n, measure in TEXT_MEASURES.items()}, **analysis.measured}
+        broken = [r for r in rules if values[r.measure] is not None and r.rejects(values[r.measure])]
+        assert verdict.kept == (not broken)
+        if broken:
+            assert verdict.reason in {rule.reason for rule in broken}

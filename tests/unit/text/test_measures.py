@@ -25,6 +25,13 @@ CASES = [
     ("ellipsis_lines", "가...\n나…\n다\n라", 0.5),
     ("ellipsis_lines", "이 글은 한 줄이다...", None),
     ("spam_words", "카지노 먹튀 없는 온라인카지노", 3),
+    ("repeated_line_count", "가나\n다라\n\n가나", 1 / 3),
+    ("repeated_line_characters", "가나\n다라마\n\n가나", 2 / 7),
+    ("repeated_line_characters", "\n\n", None),
+    ("punctuated_lines", "왔다.\n갔다\n\n왜？\n음…", 0.5),
+    ("plain_bullet_lines", "- 가", 1),
+    ("plain_bullet_lines", "* 가\n\n • 나\n다", 0.25),
+    ("plain_ellipsis_lines", "가... \n나\n", 0.5),
     ("spam_words", "이웃집 토토로를 보았다", 0),
 ]
 

@@ -39,6 +39,10 @@ def test_a_threshold_of_the_config_takes_the_place_of_the_profiles():
         ({"filter": {"profile": "speech", "thresholds": {"symbols": 5}}}, "'symbols' is no rule of the profile speech"),
         ({"filter": {"profile": "malguel"}}, "did you mean 'malgeul'?"),
         ({"text": {"sources": [{"path": "x", "format": "txt", "profile": "speach"}]}}, "did you mean 'speech'?"),
+        (
+            {"text": {"sources": [{"path": "x", "format": "txt", "thresholds": {"symbol": 1}}]}},
+            "text.sources.0.thresholds: 'symbol' is no rule of the profile malgeul; did you mean 'symbols'?",
+        ),
     ],
 )
 def test_an_unknown_profile_or_rule_is_an_error_of_the_config(raw, message):
