@@ -15,9 +15,10 @@ from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, count_rows, read_rows
 from malgeul.text.analyzer_process import ProcessAnalyzer
 from malgeul.text.filtering import FILTERED, REJECTED, Candidate, Verdict, judge, pack, unpack
+from malgeul.text.hplt import META_MEASURES
 from malgeul.text.morphology import MORPHEME_MEASURES
 from malgeul.text.pii import mask
-from malgeul.text.profiles import rules_of
+from malgeul.text.profiles import Rule, rules_of
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -52,7 +53,7 @@ def filter_text(job: Job) -> None:
         rejected = stack.enter_context(TableWriter(job.staged("rejected"), REJECTED))
         progress = stack.enter_context(job.progress(count_rows(job.input("text"))))
         analyzer = stack.enter_context(ProcessAnalyzer(job.threads, measures))
-        for verdict in judge(_candidates(job, under_way), rules, analyzer.analyze, measure_all=measure_all):
+        for verdict in judge(_candidates(job, under_way, rules), rules, analyzer.analyze, measure_all=measure_all):
             batch = under_way[0]
             batch.verdicts.append(verdict)
             if len(batch.verdicts) < len(batch.documents):
@@ -80,20 +81,22 @@ def filter_text(job: Job) -> None:
     job.ledger.measure(**counts)
 
 
-def _candidates(job: Job, under_way: deque[Batch]) -> Iterator[Candidate]:
+def _candidates(job: Job, under_way: deque[Batch], rules: Sequence[Rule]) -> Iterator[Candidate]:
     """Yield the shard's documents by batches, which are left in ``under_way`` until all their verdicts are there."""
     duplicates = set(_duplicate_rows(job))
+    by_meta = any(rule.measure in META_MEASURES for rule in rules)
     rows = enumerate(read_rows(job.input("text")))
     while numbered := list(islice(rows, BATCH)):
         documents = [document for _, document in numbered]
         masked = _mask(documents) if job.params["mask_personal_numbers"] else {}
         repeated = [number in duplicates for number, _ in numbered]
-        key = job.item_key([document["text"] for document in documents], repeated)
+        metas = [document["meta"] if by_meta else "{}" for document in documents]
+        key = job.item_key([document["text"] for document in documents], repeated, metas)
         journaled = key in job.journal
         known: Sequence[Verdict | None] = unpack(job.journal.blob(key)) if journaled else [None] * len(documents)
         under_way.append(Batch(key, documents, masked, journaled))
-        for document, duplicate, verdict in zip(documents, repeated, known, strict=True):
-            yield Candidate(document["text"], duplicate, verdict)
+        for document, duplicate, verdict, meta in zip(documents, repeated, known, metas, strict=True):
+            yield Candidate(document["text"], duplicate, verdict, meta)
 
 
 def _mask(documents: list[dict[str, Any]]) -> dict[str, Counter[str]]:

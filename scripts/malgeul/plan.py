@@ -35,7 +35,8 @@ COMPRESSED = {"gz": 5, "zst": 5, "bz2": 6, "xz": 7}
 TEXT_SUFFIXES = {
     "jsonl": ["jsonl", "ndjson", "json", *(f"jsonl.{suffix}" for suffix in COMPRESSED)],
     "parquet": ["parquet"],
-    "txt": ["txt"],
+    "arrow": ["arrow"],
+    "txt": ["txt", "md", "markdown"],
 }
 
 

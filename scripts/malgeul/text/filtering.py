@@ -12,11 +12,14 @@ import pyarrow as pa
 
 from malgeul.shards.faults import Fault
 from malgeul.shards.tables import DOCUMENTS, MENTIONS
+from malgeul.text.hplt import META_MEASURES
 from malgeul.text.measures import TEXT_MEASURES
 from malgeul.text.morphology import MORPHEME_MEASURES, Analysis
 from malgeul.text.profiles import DUPLICATE, Rule
 
-FEATURES = pa.struct([pa.field(name, pa.float64()) for name in (DUPLICATE, *TEXT_MEASURES, *MORPHEME_MEASURES)])
+FEATURES = pa.struct(
+    [pa.field(name, pa.float64()) for name in (DUPLICATE, *META_MEASURES, *TEXT_MEASURES, *MORPHEME_MEASURES)]
+)
 """What was measured of a document; null where there was nothing to measure, an earlier rule had decided, or the profile
 has no such rule."""
 
@@ -77,11 +80,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A document to decide about; ``verdict`` is given where it was decided before."""
+    """A document to decide about: ``meta`` as in the tables; ``verdict`` is given where it was decided before."""
 
     text: str
     duplicate: bool = False
     verdict: Verdict | None = None
+    meta: str = "{}"
 
 
 def judge(
@@ -119,7 +123,11 @@ def first_verdict(candidate: Candidate, rules: Iterable[Rule], *, measure_all: b
     verdict = Verdict({})
 
     def measure(name: str) -> float | None:
-        return float(candidate.duplicate) if name == DUPLICATE else TEXT_MEASURES[name](candidate.text)
+        if name == DUPLICATE:
+            return float(candidate.duplicate)
+        if name in META_MEASURES:
+            return META_MEASURES[name](json.loads(candidate.meta))
+        return TEXT_MEASURES[name](candidate.text)
 
     verdict.apply(rules, measure, measure_all=measure_all)
     return verdict

@@ -50,23 +50,33 @@ REPEATED_NGRAMS = (
     Rule("repeated_4grams", "top_4gram", ">", 0.185, "repeated_ngrams"),
 )
 
+WRITTEN = (
+    Rule("duplicate", DUPLICATE, ">", 0),
+    Rule("too_short", "characters", "<", 200),
+    Rule("too_long", "characters", ">", 100_000),
+    Rule("low_hangul", "hangul", "<", 0.4),
+    Rule("symbols", "symbols", ">", 0.30),
+    Rule("few_sentences", "sentence_ends", "<", 3),
+    Rule("repeated_lines", "repeated_lines", ">", 0.374),
+    *REPEATED_NGRAMS,
+    Rule("repeated_characters", "repeated_characters", ">", 0.1),
+    Rule("bullet_lines", "bullet_lines", ">", 0.9),
+    Rule("ellipsis_lines", "ellipsis_lines", ">", 0.3),
+    Rule("spam_words", "spam_words", ">=", 3),
+    Rule("few_stopwords", "stopwords", "<", 2),
+    Rule("no_predicates", "predicates", "<", 0.05),
+)
+"""Written Korean with sentences: articles, essays, posts."""
+
 PROFILES: dict[str, tuple[Rule, ...]] = {
-    # Written Korean with sentences: articles, essays, posts.
-    "malgeul": (
-        Rule("duplicate", DUPLICATE, ">", 0),
-        Rule("too_short", "characters", "<", 200),
-        Rule("too_long", "characters", ">", 100_000),
-        Rule("low_hangul", "hangul", "<", 0.4),
-        Rule("symbols", "symbols", ">", 0.30),
-        Rule("few_sentences", "sentence_ends", "<", 3),
-        Rule("repeated_lines", "repeated_lines", ">", 0.374),
-        *REPEATED_NGRAMS,
-        Rule("repeated_characters", "repeated_characters", ">", 0.1),
-        Rule("bullet_lines", "bullet_lines", ">", 0.9),
-        Rule("ellipsis_lines", "ellipsis_lines", ">", 0.3),
-        Rule("spam_words", "spam_words", ">=", 3),
-        Rule("few_stopwords", "stopwords", "<", 2),
-        Rule("no_predicates", "predicates", "<", 0.05),
+    "malgeul": WRITTEN,
+    # HPLT's web text: what its own tools measured comes first, since it costs nothing.
+    "hplt": (
+        Rule("hplt_dropped", "hplt_dropped", ">", 0),
+        Rule("hplt_score", "hplt_score", "<", 5),
+        Rule("not_korean", "hplt_korean", "<", 0.5),
+        Rule("machine_translation", "hplt_machine_translation", ">", 0.5),
+        *WRITTEN,
     ),
     # The rules of the forerunner's corpus (hong-seongmin/test_autocoref), which knows no duplicates: for comparison.
     "seed_compat": (

@@ -17,8 +17,9 @@ class TextSource(Section):
     """File, folder (searched to any depth) or glob; relative to the working directory or to the Snakefile."""
     name: str | None = None
     """Name of the source in shard ids; by default made of the last part of the path."""
-    format: Literal["jsonl", "parquet", "txt"]
-    """jsonl (plain, .gz, .zst, .bz2, .xz), parquet, or txt: a file a document."""
+    format: Literal["jsonl", "parquet", "arrow", "txt"]
+    """jsonl (plain, .gz, .zst, .bz2, .xz), parquet, arrow (what datasets' save_to_disk wrote), or txt (.txt and .md): a
+    file a document."""
     text_field: str = "text"
     """Field or column that holds the text."""
     id_field: str | None = "id"
@@ -54,7 +55,7 @@ class FilterSettings(Section):
     """Which documents stay."""
 
     profile: str = "malgeul"
-    """Rules and thresholds by name: malgeul, fineweb2_ko, seed_compat or speech."""
+    """Rules and thresholds by name: malgeul, hplt, fineweb2_ko, seed_compat or speech."""
     thresholds: dict[str, float] = {}
     """Thresholds by rule, instead of those of the profile above; sources with another profile keep theirs."""
 

@@ -4,6 +4,7 @@ import pytest
 
 from malgeul.config import ConfigError, read_config
 from malgeul.text.filtering import DUPLICATE
+from malgeul.text.hplt import META_MEASURES
 from malgeul.text.measures import TEXT_MEASURES
 from malgeul.text.morphology import MORPHEME_MEASURES
 from malgeul.text.profiles import PROFILES, rules_of
@@ -15,7 +16,7 @@ def test_every_rule_has_a_measure_and_a_name_of_its_own_and_the_cheap_ones_stand
     assert len({rule.name for rule in rules}) == len(rules)
     cost = [rule.measure in MORPHEME_MEASURES for rule in rules]
     assert cost == sorted(cost)
-    assert {rule.measure for rule in rules} <= {DUPLICATE, *TEXT_MEASURES, *MORPHEME_MEASURES}
+    assert {rule.measure for rule in rules} <= {DUPLICATE, *META_MEASURES, *TEXT_MEASURES, *MORPHEME_MEASURES}
 
 
 def test_the_default_profile_has_its_rules_in_order():

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -182,6 +183,29 @@ def test_parquet_is_read_by_rows_of_its_part(tmp_path, group):
         assert [r for part in range(parts) for r in read(file, kind="parquet", part=part, parts=parts)] == whole
 
 
+def test_a_dataset_on_disk_is_read_by_rows_of_its_part(tmp_path):
+    rows = [{"id": str(k), "text": "가" * (k % 9 + 1)} for k in range(2500)]
+    Dataset.from_list(rows).save_to_disk(tmp_path / "saved", num_shards=2)
+    first, second = sorted((tmp_path / "saved").glob("*.arrow"))
+    whole = read(first, kind="arrow")
+    assert [record.fields for record in whole + read(second, kind="arrow")] == rows
+    assert whole[699].place == f"{first.name}:700"
+    for parts in (2, 7):
+        assert [r for part in range(parts) for r in read(first, kind="arrow", part=part, parts=parts)] == whole
+
+
+def test_a_dataset_on_disk_that_is_damaged_loses_only_what_cannot_be_read(tmp_path):
+    Dataset.from_list([{"text": "가" * 100, "id": str(k)} for k in range(5000)]).save_to_disk(tmp_path / "saved")
+    (file,) = (tmp_path / "saved").glob("*.arrow")
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+    records = read(file, kind="arrow")
+    assert faults(records) == {f"{file.name}:rest": "CORRUPT"}
+    assert len(records) > 2000
+    file.write_bytes(b"no Arrow at all")
+    assert faults(read(file, kind="arrow")) == {f"{file.name}:rest": "CORRUPT"}
+
+
 def test_parquet_with_bytes_that_are_no_text_loses_only_those_rows(tmp_path):
     file = tmp_path / "a.parquet"
     texts = pa.array([b"good", b"\xff\xfe", b"good too"]).cast(pa.binary())
@@ -223,6 +247,13 @@ def test_a_text_file_is_a_document_named_by_its_path(tmp_path):
     file.write_bytes("봄이 왔다.".encode("cp949"))
     (record,) = read_source(source, [file], 100)
     assert record.fields.kind == "INVALID_UTF8"
+
+
+def test_a_markdown_file_is_another_document_than_the_text_of_its_name(tmp_path):
+    for name in ("notes.txt", "notes.md"):
+        (tmp_path / name).write_text("# 제목\n본문", encoding="utf-8")
+    ids = [read(tmp_path / name, kind="txt")[0].given_id for name in ("notes.txt", "notes.md")]
+    assert ids == ["notes", "notes.md"]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "txt", "parquet"])
