@@ -79,6 +79,7 @@ OUTPUTS = {
     "transcribe": ["<results>/transcripts/{shard}"],
     "analyze": ["<results>/conversation/{shard}.parquet"],
     "ingest": ["<results>/text/{shard}.parquet"],
+    "screen": ["<results>/screened/{shard}.parquet"],
     "dedup": ["<results>/duplicates.parquet"],
     "filter": [
         "<results>/filtered/{shard}.parquet",
@@ -167,6 +168,15 @@ def filter_thresholds(shard):
     transcript = shard in plan.transcript_shards
     own = {} if transcript else plan.text_sources[plan.text[shard].source]["thresholds"]
     return {**(settings.filter.thresholds if same else {}), **own}
+
+
+def profile_params():
+    """What decides about documents, for the rules that judge them."""
+    return {
+        "profile": lambda wildcards: filter_profile(wildcards.shard),
+        "thresholds": lambda wildcards: filter_thresholds(wildcards.shard),
+        "measure": settings.filter.measure,
+    }
 
 
 def database_of(wildcards):

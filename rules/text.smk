@@ -95,10 +95,37 @@ rule ingest_transcripts:
         "../scripts/ingest_transcripts.py"
 
 
+rule screen_text:
+    input:
+        text="<results>/text/{shard}.parquet",
+        ledger=ledger("ingest"),
+    output:
+        screened="<results>/screened/{shard}.parquet",
+        ledger=ledger("screen"),
+    log:
+        "<logs>/screen_text/{shard}.log",
+    benchmark:
+        "<benchmarks>/screen_text/{shard}.jsonl"
+    retries: 2
+    conda:
+        "../envs/text.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(60),
+    params:
+        **profile_params(),
+        code=code_digest("screen_text"),
+    message:
+        "Screen {wildcards.shard}"
+    script:
+        "../scripts/screen_text.py"
+
+
 rule find_duplicates:
     input:
-        text=[f"<results>/text/{shard}.parquet" for shard in plan.text],
-        ledger=[ledger("ingest", shard) for shard in plan.text],
+        screened=[f"<results>/screened/{shard}.parquet" for shard in plan.text],
+        ledger=[ledger("screen", shard) for shard in plan.text],
     output:
         duplicates="<results>/duplicates.parquet",
         ledger=ledger("dedup", ALL),
@@ -113,6 +140,7 @@ rule find_duplicates:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
+        sources={shard: what.source for shard, what in sorted(plan.text.items())},
         code=code_digest("find_duplicates"),
     message:
         "Find documents that occur twice"
@@ -123,13 +151,17 @@ rule find_duplicates:
 rule filter_text:
     input:
         text="<results>/text/{shard}.parquet",
+        screened="<results>/screened/{shard}.parquet",
         # Recordings are known by their bytes, so that transcripts hold no duplicates and need not wait for the corpus.
         duplicates=lambda wildcards: (
             []
             if wildcards.shard in plan.transcript_shards
             else ["<results>/duplicates.parquet"]
         ),
-        ledger=lambda wildcards: [ledger("ingest", wildcards.shard)]
+        ledger=lambda wildcards: [
+            ledger("ingest", wildcards.shard),
+            ledger("screen", wildcards.shard),
+        ]
         + ([] if wildcards.shard in plan.transcript_shards else [ledger("dedup", ALL)]),
     output:
         filtered="<results>/filtered/{shard}.parquet",
@@ -147,9 +179,7 @@ rule filter_text:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        profile=lambda wildcards: filter_profile(wildcards.shard),
-        thresholds=lambda wildcards: filter_thresholds(wildcards.shard),
-        measure=settings.filter.measure,
+        **profile_params(),
         mask_personal_numbers=settings.filter.mask_personal_numbers,
         code=code_digest("filter_text"),
     message:

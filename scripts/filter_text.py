@@ -1,9 +1,9 @@
-"""Decide which documents of a shard stay, and find the proper nouns of those that do."""
+"""Decide which of the screened documents of a shard stay, and find the proper nouns of those that do."""
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,7 @@ from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, count_rows, read_rows
 from malgeul.text.analyzer_process import ProcessAnalyzer
-from malgeul.text.filtering import FILTERED, REJECTED, Candidate, Verdict, judge, pack, unpack
-from malgeul.text.hplt import META_MEASURES
+from malgeul.text.filtering import FILTERED, REJECTED, Candidate, Verdict, compare, judge, pack, unpack
 from malgeul.text.morphology import MORPHEME_MEASURES
 from malgeul.text.pii import mask
 from malgeul.text.profiles import Rule, rules_of
@@ -83,20 +82,23 @@ def filter_text(job: Job) -> None:
 
 def _candidates(job: Job, under_way: deque[Batch], rules: Sequence[Rule]) -> Iterator[Candidate]:
     """Yield the shard's documents by batches, which are left in ``under_way`` until all their verdicts are there."""
-    duplicates = set(_duplicate_rows(job))
-    by_meta = any(rule.measure in META_MEASURES for rule in rules)
-    rows = enumerate(read_rows(job.input("text")))
+    kinds = dict(_duplicate_rows(job))
+    columns = ["features", "reason", "measured", "threshold"]
+    rows = enumerate(zip(read_rows(job.input("text")), read_rows(job.input("screened"), columns), strict=True))
     while numbered := list(islice(rows, BATCH)):
-        documents = [document for _, document in numbered]
+        documents = [document for _, (document, _) in numbered]
+        verdicts = [Verdict(**screened) for _, (_, screened) in numbered]
+        for (row, _), verdict in zip(numbered, verdicts, strict=True):
+            verdict.features = {name: value for name, value in verdict.features.items() if value is not None}
+            compare(verdict, kinds.get(row), rules)
         masked = _mask(documents) if job.params["mask_personal_numbers"] else {}
-        repeated = [number in duplicates for number, _ in numbered]
-        metas = [document["meta"] if by_meta else "{}" for document in documents]
-        key = job.item_key([document["text"] for document in documents], repeated, metas)
+        key = job.item_key([document["text"] for document in documents], [asdict(verdict) for verdict in verdicts])
         journaled = key in job.journal
-        known: Sequence[Verdict | None] = unpack(job.journal.blob(key)) if journaled else [None] * len(documents)
+        if journaled:
+            verdicts = unpack(job.journal.blob(key))
         under_way.append(Batch(key, documents, masked, journaled))
-        for document, duplicate, verdict, meta in zip(documents, repeated, known, metas, strict=True):
-            yield Candidate(document["text"], duplicate, verdict, meta)
+        for document, verdict in zip(documents, verdicts, strict=True):
+            yield Candidate(document["text"], verdict, decided=journaled)
 
 
 def _mask(documents: list[dict[str, Any]]) -> dict[str, Counter[str]]:
@@ -119,11 +121,15 @@ def _account(job: Job, document_id: str, verdict: Verdict) -> None:
         job.ledger.give(document_id)
 
 
-def _duplicate_rows(job: Job) -> list[int]:
-    """Return the rows of this shard whose text an earlier document has. Of the run's table nothing else matters."""
-    rows: list[int] = []
+def _duplicate_rows(job: Job) -> list[tuple[int, str]]:
+    """Return the rows of this shard for which an earlier document stands, each with its kind of duplicate.
+
+    Of the run's table nothing else matters.
+    """
+    rows: list[tuple[int, str]] = []
     for file in job.inputs["duplicates"]:
-        rows += pq.read_table(file, columns=["row"], filters=[("shard", "=", job.shard)])["row"].to_pylist()
+        table = pq.read_table(file, columns=["row", "kind"], filters=[("shard", "=", job.shard)])
+        rows += zip(table["row"].to_pylist(), table["kind"].to_pylist(), strict=True)
     return rows
 
 

@@ -131,6 +131,7 @@ class Plan:
             "transcribe": list(self.recordings),
             "analyze": list(self.recordings),
             "ingest": self.text_shards,
+            "screen": self.text_shards,
             "dedup": [ALL] if self.text else [],
             "filter": self.text_shards,
             "select": self.text_shards,
@@ -163,10 +164,12 @@ class Plan:
                 return [("transcribe", shard)]
             case "ingest" if shard in self.transcript_shards:
                 return [("transcribe", self.transcript_shards[shard])]
-            case "dedup":
-                return [("ingest", other) for other in self.text]
-            case "filter":
+            case "screen":
                 return [("ingest", shard)]
+            case "dedup":
+                return [("screen", other) for other in self.text]
+            case "filter":
+                return [("screen", shard)]
             case "select":
                 return [("filter", shard)]
             case "cap":

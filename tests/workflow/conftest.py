@@ -21,7 +21,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "resources" / "demo"
 
-DATA_FOLDERS = ("text", "filtered", "rejected", "samples", "chunks", "tokenized", "dataset", "exported")
+DATA_FOLDERS = ("text", "screened", "filtered", "rejected", "samples", "chunks", "tokenized", "dataset", "exported")
 """Results that must be the same bytes whatever the cores, the order of jobs and the kills."""
 
 

@@ -13,8 +13,8 @@ from malgeul.shards.locks import alive
 from workflow.conftest import ROOT
 
 STAGES = {
-    "convert", "transcribe", "analyze", "ingest", "dedup", "filter", "select", "cap", "tokenize", "merge", "export",
-    "chunk", "embed", "index", "write_back",
+    "convert", "transcribe", "analyze", "ingest", "screen", "dedup", "filter", "select", "cap", "tokenize", "merge",
+    "export", "chunk", "embed", "index", "write_back",
 }  # fmt: skip
 
 

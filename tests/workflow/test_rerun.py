@@ -93,7 +93,7 @@ def test_a_changed_threshold_reruns_the_filter_and_what_follows(tiny):
     tiny.config["filter"] = {"thresholds": {"too_short": 300}}
     finished = tiny.succeed()
     assert "filter_text" in finished.jobs
-    for rule in ("ingest_text", "convert_audio", "transcribe_audio", "export_documents", "find_duplicates"):
+    for rule in ("ingest_text", "convert_audio", "transcribe_audio", "export_documents"):
         assert rule not in finished.jobs
     measured = [
         row["threshold"]
@@ -194,6 +194,6 @@ def test_the_config_can_be_any_part_of_the_whole(fresh):
     )
     finished = fresh.succeed()
     assert set(finished.jobs) == {
-        "ingest_text", "find_duplicates", "filter_text", "select_samples", "cap_entities", "tokenize_samples",
-        "merge_dataset", "audit_run", "write_report", "check_audit",
+        "ingest_text", "screen_text", "find_duplicates", "filter_text", "select_samples", "cap_entities",
+        "tokenize_samples", "merge_dataset", "audit_run", "write_report", "check_audit",
     }  # fmt: skip

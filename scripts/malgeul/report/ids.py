@@ -10,6 +10,7 @@ from malgeul.shards.ledger import Ledger, Tally
 
 ID_COLUMNS = {
     "text": "id",
+    "screened": "id",
     "filtered": "id",
     "exported": "id",
     "samples": "sample_id",

@@ -47,6 +47,7 @@ FLOWS = (
         "글",
         (
             Stage("ingest", "Ingest", "읽어 들이기", ("ingest_text", "ingest_stream", "ingest_transcripts")),
+            Stage("screen", "Screen", "훑어보기", ("screen_text",)),
             Stage("dedup", "Find duplicates", "중복 찾기", ("find_duplicates",), finds="duplicate"),
             Stage("filter", "Filter", "거르기", ("filter_text",)),
             Stage("select", "Select samples", "표본 고르기", ("select_samples",)),

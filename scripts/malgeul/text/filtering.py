@@ -1,4 +1,8 @@
-"""Verdicts on documents: cheap rules first, one morphological analysis for those that pass them."""
+"""Verdicts on documents, in three steps: rules on the text alone, on duplicates in the corpus, on morphemes.
+
+The first step is a stage of its own (screen), so that duplicates are looked for among documents that would stay, and
+the morphological analysis, which costs most, is made of what is left.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,28 @@ from malgeul.shards.tables import DOCUMENTS, MENTIONS
 from malgeul.text.hplt import META_MEASURES
 from malgeul.text.measures import TEXT_MEASURES
 from malgeul.text.morphology import MORPHEME_MEASURES, Analysis
-from malgeul.text.profiles import DUPLICATE, Rule
+from malgeul.text.profiles import CORPUS_MEASURES, Rule
+from malgeul.text.signatures import BAND_COLUMNS
 
-FEATURES = pa.struct(
-    [pa.field(name, pa.float64()) for name in (DUPLICATE, *META_MEASURES, *TEXT_MEASURES, *MORPHEME_MEASURES)]
-)
+SCREEN_MEASURES = (*META_MEASURES, *TEXT_MEASURES)
+MEASURES = (*SCREEN_MEASURES, *CORPUS_MEASURES, *MORPHEME_MEASURES)
+FEATURES = pa.struct([pa.field(name, pa.float64()) for name in MEASURES])
 """What was measured of a document; null where there was nothing to measure, an earlier rule had decided, or the profile
 has no such rule."""
+
+SCREENED = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("features", pa.struct([pa.field(name, pa.float64()) for name in SCREEN_MEASURES]), nullable=False),
+        pa.field("reason", pa.string()),  # null where the document passes
+        pa.field("measured", pa.float64()),
+        pa.field("threshold", pa.float64()),
+        # Null where duplicates of the document are not looked for; bands also where it is too short.
+        pa.field("text_hash", pa.binary(16)),
+        *(pa.field(name, pa.uint64()) for name in BAND_COLUMNS),
+    ]
+)
+"""Documents in the order of text/: what was measured of the text alone, and by what duplicates are found."""
 
 FILTERED = pa.schema(
     [
@@ -80,12 +99,32 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A document to decide about: ``meta`` as in the tables; ``verdict`` is given where it was decided before."""
+    """A document to analyse, with the verdict so far; ``decided`` says that nothing is left to do."""
 
     text: str
-    duplicate: bool = False
-    verdict: Verdict | None = None
-    meta: str = "{}"
+    verdict: Verdict
+    decided: bool = False
+
+
+def screen(text: str, meta: str, rules: Iterable[Rule], *, measure_all: bool) -> Verdict:
+    """Return what the rules on the document alone say; ``meta`` is a JSON object as in the tables."""
+    verdict = Verdict({})
+
+    def measure(name: str) -> float | None:
+        return META_MEASURES[name](json.loads(meta)) if name in META_MEASURES else TEXT_MEASURES[name](text)
+
+    verdict.apply((r for r in rules if r.measure in SCREEN_MEASURES), measure, measure_all=measure_all)
+    return verdict
+
+
+def compare(verdict: Verdict, kind: str | None, rules: Iterable[Rule]) -> None:
+    """Go on with a verdict by the rules on duplicates; ``kind`` is the measure that is 1 for the document, if any.
+
+    Of a document that was rejected before they are not measured: its duplicates were not looked for.
+    """
+    if verdict.kept:
+        corpus_rules = (rule for rule in rules if rule.measure in CORPUS_MEASURES)
+        verdict.apply(corpus_rules, lambda name: float(name == kind), measure_all=False)
 
 
 def judge(
@@ -95,47 +134,28 @@ def judge(
     *,
     measure_all: bool = False,
 ) -> Iterator[Verdict]:
-    """Yield a verdict per document, in order.
+    """Yield the candidates' verdicts, completed by the rules on morphemes, in order.
 
     ``analyze`` sees every document, so that its answers keep step; one that is decided without it as an empty text.
     ``measure_all`` measures what every rule asks for, also of documents that are rejected already.
     """
-    cheap = [rule for rule in rules if rule.measure not in MORPHEME_MEASURES]
     deep = [rule for rule in rules if rule.measure in MORPHEME_MEASURES]
     under_way: deque[tuple[Verdict, bool]] = deque()
 
     def texts() -> Iterator[str]:
         for candidate in candidates:
-            verdict = candidate.verdict or first_verdict(candidate, cheap, measure_all=measure_all)
-            decided = candidate.verdict is not None or not (verdict.kept or measure_all)
-            under_way.append((verdict, decided))
+            decided = candidate.decided or not (candidate.verdict.kept or measure_all)
+            under_way.append((candidate.verdict, decided))
             yield "" if decided else candidate.text
 
     for analysis in analyze(texts()):
         verdict, decided = under_way.popleft()
         if not decided:
-            last_verdict(verdict, analysis, deep, measure_all=measure_all)
+            complete(verdict, analysis, deep, measure_all=measure_all)
         yield verdict
 
 
-def first_verdict(candidate: Candidate, rules: Iterable[Rule], *, measure_all: bool) -> Verdict:
-    """Return what the rules say that need no morphemes."""
-    verdict = Verdict({})
-
-    def measure(name: str) -> float | None:
-        if name == DUPLICATE:
-            return float(candidate.duplicate)
-        if name in META_MEASURES:
-            return META_MEASURES[name](json.loads(candidate.meta))
-        return TEXT_MEASURES[name](candidate.text)
-
-    verdict.apply(rules, measure, measure_all=measure_all)
-    return verdict
-
-
-def last_verdict(
-    verdict: Verdict, analysis: Analysis | Fault, rules: Iterable[Rule], *, measure_all: bool = False
-) -> None:
+def complete(verdict: Verdict, analysis: Analysis | Fault, rules: Iterable[Rule], *, measure_all: bool) -> None:
     """Complete a verdict by what the rules say that need morphemes."""
     if isinstance(analysis, Fault):
         if verdict.kept:

@@ -1,8 +1,8 @@
 """Filter profiles: which measure of a document is compared with which threshold, in which order.
 
-A profile is data. A new one is a tuple of rules over the measures of :mod:`malgeul.text.measures` and
-:mod:`malgeul.text.morphology`; rules that need no morphemes stand first, since the analysis costs a hundred times more
-than all of them.
+A profile is data: a tuple of rules over the measures of :mod:`malgeul.text.measures`, :mod:`malgeul.text.hplt` and
+:mod:`malgeul.text.morphology`. First stand the rules on the document alone, then those on duplicates among what is
+left, last those that need morphemes: the analysis costs a hundred times more than all the others.
 """
 
 from __future__ import annotations
@@ -40,8 +40,11 @@ class Rule:
         return rejected
 
 
-DUPLICATE = "duplicate"
-"""The one measure that is not the document's own: 1 where an earlier document of the corpus has the same text."""
+CORPUS_MEASURES = ("duplicate", "near_duplicate")
+"""Measures that are not the document's own: 1 where another document of the corpus that comes before it and passes the
+rules before these has the same text, or nearly the same."""
+
+DUPLICATE_RULES = (Rule("duplicate", "duplicate", ">", 0), Rule("near_duplicate", "near_duplicate", ">", 0))
 
 REPEATED_NGRAMS = (
     # Gopher's limits as FineWeb-2 sets them for Korean, here over words between spaces.
@@ -51,7 +54,6 @@ REPEATED_NGRAMS = (
 )
 
 WRITTEN = (
-    Rule("duplicate", DUPLICATE, ">", 0),
     Rule("too_short", "characters", "<", 200),
     Rule("too_long", "characters", ">", 100_000),
     Rule("low_hangul", "hangul", "<", 0.4),
@@ -63,6 +65,7 @@ WRITTEN = (
     Rule("bullet_lines", "bullet_lines", ">", 0.9),
     Rule("ellipsis_lines", "ellipsis_lines", ">", 0.3),
     Rule("spam_words", "spam_words", ">=", 3),
+    *DUPLICATE_RULES,
     Rule("few_stopwords", "stopwords", "<", 2),
     Rule("no_predicates", "predicates", "<", 0.05),
 )
@@ -90,12 +93,12 @@ PROFILES: dict[str, tuple[Rule, ...]] = {
     ),
     # FineWeb-2's rules and thresholds for Korean, over morphemes as words; it keeps about 31 % of web documents.
     "fineweb2_ko": (
-        Rule("duplicate", DUPLICATE, ">", 0),
         Rule("repeated_lines", "repeated_line_count", ">", 0.374),
         Rule("few_punctuated_lines", "punctuated_lines", "<", 0.062),
         Rule("repeated_line_characters", "repeated_line_characters", ">", 0.1),
         Rule("bullet_lines", "plain_bullet_lines", ">", 0.9),
         Rule("ellipsis_lines", "plain_ellipsis_lines", ">", 0.3),
+        *DUPLICATE_RULES,
         *(
             Rule(f"repeated_{n}grams", f"word_top_{n}gram", ">", most, "repeated_ngrams")
             for n, most in ((2, 0.282), (3, 0.228), (4, 0.185))

@@ -21,7 +21,7 @@ from malgeul.shards.inputs import InputFile
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Ledger, Units
 from malgeul.shards.tables import CHUNKS, DOCUMENTS, TableWriter, embeddings_schema
-from malgeul.text.filtering import FEATURES, FILTERED, REJECTED
+from malgeul.text.filtering import FEATURES, FILTERED, REJECTED, SCREENED
 
 HOSTILE = "<script>alert('말글')</script>\u202egpj.m4a"
 BYTES = "caf\udce9.m4a"
@@ -131,6 +131,8 @@ class FabricatedRun:
             self._recordings(shard)
         for shard in self.plan.text:
             self._ingest(shard)
+        for shard in self.plan.text_shards:
+            self._screen(shard)
         if self.plan.text:
             self._decide("dedup", ("document", "duplicate"), "duplicates.parquet", found=["web-0001/web-0001-3"])
         for shard in self.plan.text_shards:
@@ -215,6 +217,16 @@ class FabricatedRun:
 
         self.make("ingest", shard, ("record", "document"), {"text": f"text/{shard}.parquet"}, ingest, 1.5)
 
+    def _screen(self, shard: str) -> None:
+        def screen(job: Job) -> None:
+            with TableWriter(job.staged("screened"), SCREENED) as table:
+                for document in self.taken("screen", shard):
+                    job.ledger.use(document)
+                    job.ledger.give(document)
+                    table.write({"id": document, "features": {"characters": 431.0}})
+
+        self.make("screen", shard, ("document", "document"), {"screened": f"screened/{shard}.parquet"}, screen, 1.2)
+
     def _filter_and_select(self, shard: str) -> None:
         ids = self.taken("filter", shard)
         source = shard.rpartition("-")[0]
@@ -238,7 +250,7 @@ class FabricatedRun:
                         job.ledger.reject(document, reason)
                         continue
                     row = {"id": document, "text": text, "source": source, "meta": "{}", "features": features}
-                    kept.write(row | {"n_morphemes": 96, "mentions": names})
+                    kept.write(row | {"n_morphemes": 96, "mentions": names, "n_masked": 0})
                     job.ledger.use(document)
                     job.ledger.give(document)
             job.ledger.measure(characters_in=40_000, characters_out=31_000)

@@ -67,7 +67,7 @@ def test_as_many_but_other_ids_break_an_edge(run):
     kept = run.read("filter", "notes-0000")["used"]
     set_ids(run, "filter", "notes-0000", **{"in": taken, "used": taken[:kept], "rejected": taken[kept:]})
     what = findings(write_audit(run.results, "quarantine"))["filter", "notes-0000"]
-    assert what == "took 6 documents, but not those that ingest gave"
+    assert what == "took 6 documents, but not those that screen gave"
 
 
 def test_a_recording_that_no_ledger_accounts_for_is_named(run):
@@ -190,4 +190,4 @@ def test_a_complaint_names_stage_and_shard_and_stays_short(run):
 def test_parts_of_the_corpus_may_be_absent(text_run):
     verdict = write_audit(text_run.results, "quarantine")
     assert verdict["holds"], verdict
-    assert set(verdict["stages"]) == {"ingest", "dedup", "filter", "select", "cap", "tokenize", "merge"}
+    assert set(verdict["stages"]) == {"ingest", "screen", "dedup", "filter", "select", "cap", "tokenize", "merge"}

@@ -71,7 +71,7 @@ def test_every_stage_is_in_the_funnel_with_what_it_received_and_gave(written, ru
     for line in ("7 recordings → 5 channels", "33 documents → 28 documents", "28 documents → 1 duplicate found"):
         assert line in text
     headings = [stage.title for stage in page.STAGES.values() if stage.name in run.plan.shards_of()]
-    assert len(headings) == 15
+    assert len(headings) == 16
     assert all(heading in text for heading in headings)
 
 

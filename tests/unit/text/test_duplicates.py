@@ -3,14 +3,16 @@
 from collections import Counter, defaultdict
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from find_duplicates import find_duplicates as run_find_duplicates
+from find_duplicates import find_duplicates
 from malgeul.shards.ledger import Tally, read_ledger
 from malgeul.shards.tables import read_rows
-from malgeul.text.duplicates import find_repeats, hash_table, text_hash
-from unit.text.conftest import jsonl
+from malgeul.text.duplicates import find_repeats, hash_table, merge_clusters, text_hash
+from screen_text import screen_text
+from unit.text.conftest import jsonl, prose
 
 
 def repeats(table):
@@ -44,26 +46,93 @@ def test_white_space_and_composition_do_not_make_another_text():
     assert text_hash("한글문서") != text_hash("한글 문서")
 
 
-def test_documents_are_found_over_all_shards_and_accounted_for(ingest, make_job, results):
-    ingest({"b.jsonl": jsonl({"id": "1", "text": "가 나"}, {"id": "2", "text": "다"})}, shard="web-0001")
-    ingest(
-        {"a.jsonl": jsonl({"id": "9", "text": "라"}, {"id": "8", "text": "가\n나"}, {"id": "7", "text": "라"})},
-        shard="web-0000",
+@pytest.fixture
+def find(ingest, make_job, results):
+    """Ingest and screen texts by shard and id, find duplicates, and return the table's rows and the ledger."""
+
+    def run(shards):
+        for shard, texts in shards.items():
+            ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in texts.items()))}, shard=shard)
+            job = make_job(
+                "screen",
+                shard,
+                {"screened": f"screened/{shard}.parquet"},
+                ledgers=[f"ingest/{shard}.json"],
+                inputs={"text": [results / "text" / f"{shard}.parquet"]},
+                profile="malgeul",
+                thresholds={"too_short": 8, "few_sentences": 0},
+                measure="needed",
+            )
+            job.run(screen_text)
+        job = make_job(
+            "dedup",
+            "all",
+            {"duplicates": "duplicates.parquet"},
+            ledgers=[f"screen/{shard}.json" for shard in shards],
+            inputs={"screened": [results / "screened" / f"{shard}.parquet" for shard in shards]},
+            sources=dict.fromkeys(shards, "web"),
+        )
+        job.run(find_duplicates)
+        return [tuple(row.values()) for row in read_rows(results / "duplicates.parquet")], read_ledger(
+            job.outputs["ledger"]
+        )
+
+    return run
+
+
+def test_documents_are_found_over_all_shards_and_accounted_for(find, results):
+    rows, ledger = find(
+        {
+            "web-0001": {"1": "가나다라 마바사", "2": "아자차카 타파하"},
+            "web-0000": {"9": "라마바사 아자차", "8": "가나다라\n마바사", "7": "라마바사 아자차"},
+        }
     )
-    ledgers = [f"ingest/web-{shard}.json" for shard in ("0001", "0000")]
-    job = make_job(
-        "dedup",
-        "all",
-        {"duplicates": "duplicates.parquet"},
-        ledgers=ledgers,
-        inputs={"text": [results / "text" / f"web-{shard}.parquet" for shard in ("0001", "0000")]},
-    )
-    job.run(run_find_duplicates)
-    assert [tuple(row.values()) for row in read_rows(results / "duplicates.parquet")] == [
-        ("web-0000", "7", 2, "web/9"),
-        ("web-0001", "1", 0, "web/8"),
-    ]
-    ledger = read_ledger(job.outputs["ledger"])
-    assert ledger.taken == sum((read_ledger(results / "ledger" / name).given for name in ledgers), Tally())
+    assert rows == [("web-0000", "7", 2, "duplicate", "web/9"), ("web-0001", "1", 0, "duplicate", "web/8")]
+    parents = [read_ledger(results / "ledger" / "screen" / f"{shard}.json").given for shard in ("web-0000", "web-0001")]
+    assert ledger.taken == sum(parents, Tally())
     assert ledger.given == Tally.of(["web-0000/7", "web-0001/1"])
     assert (ledger.imbalance(), ledger.rejected) == (None, Counter())
+
+
+def test_nearly_equal_texts_are_one_cluster_whose_first_stays(find):
+    changed = prose(1).replace("토요일", "일요일")
+    assert changed != prose(1)
+    rows, ledger = find(
+        {
+            "web-0000": {"other": prose(1).translate(str.maketrans("다는을이", "고와를가")) * 1, "first": prose(1)},
+            "web-0001": {
+                "near": changed,
+                "equal": prose(1),
+                "near_too": prose(1) + " 끝났다.",
+                "short": "세 낱말 뿐이다.",
+            },
+        }
+    )
+    assert {(row[1], row[3], row[4]) for row in rows} == {
+        ("near", "near_duplicate", "web/first"),
+        ("equal", "duplicate", "web/first"),
+        ("near_too", "near_duplicate", "web/first"),
+    }
+    assert ledger.measured == {"duplicates": 1, "near_duplicates": 2, "clusters": 1}
+
+
+def test_a_document_that_is_rejected_anyway_stands_for_no_other(find):
+    spam = "카지노 바카라 먹튀 없는 곳 "
+    rows, _ = find({"web-0000": {"spam": spam + prose(1), "good": prose(1)}})
+    assert rows == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=30))
+def test_clusters_are_the_connected_components_over_all_bands(bands_of_documents):
+    count = len(bands_of_documents)
+    clusters = np.arange(count)
+    for band in (0, 1):
+        keys = np.array([keys[band] for keys in bands_of_documents], np.uint64)
+        clusters = merge_clusters(clusters, keys, np.arange(count))
+    expected = list(range(count))
+    for _ in range(count):
+        for a in range(count):
+            for b in range(count):
+                if any(x == y for x, y in zip(bands_of_documents[a], bands_of_documents[b], strict=True)):
+                    expected[a] = expected[b] = min(expected[a], expected[b])
+    assert clusters.tolist() == expected

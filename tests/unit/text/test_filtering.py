@@ -9,14 +9,16 @@ from malgeul.shards.faults import Fault
 from malgeul.shards.ledger import read_ledger
 from malgeul.shards.tables import TableWriter, read_rows
 from malgeul.text.duplicates import DUPLICATES
-from malgeul.text.filtering import Candidate, Verdict, judge, pack, unpack
+from malgeul.text.filtering import Candidate, Verdict, compare, judge, pack, screen, unpack
 from malgeul.text.measures import TEXT_MEASURES
 from malgeul.text.morphology import MORPHEME_MEASURES, Analysis, MorphemeAnalyzer
-from malgeul.text.profiles import rules_of
+from malgeul.text.profiles import CORPUS_MEASURES, rules_of
+from screen_text import screen_text
 from unit.text.conftest import jsonl, prose
 
 PLANTED = {
     "duplicate": None,
+    "near_duplicate": None,
     "too_short": "짧은 글이다.",
     "too_long": "길고 긴 글이 이어진다. " * 8000,
     "low_hangul": "This is an English text about the sea. " * 8,
@@ -43,8 +45,10 @@ def shard(ingest, make_job, results):
         with TableWriter(results / "duplicates.parquet", DUPLICATES) as table:
             for row, name in enumerate(texts):
                 if name in duplicates:
-                    table.write({"shard": shard, "id": name, "row": row, "duplicate_of": "web/x"})
-            table.write({"shard": "zzz-0000", "id": str(len(duplicates)), "row": 0, "duplicate_of": "web/x"})
+                    kind = "near_duplicate" if name == "near_duplicate" else "duplicate"
+                    table.write({"shard": shard, "id": name, "row": row, "kind": kind, "duplicate_of": "web/x"})
+            other = {"shard": "zzz-0000", "id": str(len(duplicates)), "row": 0, "kind": "duplicate"}
+            table.write(other | {"duplicate_of": "web/x"})
 
         def run(
             *,
@@ -56,20 +60,24 @@ def shard(ingest, make_job, results):
             work=filter_text.filter_text,
         ):
             outputs = {folder: f"{folder}/{shard}.parquet" for folder in ("filtered", "rejected")}
+            text = [results / "text" / f"{shard}.parquet"]
+            judged_by = {"measure": measure, "profile": profile, "thresholds": thresholds or {}}
+            screened = {"screened": f"screened/{shard}.parquet"}
+            ingested = [f"ingest/{shard}.json"]
+            make_job("screen", shard, screened, ledgers=ingested, inputs={"text": text}, **judged_by).run(screen_text)
             job = make_job(
                 "filter",
                 shard,
                 outputs,
-                ledgers=[f"ingest/{shard}.json"],
+                ledgers=[*ingested, f"screen/{shard}.json"],
                 inputs={
-                    "text": [results / "text" / f"{shard}.parquet"],
+                    "text": text,
+                    "screened": [results / "screened" / f"{shard}.parquet"],
                     "duplicates": [results / "duplicates.parquet"] if profile == "malgeul" else [],
                 },
                 threads=threads,
-                measure=measure,
                 mask_personal_numbers=mask_personal_numbers,
-                profile=profile,
-                thresholds=thresholds or {},
+                **judged_by,
             )
             job.relevant = {"duplicates": filter_text._duplicate_rows}
             job.run(work)
@@ -88,8 +96,10 @@ def batches_of(monkeypatch):
 
 
 def test_every_planted_fault_is_rejected_for_its_reason_with_value_and_threshold(shard):
-    texts = {name: text or prose(99) for name, text in PLANTED.items()} | {f"good{k}": prose(k) for k in range(10, 15)}
-    filtered, rejected, ledger = shard(texts, duplicates={"duplicate"})()
+    texts = {name: text or prose(98 + len(name)) for name, text in PLANTED.items()} | {
+        f"good{k}": prose(k) for k in range(10, 15)
+    }
+    filtered, rejected, ledger = shard(texts, duplicates={"duplicate", "near_duplicate"})()
     assert {row["id"]: row["reason"] for row in rejected} == {name: name for name in PLANTED}
     assert [row["id"] for row in filtered] == [f"good{k}" for k in range(10, 15)]
     rules = {rule.reason: rule for rule in rules_of("malgeul", {}) if rule.reason != "repeated_ngrams"}
@@ -100,7 +110,7 @@ def test_every_planted_fault_is_rejected_for_its_reason_with_value_and_threshold
             assert rule.rejects(row["measured"])
     assert ledger.imbalance() is None
     assert ledger.rejected == dict.fromkeys(PLANTED, 1)
-    assert (ledger.taken.n, ledger.used.n, ledger.given.n) == (19, 5, 5)
+    assert (ledger.taken.n, ledger.used.n, ledger.given.n) == (20, 5, 5)
 
 
 def test_documents_that_stay_have_all_values_their_morphemes_and_mentions(shard):
@@ -115,7 +125,7 @@ def test_documents_that_stay_have_all_values_their_morphemes_and_mentions(shard)
 
 def test_what_a_rule_before_it_decided_is_not_measured(shard):
     _, (row,), _ = shard({"a": "짧다."})()
-    assert {name for name, value in row["features"].items() if value is not None} == {"duplicate", "characters"}
+    assert {name for name, value in row["features"].items() if value is not None} == {"characters"}
 
 
 def test_a_threshold_of_the_config_decides(shard):
@@ -227,6 +237,14 @@ def test_verdicts_survive_the_journal():
     assert unpack(pack(verdicts)) == verdicts
 
 
+def candidates(texts, rules):
+    """The texts after the rules on each alone; none of them has duplicates."""
+    for text in texts:
+        verdict = screen(text, "{}", rules, measure_all=False)
+        compare(verdict, None, rules)
+        yield Candidate(text, verdict)
+
+
 def test_cheap_rules_decide_before_the_analysis_and_their_order_is_the_profiles():
     seen = []
 
@@ -236,20 +254,22 @@ def test_cheap_rules_decide_before_the_analysis_and_their_order_is_the_profiles(
             yield Analysis(0, {"stopwords": 0.0, "predicates": None}, [])
 
     texts = [prose(), "짧다", PLANTED["spam_words"]]
-    verdicts = list(judge(map(Candidate, texts), rules_of("malgeul", {}), analyze))
+    rules = rules_of("malgeul", {})
+    verdicts = list(judge(candidates(texts, rules), rules, analyze))
     assert seen == [prose(), "", ""]
     assert [verdict.reason for verdict in verdicts] == ["few_stopwords", "too_short", "spam_words"]
 
 
 def test_measuring_all_changes_no_verdict_and_leaves_nothing_unmeasured(shard):
-    texts = {name: text or prose(9) for name, text in PLANTED.items()} | {"good": prose(8)}
-    kept, rejected, _ = shard(texts, duplicates={"duplicate"})()
-    all_kept, all_rejected, _ = shard(texts, duplicates={"duplicate"})(measure="all")
+    texts = {name: text or prose(9 + len(name)) for name, text in PLANTED.items()} | {"good": prose(8)}
+    kept, rejected, _ = shard(texts, duplicates={"duplicate", "near_duplicate"})()
+    all_kept, all_rejected, _ = shard(texts, duplicates={"duplicate", "near_duplicate"})(measure="all")
     assert all_kept == kept
     verdict = lambda row: (row["id"], row["reason"], row["measured"])  # noqa: E731
     assert list(map(verdict, all_rejected)) == list(map(verdict, rejected))
     assert any(row["features"]["predicates"] is None for row in rejected)
-    wanted = {rule.measure for rule in rules_of("malgeul", {})} - {"bullet_lines", "ellipsis_lines"}
+    nullable = {"bullet_lines", "ellipsis_lines", "duplicate", "near_duplicate"}
+    wanted = {rule.measure for rule in rules_of("malgeul", {})} - nullable
     assert all(row["features"][name] is not None for row in all_rejected for name in wanted)
 
 
@@ -273,10 +293,11 @@ def test_a_path_without_order_or_shortcut_gives_the_same_verdicts(profile):
     rules = rules_of(profile, {})
     measures = [rule.measure for rule in rules if rule.measure in MORPHEME_MEASURES]
     analyzer = MorphemeAnalyzer(1, measures)
-    found = judge(map(Candidate, texts), rules, MorphemeAnalyzer(2, measures).analyze)
+    found = judge(candidates(texts, rules), rules, MorphemeAnalyzer(2, measures).analyze)
     for text, verdict in zip(texts, found, strict=True):
         (analysis,) = analyzer.analyze([text])
-        values = {"duplicate": 0.0, **{n: measure(text) for n, measure in TEXT_MEASURES.items()}, **analysis.measured}
+        values = dict.fromkeys(CORPUS_MEASURES, 0.0) | {n: of(text) for n, of in TEXT_MEASURES.items()}
+        values |= analysis.measured
         broken = [r for r in rules if values[r.measure] is not None and r.rejects(values[r.measure])]
         assert verdict.kept == (not broken)
         if broken:

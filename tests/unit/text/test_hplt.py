@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from malgeul.text.filtering import Candidate, judge
+from malgeul.text.filtering import screen
 from malgeul.text.hplt import META_MEASURES
-from malgeul.text.morphology import MorphemeAnalyzer
 from malgeul.text.profiles import rules_of
 from unit.text.conftest import prose
 
@@ -28,8 +27,7 @@ GOOD = {
     ],
 )
 def test_a_document_goes_for_what_it_brings(change, reason):
-    candidate = Candidate(prose(), meta=json.dumps(GOOD | change))
-    (verdict,) = judge([candidate], rules_of("hplt", {}), MorphemeAnalyzer(1).analyze)
+    verdict = screen(prose(), json.dumps(GOOD | change), rules_of("hplt", {}), measure_all=False)
     assert verdict.reason == reason
     if reason:
         assert "characters" not in verdict.features

@@ -3,28 +3,26 @@
 import pytest
 
 from malgeul.config import ConfigError, read_config
-from malgeul.text.filtering import DUPLICATE
-from malgeul.text.hplt import META_MEASURES
-from malgeul.text.measures import TEXT_MEASURES
+from malgeul.text.filtering import SCREEN_MEASURES
 from malgeul.text.morphology import MORPHEME_MEASURES
-from malgeul.text.profiles import PROFILES, rules_of
+from malgeul.text.profiles import CORPUS_MEASURES, PROFILES, rules_of
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_rule_has_a_measure_and_a_name_of_its_own_and_the_cheap_ones_stand_first(profile):
     rules = PROFILES[profile]
     assert len({rule.name for rule in rules}) == len(rules)
-    cost = [rule.measure in MORPHEME_MEASURES for rule in rules]
-    assert cost == sorted(cost)
-    assert {rule.measure for rule in rules} <= {DUPLICATE, *META_MEASURES, *TEXT_MEASURES, *MORPHEME_MEASURES}
+    steps = [SCREEN_MEASURES, CORPUS_MEASURES, MORPHEME_MEASURES]
+    taken = [next(number for number, measures in enumerate(steps) if rule.measure in measures) for rule in rules]
+    assert taken == sorted(taken)
 
 
 def test_the_default_profile_has_its_rules_in_order():
     reasons = list(dict.fromkeys(rule.reason for rule in PROFILES["malgeul"]))
     assert reasons == [
-        "duplicate", "too_short", "too_long", "low_hangul", "symbols", "few_sentences", "repeated_lines",
-        "repeated_ngrams", "repeated_characters", "bullet_lines", "ellipsis_lines", "spam_words", "few_stopwords",
-        "no_predicates",
+        "too_short", "too_long", "low_hangul", "symbols", "few_sentences", "repeated_lines", "repeated_ngrams",
+        "repeated_characters", "bullet_lines", "ellipsis_lines", "spam_words", "duplicate", "near_duplicate",
+        "few_stopwords", "no_predicates",
     ]  # fmt: skip
 
 
