@@ -143,7 +143,6 @@ def tiny_config() -> dict:
         "recordings": {"paths": ["input/calls"]},
         "text": {"sources": [{"path": "input/web", "format": "jsonl"}, {"path": "input/notes", "format": "txt"}]},
         "documents": {"databases": [{"path": "input/law.sqlite"}]},
-        "transcribe": {"max_new_tokens": 16},
     }
 
 

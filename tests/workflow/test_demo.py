@@ -6,7 +6,9 @@ import json
 from collections import Counter
 
 import pyarrow.parquet as pq
+from making.measures import character_error_rate
 
+from malgeul.config import read_config
 from workflow.conftest import DEMO
 
 
@@ -66,6 +68,23 @@ def test_speakers_on_channels_of_their_own_are_transcribed_apart_and_silence_giv
         assert len(transcript["channels"]) == (2 if recording["separate_channels"] else 1), recording["path"]
         if recording["silence"]:
             assert (transcript["text"], transcript["segments"], transcript["no_speech"]) == ("", [], True)
+
+
+def test_transcripts_say_what_was_spoken(demo):
+    heard = {
+        file.stem: json.loads(file.read_text(encoding="utf-8"))["text"]
+        for file in (demo.results / "transcripts").rglob("*.json")
+    }
+    speech = [r for r in expected("recordings") if r["verdict"] in {"ok", "partial"} and r["spoken"]]
+    said = [" ".join(turn["text"] for turn in sorted(r["spoken"], key=lambda turn: turn["start"])) for r in speech]
+    assert {r["language"] for r in speech} == {"ko"}
+    assert character_error_rate(said, [heard[r["id"]] for r in speech]) <= 0.08
+
+
+def test_the_bundled_models_are_what_the_demo_and_a_bare_config_use(demo):
+    for config in (read_config({}), read_config(demo.config)):
+        names = {config.transcribe.model, config.embed.model, config.tokenize.tokenizer}
+        assert names == {f"resources/models/{name}-ko-demo" for name in ("whisper", "embed", "tokenizer")}
 
 
 def test_documents_are_kept_rejected_and_quarantined_exactly_as_planted(demo):

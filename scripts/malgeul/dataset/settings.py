@@ -37,7 +37,7 @@ class SelectSettings(Section):
 class TokenizeSettings(Section):
     """Which tokenizer makes pieces of the text."""
 
-    tokenizer: str = "resources/models/tokenizer-ko"
+    tokenizer: str = "resources/models/tokenizer-ko-demo"
     """Hub id (kakaobank/kf-deberta-base) or folder of a fast tokenizer."""
     revision: str | None = None
     """Revision of a hub id; pin it for results that can be repeated."""

@@ -69,7 +69,7 @@ class ChunkSettings(Section):
 class EmbedSettings(Section):
     """Which model embeds what."""
 
-    model: str = "resources/models/embed-random"
+    model: str = "resources/models/embed-ko-demo"
     """Hub id (BAAI/bge-m3) or folder in sentence-transformers' format."""
     revision: str | None = None
     """Revision of a hub id; pin it for results that can be repeated."""

@@ -12,7 +12,7 @@ from malgeul.shards.settings import Section
 class TranscribeSettings(Section):
     """Which Whisper transcribes, and how."""
 
-    model: str = "resources/models/whisper-random"
+    model: str = "resources/models/whisper-ko-demo"
     """Hub id (openai/whisper-large-v3-turbo) or folder of a Whisper checkpoint."""
     revision: str | None = None
     """Revision of a hub id; pin it for results that can be repeated."""

@@ -13,13 +13,13 @@ from malgeul.embedding.encoder import Encoder, plan_batches, read_recipe
 from malgeul.models.devices import Device
 from malgeul.models.memory import DoesNotFit
 
-STAND_IN = ROOT / "resources/models/embed-random"
+BUNDLED = ROOT / "resources/models/embed-ko-demo"
 TEXTS = ["짧은 글", "조금 더 긴 글이며 낱말이 여럿 있다", "서울에서 열린 회의", "끝"]
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    return Encoder(STAND_IN, Device("cpu", "x"), 1)
+    return Encoder(BUNDLED, Device("cpu", "x"), 1)
 
 
 def encode(encoder, texts):
@@ -32,7 +32,7 @@ def test_vectors_equal_plain_transformers(tmp_path, pooling):
     from transformers import AutoModel, AutoTokenizer
 
     folder = tmp_path / "model"
-    shutil.copytree(STAND_IN, folder)
+    shutil.copytree(BUNDLED, folder)
     modes = {"pooling_mode_mean_tokens": pooling == "mean", "pooling_mode_cls_token": pooling == "cls"}
     (folder / "1_Pooling/config.json").write_text(json.dumps(modes))
     tokenizer, model = AutoTokenizer.from_pretrained(str(folder)), AutoModel.from_pretrained(str(folder)).eval()
@@ -89,8 +89,8 @@ def test_batches_hold_every_text_once_within_the_budget_and_longest_first(length
 
 
 def test_an_unknown_module_is_refused(tmp_path):
-    shutil.copytree(STAND_IN, tmp_path / "model")
-    modules = json.loads((STAND_IN / "modules.json").read_text())
+    shutil.copytree(BUNDLED, tmp_path / "model")
+    modules = json.loads((BUNDLED / "modules.json").read_text())
     modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
     (tmp_path / "model/modules.json").write_text(json.dumps(modules))
     with pytest.raises(ValueError, match="has a module Dense"):

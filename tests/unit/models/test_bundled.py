@@ -1,44 +1,30 @@
 """The bundled models load at once without a network and reach their bars on a small fixed part of the evaluation."""
 
-import json
 import os
 import subprocess
 import sys
 from argparse import Namespace
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from evaluate_embedding import measure
 from evaluate_whisper import close_times, rates, transcribe
 from making.embedding import make_model, save
-from making.speaking import RATE
 from making.windows import Said
 from transformers import AutoTokenizer
 
 from malgeul import ROOT
 from malgeul.models.devices import Device
 from malgeul.speech.whisper import Whisper, window_seconds
+from unit.spoken import DATA, RATE, spoken
 
 MODELS = ROOT / "resources/models"
-DATA = ROOT / "tests/data"
 MEGABYTE = 1 << 20
 
 
 @pytest.fixture(scope="module")
 def whisper():
     return Whisper(MODELS / "whisper-ko-demo", Device("cpu", "x"), "ko", 200, 2)
-
-
-def spoken(name):
-    """The sentences of a set and their sounds, half a second of silence about each."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(DATA / f"speech/{name}.opus")]
-    raw = subprocess.run([*command, "-ar", str(RATE), "-f", "s16le", "-"], capture_output=True, check=True).stdout
-    samples = np.frombuffer(raw, "<i2").astype(np.float32) / 32768
-    clips = [json.loads(line) for line in (DATA / f"speech/{name}.jsonl").read_text(encoding="utf-8").splitlines()]
-    pause = np.zeros(RATE // 2, np.float32)
-    sounds = [np.concatenate([pause, samples[c["start"] : c["start"] + c["frames"]], pause]) for c in clips]
-    return [clip["text"] for clip in clips], sounds
 
 
 @pytest.mark.parametrize(("name", "bar"), [("seen", 0.06), ("unseen", 0.08)])

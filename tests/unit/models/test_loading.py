@@ -8,7 +8,7 @@ from malgeul import ROOT
 from malgeul.models.loading import ModelNotFound, folder_of, identity
 from malgeul.models.local import model_files, resolve
 
-STAND_IN = "resources/models/embed-random"
+BUNDLED = "resources/models/embed-ko-demo"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -18,7 +18,7 @@ def cache(tmp_path, monkeypatch):
     repository = tmp_path / "hub" / "models--someone--embedder"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)
-    shutil.copytree(ROOT / STAND_IN, repository / "snapshots" / COMMIT)
+    shutil.copytree(ROOT / BUNDLED, repository / "snapshots" / COMMIT)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -26,11 +26,11 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_a_folder_is_named_by_its_bytes_and_not_by_its_place(tmp_path):
-    copy = tmp_path / "embed-random"
-    shutil.copytree(ROOT / STAND_IN, copy)
-    assert identity(str(copy), None) == identity(STAND_IN, None)
+    copy = tmp_path / "embed-ko-demo"
+    shutil.copytree(ROOT / BUNDLED, copy)
+    assert identity(str(copy), None) == identity(BUNDLED, None)
     (copy / "config.json").write_text((copy / "config.json").read_text() + " ")
-    assert identity(str(copy), None) != identity(STAND_IN, None)
+    assert identity(str(copy), None) != identity(BUNDLED, None)
 
 
 def test_a_hub_id_is_named_by_its_commit_from_the_cache(cache):
@@ -45,9 +45,9 @@ def test_a_model_that_is_nowhere_is_said_with_what_to_do(cache):
 
 def test_models_beside_the_snakefile_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert resolve(STAND_IN) == ROOT / STAND_IN
+    assert resolve(BUNDLED) == ROOT / BUNDLED
     assert resolve("BAAI/bge-m3") is None
-    assert any(name.endswith("model.safetensors") for name in model_files(STAND_IN))
+    assert any(name.endswith("model.safetensors") for name in model_files(BUNDLED))
 
 
 def test_bundled_weights_are_safetensors_only():

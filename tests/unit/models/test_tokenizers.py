@@ -8,7 +8,7 @@ from malgeul.models.tokenizers import load_fast_tokenizer
 TEXTS = ["", "한글", "서울에서 만난 김민수는 2024년에 떠났다.", "mixed 텍스트 ㅋㅋㅋ 😀", "가" * 5000]
 
 
-@pytest.mark.parametrize("name", ["tokenizer-ko", "embed-random"])
+@pytest.mark.parametrize("name", ["tokenizer-ko-demo", "embed-ko-demo"])
 def test_pieces_equal_those_of_transformers(name):
     from transformers import AutoTokenizer
 

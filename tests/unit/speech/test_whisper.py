@@ -1,26 +1,26 @@
-"""The code that runs openai/whisper-large-v3-turbo, on a stand-in: batches, memory, segments."""
+"""The code that runs openai/whisper-large-v3-turbo, on the bundled model: batches, memory, segments."""
 
-import numpy as np
 import pytest
 
 from malgeul import ROOT
 from malgeul.models.devices import Device
 from malgeul.models.memory import DoesNotFit
 from malgeul.speech.whisper import Segment, Whisper
+from unit.spoken import spoken
 
-RNG = np.random.default_rng(0)
-SOUNDS = [(0.1 * RNG.standard_normal(16_000 * seconds)).astype(np.float32) for seconds in (2, 3, 1)]
+SOUNDS = spoken("seen")[1][:3]
 
 
 @pytest.fixture(scope="module")
 def whisper():
-    return Whisper(ROOT / "resources/models/whisper-random", Device("cpu", "x"), "ko", 12, 1)
+    return Whisper(ROOT / "resources/models/whisper-ko-demo", Device("cpu", "x"), "ko", 200, 1)
 
 
 def test_every_window_gives_its_own_segments_inside_its_time(whisper):
     found = whisper.transcribe(SOUNDS)
     assert len(found) == len(SOUNDS)
     for segments, sound in zip(found, SOUNDS, strict=True):
+        assert segments
         for segment in segments:
             assert 0 <= segment.start <= segment.end <= len(sound) / 16_000
             assert segment.text == segment.text.strip() != ""
