@@ -93,6 +93,11 @@ rule merge_dataset:
     input:
         tokenized=[f"<results>/tokenized/{shard}" for shard in plan.text_shards],
         ledger=ledgers_of("tokenize"),
+        history=[
+            path
+            for stage in ("ingest", "screen", "dedup", "filter", "select", "tokenize")
+            for path in ledgers_of(stage)
+        ],
     output:
         dataset=directory("<results>/dataset"),
         ledger=ledger("merge", ALL),
@@ -107,6 +112,19 @@ rule merge_dataset:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
+        settings=section("merge"),
+        made_with={
+            "tokenizer": settings.tokenize.tokenizer,
+            "sequence length": settings.select.sequence_length,
+            "most samples of an entity": settings.select.max_entity_freq,
+            "seed": settings.select.seed,
+            "filter profile": settings.filter.profile,
+        },
+        sources={shard: plan.text[shard].source for shard in sorted(plan.text)},
+        licences={
+            name: source["licence"]
+            for name, source in sorted(plan.text_sources.items())
+        },
         code=code_digest("merge_dataset"),
     message:
         "Merge all shards into one dataset"

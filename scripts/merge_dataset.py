@@ -1,34 +1,51 @@
 """Merge the tokenized shards into one dataset by linking their files: no row is read or written again."""
 
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
 
+from malgeul.dataset.card import history, write_card
 from malgeul.dataset.samples import SPLITS
-from malgeul.dataset.saved import describe, link_split
+from malgeul.dataset.saved import describe, link_split, write_parquet
+from malgeul.shards.files import digest_of
 from malgeul.shards.job import Job, run_job
-from malgeul.shards.ledger import Units
+from malgeul.shards.ledger import Units, read_ledger
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
+TRANSCRIPTS = "transcripts"
+
 
 def merge_dataset(job: Job) -> None:
-    """Link every shard's files into the splits after comparing their sha256 with the ledgers."""
+    """Link every shard's files into the splits after comparing their sha256 with the ledgers, and write the card."""
     job.check_contents()
     folder = job.staged("dataset")
-    rows = dict.fromkeys(SPLITS, 0)
+    by_source: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(SPLITS, 0))
     for ledger in job.upstream:
         job.ledger.taken += ledger.given
         job.ledger.used += ledger.given
         job.ledger.given += ledger.given
         for split in SPLITS:
-            rows[split] += ledger.measured[f"{split}_rows"]
-    files = {
-        split: link_split(folder, split, [shard / f"{split}.arrow" for shard in job.inputs["tokenized"]])
-        for split in SPLITS
-    }
-    describe(folder, files)
-    job.ledger.measure(**{f"{split}_rows": n for split, n in rows.items()})
+            by_source[job.params["sources"].get(ledger.shard, TRANSCRIPTS)][split] += ledger.measured[f"{split}_rows"]
+    parts = {split: [shard / f"{split}.arrow" for shard in job.inputs["tokenized"]] for split in SPLITS}
+    describe(folder, {split: link_split(folder, split, parts[split]) for split in SPLITS})
+    hashes = sorted(known["sha256"] for ledger in job.upstream for known in ledger.outputs.values())
+    told = (_history(job), by_source, job.params["licences"], job.params["made_with"], digest_of(hashes))
+    (folder / "README.md").write_text(write_card(*told, head={}), encoding="utf-8")
+    if job.params["settings"]["parquet"]:
+        files = [{"split": split, "path": f"{split}/*.parquet"} for split in SPLITS]
+        for split in SPLITS:
+            (folder / "parquet" / split).mkdir(parents=True)
+            for number, part in enumerate(parts[split]):
+                write_parquet(part, folder / "parquet" / split / f"{number:05d}-of-{len(parts[split]):05d}.parquet")
+        head = {"configs": [{"config_name": "default", "data_files": files}]}
+        (folder / "parquet" / "README.md").write_text(write_card(*told, head=head), encoding="utf-8")
+    job.ledger.measure(**{f"{split}_rows": sum(rows[split] for rows in by_source.values()) for split in SPLITS})
+
+
+def _history(job: Job) -> dict[str, Any]:
+    return history(map(read_ledger, job.inputs["history"]))
 
 
 if __name__ == "__main__":
-    run_job(snakemake, merge_dataset, Units("row", "row"))
+    run_job(snakemake, merge_dataset, Units("row", "row"), packages=("pyarrow",), relevant={"history": _history})

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from malgeul.audio.settings import ConvertSettings, RecordingsInput
-from malgeul.dataset.settings import SelectSettings, TokenizeSettings
+from malgeul.dataset.settings import MergeSettings, SelectSettings, TokenizeSettings
 from malgeul.embedding.settings import ChunkSettings, DocumentsInput, EmbedSettings
 from malgeul.shards.files import write_json
 from malgeul.shards.settings import Section
@@ -43,6 +43,7 @@ class RunConfig(Section):
     filter: FilterSettings = FilterSettings()
     select: SelectSettings = SelectSettings()
     tokenize: TokenizeSettings = TokenizeSettings()
+    merge: MergeSettings = MergeSettings()
     chunk: ChunkSettings = ChunkSettings()
     embed: EmbedSettings = EmbedSettings()
 

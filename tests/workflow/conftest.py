@@ -143,6 +143,7 @@ def tiny_config() -> dict:
         "recordings": {"paths": ["input/calls"]},
         "text": {"sources": [{"path": "input/web", "format": "jsonl"}, {"path": "input/notes", "format": "txt"}]},
         "documents": {"databases": [{"path": "input/law.sqlite"}]},
+        "merge": {"parquet": True},
     }
 
 

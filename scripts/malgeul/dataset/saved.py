@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from malgeul.dataset.rows import COLUMNS
 from malgeul.shards.files import digest_of, link_or_copy
@@ -112,3 +113,10 @@ def link_split(folder: Path, split: str, parts: Iterable[Path]) -> list[str]:
         link_or_copy(part, folder / split / name)
         names.append(name)
     return names
+
+
+def write_parquet(part: Path, file: Path) -> None:
+    """Write the rows of an Arrow file as Parquet, with the features where ``datasets`` looks for them."""
+    with pa.memory_map(str(part)) as source, pq.ParquetWriter(file, SCHEMA, compression="zstd") as out:
+        for batch in pa.ipc.open_stream(source):
+            out.write_batch(batch)

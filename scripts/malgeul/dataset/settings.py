@@ -41,3 +41,10 @@ class TokenizeSettings(Section):
     """Hub id (kakaobank/kf-deberta-base) or folder of a fast tokenizer."""
     revision: str | None = None
     """Revision of a hub id; pin it for results that can be repeated."""
+
+
+class MergeSettings(Section):
+    """What the merged dataset is given beside its Arrow files."""
+
+    parquet: bool = False
+    """Write dataset/parquet too, which ``datasets.load_dataset`` opens and other programs read."""

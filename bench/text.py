@@ -1,0 +1,421 @@
+"""The text wing beside its peers, on documents made from petitions, in one run on one machine.
+
+    python bench/text.py PETITIONS [--documents N] [--slow N] [--runs N] [--only NAME ...]
+
+PETITIONS is a folder of JSON lines with title and content. Every side of a comparison runs in a process of its own, the
+sides in turn, run after run; models are loaded before the clock starts. The ratio is taken pair by pair. Rows whose
+peer is not installed (bench/requirements.txt) are left out and named. bench/text.md holds a table.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "resources/models/scripts")]
+
+CORES = os.cpu_count() or 1
+Result = dict[str, Any]
+
+
+# Documents
+
+
+def make_documents(petitions: Path, count: int) -> list[str]:
+    """Return texts as long as petitions, of which none is another: the halves of two petitions joined, in any order.
+
+    One in twenty is the one before it with a few words changed, a near duplicate.
+    """
+    from making.texts import petitions as read
+
+    texts = [one.content for one in read(petitions) if len(one.content) >= 200]
+    rng = random.Random(0)
+    documents: list[str] = []
+    while len(documents) < count:
+        if documents and rng.random() < 0.05:
+            words = documents[-1].split(" ")
+            for _ in range(max(1, len(words) // 150)):
+                words[rng.randrange(len(words))] = "바뀜"
+            documents.append(" ".join(words))
+            continue
+        one, other = rng.sample(texts, 2)
+        documents.append(_cut(one, rng, first=True) + " " + _cut(other, rng, first=False))
+    return documents
+
+
+def _cut(text: str, rng: random.Random, *, first: bool) -> str:
+    at = text.find(" ", round(len(text) * rng.uniform(0.35, 0.65)))
+    return text[:at] if first else text[at + 1 :]
+
+
+# Sides of the comparisons: each gets the documents and returns what it measured
+
+
+@contextmanager
+def clock(result: Result) -> Iterator[None]:
+    """Add wall and processor seconds (of children too) to a result."""
+    started, spent = time.perf_counter(), _cpu()
+    yield
+    result["seconds"] = time.perf_counter() - started
+    result["cpu_seconds"] = _cpu() - spent
+
+
+def _cpu() -> float:
+    return sum(
+        u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def filter_malgeul(documents: Sequence[str], profile: str) -> Result:
+    """Screen and judge as the workflow's two rules do, with Kiwi in its own process and one thread a core."""
+    from malgeul.text.analyzer_process import ProcessAnalyzer
+    from malgeul.text.filtering import Candidate, judge, screen
+    from malgeul.text.morphology import MORPHEME_MEASURES
+    from malgeul.text.profiles import rules_of
+
+    rules = rules_of(profile, {})
+    measures = [rule.measure for rule in rules if rule.measure in MORPHEME_MEASURES]
+    result: Result = {}
+    with ProcessAnalyzer(CORES, measures) as analyzer:
+        list(analyzer.analyze(documents[:1]))
+        with clock(result):
+            screened = (Candidate(text, screen(text, "{}", rules, measure_all=False)) for text in documents)
+            result["kept"] = [verdict.kept for verdict in judge(screened, rules, analyzer.analyze)]
+    result["peak_mb"] = _peak_mb()
+    return result
+
+
+def filter_pool(documents: Sequence[str], processes: int) -> Result:
+    """The forerunner's way: a Kiwi in every process of a pool, the cheap rules and then the share of proper nouns."""
+    from multiprocessing import get_context
+
+    size = max(1, min(2000, len(documents) // (4 * processes)))
+    chunks = [documents[at : at + size] for at in range(0, len(documents), size)]
+    result: Result = {}
+    with get_context("spawn").Pool(processes, _load_kiwi) as pool:
+        pool.map(_forerunners_rules, [documents[:1]] * processes, chunksize=1)
+        with clock(result):
+            result["kept"] = [kept for part in pool.map(_forerunners_rules, chunks, chunksize=1) for kept in part]
+        result["process_mb"] = max(pool.map(_own_mb, range(processes), chunksize=1))
+    return result
+
+
+_kiwi: Any = None
+
+
+def _load_kiwi() -> None:
+    global _kiwi
+    from kiwipiepy import Kiwi
+
+    _kiwi = Kiwi(num_workers=0)
+
+
+def _own_mb(_: int) -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _forerunners_rules(documents: Sequence[str]) -> list[bool]:
+    return [_forerunner_keeps(text) for text in documents]
+
+
+def _forerunner_keeps(text: str) -> bool:
+    if not 800 <= len(text) <= 2500 or sum(text.count(mark) for mark in ".?!") < 3:
+        return False
+    filled = [character for character in text if not character.isspace()]
+    hangul = sum("가" <= c <= "힣" or "ㄱ" <= c <= "ㆎ" or "\u1100" <= c <= "\u11ff" for c in filled)
+    if hangul / len(filled) < 0.40:
+        return False
+    if sum(not (c.isalnum() or c.isspace()) for c in text) / len(text) > 0.30:
+        return False
+    tokens = _kiwi.tokenize(text)
+    names = sum(token.tag == "NNP" for token in tokens)
+    return 0.05 <= names / len(tokens) <= 0.20
+
+
+def analyze_malgeul(documents: Sequence[str]) -> Result:
+    """Kiwi's part of the filter: every document through the process, with stop words, endings and mentions."""
+    from malgeul.text.analyzer_process import ProcessAnalyzer
+
+    result: Result = {}
+    with ProcessAnalyzer(CORES) as analyzer:
+        list(analyzer.analyze(documents[:1]))
+        with clock(result):
+            result["morphemes"] = sum(analysis.n_morphemes for analysis in analyzer.analyze(documents))
+    return result
+
+
+def analyze_kiwi(documents: Sequence[str]) -> Result:
+    """Kiwi's native threads doing nothing else: the physical limit."""
+    from kiwipiepy import Kiwi
+
+    kiwi = Kiwi(num_workers=CORES)
+    kiwi.tokenize("말글")
+    result: Result = {}
+    with clock(result):
+        result["morphemes"] = sum(len(tokens) for tokens in kiwi.tokenize(iter(documents)))
+    return result
+
+
+def filter_datatrove(documents: Sequence[str]) -> Result:
+    """Datatrove's three filters with FineWeb-2's Korean settings, a process a core, nothing read or written."""
+    from multiprocessing import get_context
+
+    size = max(1, len(documents) // (8 * CORES))
+    chunks = [documents[at : at + size] for at in range(0, len(documents), size)]
+    result: Result = {}
+    with get_context("spawn").Pool(CORES, _load_datatrove) as pool:
+        pool.map(_datatrove_keeps, [documents[:1]] * CORES, chunksize=1)
+        with clock(result):
+            result["kept"] = [kept for part in pool.map(_datatrove_keeps, chunks, chunksize=1) for kept in part]
+    return result
+
+
+_filters: list[Any] = []
+
+
+def _load_datatrove() -> None:
+    from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
+    from datatrove.utils import word_tokenizers
+
+    from malgeul.text.words import STOPWORDS
+
+    word_tokenizers.KiwiTokenizer.__init__.__defaults__ = (None,)  # its "sbg" model is no longer shipped
+    top = [(2, 0.282), (3, 0.228), (4, 0.185)]
+    repeated = [(5, 0.201), (6, 0.184), (7, 0.168), (8, 0.154), (9, 0.140), (10, 0.127)]
+    gopher = {"dup_para_frac": 0, "dup_line_char_frac": 0, "dup_para_char_frac": 0, "dup_line_frac": 0.374}
+    _filters[:] = [
+        GopherRepetitionFilter(language="kor_Hang", top_n_grams=top, dup_n_grams=repeated, **gopher),
+        FineWebQualityFilter(
+            language="kor_Hang",
+            short_line_thr=999,
+            char_duplicates_ratio=0.1,
+            line_punct_thr=0.062,
+            new_line_ratio=0.196,
+        ),
+        GopherQualityFilter(
+            language="kor_Hang",
+            min_avg_word_length=1,
+            max_avg_word_length=6,
+            max_non_alpha_words_ratio=0.791,
+            stop_words=list(STOPWORDS),
+        ),
+    ]
+
+
+def _datatrove_keeps(documents: Sequence[str]) -> list[bool]:
+    from datatrove.data import Document
+
+    return [all(_passed(f.filter(Document(text=text, id="x"))) for f in _filters) for text in documents]
+
+
+def _passed(answer: Any) -> bool:
+    return answer is True or answer is None or (isinstance(answer, tuple) and bool(answer[0]))
+
+
+def duplicates_malgeul(documents: Sequence[str]) -> Result:
+    """Signatures of all documents on all cores, then clusters; as screen_text and find_duplicates make them."""
+    from multiprocessing import get_context
+
+    import numpy as np
+
+    from malgeul.text.duplicates import merge_clusters
+
+    size = max(1, len(documents) // (8 * CORES))
+    chunks = [documents[at : at + size] for at in range(0, len(documents), size)]
+    result: Result = {}
+    with get_context("spawn").Pool(CORES) as pool:
+        pool.map(_sign, [documents[:1]] * CORES, chunksize=1)
+        with clock(result):
+            table = np.concatenate(pool.map(_sign, chunks, chunksize=1))
+            clusters = np.arange(len(documents))
+            for band in range(table.shape[1]):
+                clusters = merge_clusters(clusters, table[:, band], np.arange(len(documents)))
+    result["clusters"] = clusters.tolist()
+    return result
+
+
+def _sign(documents: Sequence[str]) -> Any:
+    import numpy as np
+
+    from malgeul.text.signatures import bands
+
+    return np.stack([bands(text) for text in documents])
+
+
+def duplicates_datatrove(documents: Sequence[str]) -> Result:
+    """Datatrove's MinHash on all cores through its files, with words between spaces as ours."""
+    import numpy as np
+    from datatrove.executor import LocalPipelineExecutor
+    from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupSignature
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
+    from datatrove.pipeline.readers import JsonlReader
+
+    result: Result = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "in").mkdir()
+        for part in range(CORES):
+            with (folder / "in" / f"{part:02d}.jsonl").open("w", encoding="utf-8") as out:
+                for at in range(part, len(documents), CORES):
+                    out.write(json.dumps({"id": str(at), "text": documents[at]}, ensure_ascii=False) + "\n")
+        config = MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
+        quiet = {"skip_completed": False, "workers": CORES}
+        with clock(result):
+            signature = MinhashDedupSignature(str(folder / "signatures"), config, language="kor_Hang")
+            signature.word_tokenizer = _Spaces()
+            steps = [
+                (CORES, [JsonlReader(str(folder / "in")), signature]),
+                (14, [MinhashDedupBuckets(str(folder / "signatures"), str(folder / "buckets"), config=config)]),
+                (
+                    1,
+                    [
+                        MinhashDedupCluster(
+                            str(folder / "buckets"), str(folder / "clusters"), config=config, save_cluster_id=True
+                        )
+                    ],
+                ),
+            ]
+            for number, (tasks, pipeline) in enumerate(steps):
+                LocalPipelineExecutor(pipeline, tasks=tasks, logging_dir=str(folder / f"log{number}"), **quiet).run()
+        clusters = np.arange(len(documents))
+        known: dict[int, int] = {}
+        pairs = []
+        for file in sorted((folder / "clusters").rglob("*.clusters")):
+            part = int(file.name.split(".")[0])
+            rows = np.frombuffer(file.read_bytes(), "<u4").reshape(-1, 2)
+            pairs += [(int(row) * CORES + part, int(cluster)) for row, cluster in rows]
+        for at, cluster in sorted(pairs):
+            clusters[at] = known.setdefault(cluster, at)
+        result["clusters"] = clusters.tolist()
+    return result
+
+
+class _Spaces:
+    """A word tokenizer for datatrove: what stands between spaces."""
+
+    def word_tokenize(self, text: str) -> list[str]:
+        return text.split()
+
+
+# The comparisons
+
+
+def _peak_mb() -> float:
+    used = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(used) / 1024
+
+
+SIDES: dict[str, Callable[[Sequence[str]], Result]] = {
+    "filter, forerunner's rules: malgeul": lambda d: filter_malgeul(d, "seed_compat"),
+    f"filter, forerunner's rules: pool of {2 * CORES}": lambda d: filter_pool(d, 2 * CORES),
+    f"filter, forerunner's rules: pool of {CORES}": lambda d: filter_pool(d, CORES),
+    "Kiwi's part: malgeul": analyze_malgeul,
+    "Kiwi's part: Kiwi alone": analyze_kiwi,
+    "FineWeb-2's rules: malgeul": lambda d: filter_malgeul(d, "fineweb2_ko"),
+    "FineWeb-2's rules: datatrove": filter_datatrove,
+    "near duplicates: malgeul": duplicates_malgeul,
+    "near duplicates: datatrove": duplicates_datatrove,
+}
+
+SLOW = ("filter", "Kiwi", "FineWeb")
+"""Comparisons that are made on fewer documents."""
+
+TO_REACH = {
+    f"filter, forerunner's rules: pool of {2 * CORES}": 1.6,
+    f"filter, forerunner's rules: pool of {CORES}": 1.2,
+    "Kiwi's part: Kiwi alone": 0.93,
+    "FineWeb-2's rules: datatrove": 3.0,
+    "near duplicates: datatrove": 1.0,
+}
+"""The ratio of malgeul's documents a second to the peer's that is asked for."""
+
+
+def compare(name: str, documents: Path, runs: int) -> Iterator[str]:
+    """Yield the rows of one comparison; both sides run in turn."""
+    own, *peers = [side for side in SIDES if side.startswith(f"{name}: ")]
+    for peer in peers:
+        ours, theirs = zip(*[(_run(own, documents), _run(peer, documents)) for _ in range(runs)], strict=True)
+        ratios = [b["seconds"] / a["seconds"] for a, b in zip(ours, theirs, strict=True)]
+        speeds = [[result["documents"] / result["seconds"] for result in side] for side in (ours, theirs)]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        yield (
+            f"| {name} | {peer.split(': ')[1]} | {_median(speeds[0])} | {_median(speeds[1])} |"
+            f" {statistics.median(ratios):.2f} ({spread}) | ≥ {TO_REACH[peer]} | {_agreement(ours[0], theirs[0])} |"
+        )
+
+
+def _median(values: Iterable[float]) -> str:
+    return f"{statistics.median(values):,.0f}"
+
+
+def _agreement(ours: Result, theirs: Result) -> str:
+    if "kept" in ours:
+        same = sum(a == b for a, b in zip(ours["kept"], theirs["kept"], strict=True))
+        return f"{same / len(ours['kept']):.2%} of verdicts equal, {sum(ours['kept'])} kept"
+    if "clusters" in ours:
+        same = sum(a == b for a, b in zip(ours["clusters"], theirs["clusters"], strict=True))
+        repeated = [sum(at != first for at, first in enumerate(side["clusters"])) for side in (ours, theirs)]
+        share = same / len(ours["clusters"])
+        return f"{share:.2%} of documents in the same cluster; {repeated[0]} and {repeated[1]} duplicates"
+    return f"{ours['morphemes']:,} and {theirs['morphemes']:,} morphemes"
+
+
+def _run(side: str, documents: Path) -> Result:
+    """Run one side in a process of its own."""
+    command = [sys.executable, __file__, "--side", side, str(documents)]
+    finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    result: Result = json.loads(finished.stdout.splitlines()[-1])
+    print(f"{side}: {result['seconds']:.1f} s, {result['cpu_seconds']:.1f} s of processor", file=sys.stderr)
+    return result
+
+
+def main() -> None:
+    """Measure and print, or run one side."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("petitions", type=Path)
+    parser.add_argument("--documents", type=int, default=20_000)
+    parser.add_argument("--slow", type=int, default=2_000, help="documents for the comparisons in which Kiwi works")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="beginnings of names")
+    parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.side:
+        documents = json.loads(given.petitions.read_text(encoding="utf-8"))
+        print(json.dumps({"documents": len(documents), **SIDES[given.side](documents)}))
+        return
+    try:
+        peer = f"datatrove {version('datatrove')}"
+    except PackageNotFoundError:
+        peer = "datatrove is not installed: its rows are left out"
+        for side in [side for side in SIDES if side.endswith("datatrove")]:
+            del SIDES[side]
+    print(f"{platform.machine()}, {CORES} cores; kiwipiepy {version('kiwipiepy')}; {peer}\n")
+    print("| what | beside | malgeul, documents/s | peer, documents/s | ratio (spread) | to reach | results |")
+    print("|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in dict.fromkeys(side.split(": ")[0] for side in SIDES):
+            if given.only and not name.startswith(tuple(given.only)):
+                continue
+            count = given.slow if name.startswith(SLOW) else given.documents
+            file = Path(folder) / f"{count}.json"
+            if not file.exists():
+                file.write_text(json.dumps(make_documents(given.petitions, count)), encoding="utf-8")
+            for row in compare(name, file, given.runs):
+                print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
