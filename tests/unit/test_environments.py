@@ -51,6 +51,11 @@ def test_every_rule_has_log_benchmark_threads_resources_and_a_message(file):
             assert "runtime=growing(" in rule, name
 
 
+def test_constraints_are_pins_and_comments_alone():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#") and not re.fullmatch(r"[\w.-]+==[\w.+!-]+", line)] == []
+
+
 def test_requirements_and_constraints_name_no_index():
     for name in ("requirements.txt", "requirements-models.txt", "requirements-dev.txt", "constraints.txt"):
         assert "://" not in (ROOT / name).read_text(encoding="utf-8")
