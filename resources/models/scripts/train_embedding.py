@@ -17,7 +17,7 @@ import torch
 from making.embedding import Matcher, make_model, save
 from making.measures import share_within
 from making.texts import Titled, demo_titled, petitions
-from making.training import Course, learn
+from making.training import Course, key_of, learn
 from transformers import AutoTokenizer
 
 
@@ -54,6 +54,7 @@ def main() -> None:
         course,
         given.work,
         functools.partial(measure, matcher, kept_out),
+        key_of(tokenizer.backend_tokenizer.to_str(), pairs, course, given.batch, given.seed),
     )
     save(matcher.encoder.half(), tokenizer, given.out)
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from making.measures import character_error_rate
 from making.speaking import Clips
-from making.training import Course, learn
+from making.training import Course, key_of, learn
 from making.whisper import Learner, Shape, make_model, make_processor, train_tokenizer
 from making.windows import disturb, draw_window
 
@@ -59,6 +59,7 @@ def main() -> None:
         course,
         given.work,
         functools.partial(measure, learner, heard),
+        key_of(texts, list(clips), Shape(), course, given.batch, given.seed),
     )
     whisper.half().save_pretrained(str(given.out))
     processor.save_pretrained(str(given.out))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from making.training import CHECKPOINT, CURVES, Course, learn, read_curves
+from making.training import CHECKPOINT, CURVES, Course, key_of, learn, read_curves
 from torch import nn
 
 COURSE = Course(steps=60, learning_rate=0.05, warmup=5, save_every=20, measure_every=30)
@@ -12,7 +12,7 @@ class Killed(Exception):
     """Stands for SIGKILL."""
 
 
-def run(folder, kill_at=None):
+def run(folder, kill_at=None, key="data"):
     torch.manual_seed(0)
     module = nn.Linear(3, 1)
 
@@ -22,7 +22,7 @@ def run(folder, kill_at=None):
         x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
         return {"loss": ((module(x) - x.sum(1, keepdim=True)) ** 2).mean()}
 
-    learn(module, losses, COURSE, folder, lambda: {"error": float((module.weight.detach() - 1).abs().max())})
+    learn(module, losses, COURSE, folder, lambda: {"error": float((module.weight.detach() - 1).abs().max())}, key)
     return module
 
 
@@ -75,3 +75,12 @@ def test_the_rate_rises_and_falls():
 def test_a_checkpoint_holds_nothing_that_could_run_code(tmp_path):
     run(tmp_path)
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] == COURSE.steps
+
+
+def test_a_checkpoint_of_other_data_or_settings_is_not_gone_on_from(tmp_path):
+    with pytest.raises(Killed):
+        run(tmp_path / "changed", 45)
+    changed = run(tmp_path / "changed", key="other data")
+    assert torch.equal(changed.weight, run(tmp_path / "undisturbed", key="other data").weight)
+    assert without_seconds(tmp_path / "changed") == without_seconds(tmp_path / "undisturbed")
+    assert len({key_of(*parts) for parts in ([b"a", 1], [b"a1"], [b"a", "1"], [], [COURSE])}) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -47,16 +48,18 @@ def learn(
     course: Course,
     folder: Path,
     measure: Callable[[], Mapping[str, float]],
+    key: str,
 ) -> None:
-    """Train ``module`` in place, going on from the checkpoint in ``folder`` where there is one.
+    """Train ``module`` in place, going on from the checkpoint in ``folder`` where there is one of the same ``key``.
 
+    ``key`` names all that the training depends on: with other data or settings it begins anew.
     ``losses(step)`` returns the losses of the step's batch, which must depend on nothing but the step; ``loss`` is
     made smaller, the others are only drawn. ``measure()`` is asked now and then how good the model is. Both go into
     curves.jsonl, a line each.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.AdamW(_groups(module, course.weight_decay), lr=course.learning_rate, betas=(0.9, 0.98))
-    first, spent = _resume(module, optimizer, folder)
+    first, spent = _resume(module, optimizer, folder, key)
     started = time.monotonic()
     module.train()
     for step in range(first, course.steps):
@@ -82,7 +85,16 @@ def learn(
             left = (course.steps - done) * (seconds / done)
             log.info("%s, %.0f min left", " ".join(f"{key} {value}" for key, value in point.items()), left / 60)
         if done % course.save_every == 0 or done == course.steps:
-            _save(module, optimizer, done, seconds, folder)
+            _save(module, optimizer, done, seconds, folder, key)
+
+
+def key_of(*parts: Any) -> str:
+    """Return a digest of all that a training depends on: bytes, numbers, texts."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else repr(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
 
 
 def _groups(module: nn.Module, decay: float) -> list[dict[str, Any]]:
@@ -91,8 +103,11 @@ def _groups(module: nn.Module, decay: float) -> list[dict[str, Any]]:
     return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def _save(module: nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float, folder: Path) -> None:
-    state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
+def _save(
+    module: nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float, folder: Path, key: str
+) -> None:
+    learnt = {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
+    state = {**learnt, "step": step, "seconds": seconds, "key": key}
     beside = folder / f".{CHECKPOINT}.part"
     with beside.open("wb") as out:
         torch.save(state, out)
@@ -101,13 +116,17 @@ def _save(module: nn.Module, optimizer: torch.optim.Optimizer, step: int, second
     beside.replace(folder / CHECKPOINT)
 
 
-def _resume(module: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> tuple[int, float]:
+def _resume(module: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, key: str) -> tuple[int, float]:
     """Load the checkpoint; return the next step and the seconds spent so far."""
     file = folder / CHECKPOINT
-    if not file.exists():
+    state: dict[str, Any] = {}
+    if file.exists():
+        state = torch.load(file, map_location=next(module.parameters()).device, weights_only=True)
+    if state.get("key") != key:
+        if state:
+            log.info("%s is of a training with other data or settings: beginning anew", file)
         (folder / CURVES).unlink(missing_ok=True)
         return 0, 0.0
-    state = torch.load(file, map_location=next(module.parameters()).device, weights_only=True)
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(state["optimizer"])
     step, seconds = int(state["step"]), float(state["seconds"])
