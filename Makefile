@@ -1,6 +1,7 @@
 # make run    the bundled demo, from nothing
 # make test   every test
 # make lint   snakemake --lint, snakefmt, ruff, types
+# make bench-text PETITIONS=folder   the text wing beside its peers (bench/text.md)
 # What decides how: PYTHON (the interpreter for .venv), CORES, SNAKEMAKE_ARGS (anything snakemake takes)
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: run test lint clean
+.PHONY: run test lint bench-text clean
 
 run: $(VENV)/.installed
 	@$(BIN)/python scripts/release_lock.py
@@ -36,6 +37,10 @@ $(VENV)/.installed: requirements.txt constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	@$(INSTALL) --requirement requirements-dev.txt
 	@touch $@
+
+bench-text: $(VENV)/.installed-dev
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --requirement bench/requirements.txt
+	@$(BIN)/python bench/text.py $(PETITIONS)
 
 clean:
 	rm -rf $(VENV) results .snakemake
