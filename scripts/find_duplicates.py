@@ -1,5 +1,6 @@
 """Find the documents for which an earlier one of the corpus stands: it has the same text, or nearly the same."""
 
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ def find_duplicates(job: Job) -> None:
     """Write every document but the first of each cluster; first is by shard id, then by row."""
     files = sorted(job.inputs["screened"], key=lambda file: file.stem)
     starts = np.cumsum([0, *map(count_rows, files)])
-    signed: list[int] = []
+    signed = array("q")
 
     def hashes() -> Iterator[bytes]:
         with job.progress(int(starts[-1])) as progress:

@@ -136,3 +136,9 @@ def test_clusters_are_the_connected_components_over_all_bands(bands_of_documents
                 if any(x == y for x, y in zip(bands_of_documents[a], bands_of_documents[b], strict=True)):
                     expected[a] = expected[b] = min(expected[a], expected[b])
     assert clusters.tolist() == expected
+
+
+def test_a_corpus_of_which_nothing_passes_has_no_duplicates(find):
+    rows, ledger = find({"web-0000": {"1": "짧다", "2": "짧다."}})
+    assert rows == []
+    assert ledger.measured == {"duplicates": 0, "near_duplicates": 0, "clusters": 0}
