@@ -35,7 +35,10 @@ def test_vectors_equal_plain_transformers(tmp_path, pooling):
     shutil.copytree(BUNDLED, folder)
     modes = {"pooling_mode_mean_tokens": pooling == "mean", "pooling_mode_cls_token": pooling == "cls"}
     (folder / "1_Pooling/config.json").write_text(json.dumps(modes))
-    tokenizer, model = AutoTokenizer.from_pretrained(str(folder)), AutoModel.from_pretrained(str(folder)).eval()
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(str(folder)),
+        AutoModel.from_pretrained(str(folder), dtype="float32").eval(),
+    )
     expected = []
     for text in TEXTS:
         with torch.inference_mode():

