@@ -95,7 +95,7 @@ rule merge_dataset:
         ledger=ledgers_of("tokenize"),
         history=[
             path
-            for stage in ("ingest", "screen", "dedup", "filter", "select", "tokenize")
+            for stage in ("ingest", "filter", "select", "tokenize")
             for path in ledgers_of(stage)
         ],
     output:
