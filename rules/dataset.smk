@@ -81,7 +81,10 @@ rule tokenize_samples:
         runtime=growing(60),
     params:
         settings=section("tokenize"),
-        select={"sequence_length": settings.select.sequence_length},
+        select={
+            key: section("select")[key]
+            for key in ("kind", "packing", "sequence_length")
+        },
         code=code_digest("tokenize_samples"),
     message:
         "Tokenize {wildcards.shard}"
@@ -113,6 +116,7 @@ rule merge_dataset:
         runtime=growing(60),
     params:
         settings=section("merge"),
+        kind=settings.select.kind,
         made_with={
             "tokenizer": settings.tokenize.tokenizer,
             "sequence length": settings.select.sequence_length,

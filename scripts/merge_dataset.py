@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from malgeul.dataset.card import history, write_card
 from malgeul.dataset.samples import SPLITS
-from malgeul.dataset.saved import describe, link_split, write_parquet
+from malgeul.dataset.saved import COLUMNS, describe, link_split, write_parquet
 from malgeul.shards.files import digest_of
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units, read_ledger
@@ -28,9 +28,11 @@ def merge_dataset(job: Job) -> None:
         for split in SPLITS:
             by_source[job.params["sources"].get(ledger.shard, TRANSCRIPTS)][split] += ledger.measured[f"{split}_rows"]
     parts = {split: [shard / f"{split}.arrow" for shard in job.inputs["tokenized"]] for split in SPLITS}
-    describe(folder, {split: link_split(folder, split, parts[split]) for split in SPLITS})
+    kind = job.params["kind"]
+    columns = COLUMNS[kind]
+    describe(folder, {split: link_split(folder, split, parts[split], columns) for split in SPLITS}, columns)
     hashes = sorted(known["sha256"] for ledger in job.upstream for known in ledger.outputs.values())
-    told = (_history(job), by_source, job.params["licences"], job.params["made_with"], digest_of(hashes))
+    told = (_history(job), by_source, job.params["licences"], job.params["made_with"], kind, digest_of(hashes))
     (folder / "README.md").write_text(write_card(*told, head={}), encoding="utf-8")
     if job.params["settings"]["parquet"]:
         files = [{"split": split, "path": f"{split}/*.parquet"} for split in SPLITS]

@@ -1,10 +1,11 @@
-"""Select the samples of a shard: for every name that occurs again in a window, which mention is masked."""
+"""Select the samples of a shard: which mention of a repeated name is masked, or which stretches of text there are."""
 
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malgeul.dataset.samples import SAMPLES, Choice, samples_of
+from malgeul.dataset.sequences import stretches_of
 from malgeul.dataset.settings import SelectSettings
 from malgeul.dataset.tokenizer import load_tokenizer, tokenizer_identity
 from malgeul.shards.job import Job, run_job
@@ -21,20 +22,27 @@ def select_samples(job: Job) -> None:
     tokenizer = load_tokenizer(job.params["tokenize"])
     choice = Choice(
         capacity=settings.sequence_length - len(tokenizer.before) - len(tokenizer.after),
-        **settings.model_dump(exclude={"sequence_length", "max_entity_freq"}),
+        **settings.model_dump(exclude={"kind", "packing", "sequence_length", "max_entity_freq"}),
     )
-    counts: Counter[str] = Counter(mentions=0, misaligned=0, windows=0, groups=0)
+    counts: Counter[str] = Counter()
+    make, none = (samples_of, "no_repeated_name") if settings.kind == "mentions" else (stretches_of, "no_pieces")
     source: Path = job.input("filtered")
+    without_pronouns = settings.kind == "mentions" and settings.profile == "seed_compat"
+    columns = ["id", "text", "source", "mentions", *(["features"] if without_pronouns else [])]
     with (
         TableWriter(job.staged("samples"), SAMPLES) as out,
         job.progress(count_rows(source)) as progress,
     ):
-        for document in read_rows(source, ["id", "text", "source", "mentions"]):
-            samples = list(samples_of(document, tokenizer, choice, counts))
+        for document in read_rows(source, columns):
+            if without_pronouns and document["features"]["pronouns"]:
+                job.ledger.reject(document["id"], "pronoun")
+                progress.advance()
+                continue
+            samples = list(make(document, tokenizer, choice, counts))
             if samples:
                 job.ledger.use(document["id"])
             else:
-                job.ledger.reject(document["id"], "no_repeated_name")
+                job.ledger.reject(document["id"], none)
             for sample in samples:
                 job.ledger.give(sample["sample_id"])
                 out.write(sample)

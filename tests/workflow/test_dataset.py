@@ -26,3 +26,15 @@ def test_the_card_tells_sources_funnel_versions_and_hashes(undisturbed):
     assert yaml.safe_load(card.split("---")[1])["license"] == "other"
     for line in ("| web | not given |", "| ingest |", "| filter |", "| kiwipiepy |", "| tokenizer | resources/models/"):
         assert line in card
+
+
+def test_sequences_for_a_language_model_hold_every_kept_document(tiny):
+    tiny.config["select"] = {"kind": "sequences", "sequence_length": 128}
+    finished = tiny.succeed()
+    for rule in ("screen_text", "filter_text", "embed_chunks"):
+        assert rule not in finished.jobs
+    merged = load_from_disk(str(tiny.results / "dataset"))
+    kept = sum(ledger["out"] for ledger in tiny.ledgers("filter").values())
+    documents = {doc_id for split in merged.values() for ids in split["doc_ids"] for doc_id in ids}
+    assert len(documents) == kept
+    assert max(len(ids) for split in merged.values() for ids in split["input_ids"]) <= 128

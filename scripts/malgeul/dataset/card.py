@@ -12,9 +12,15 @@ from typing import Any
 
 import yaml
 
-from malgeul.dataset.rows import COLUMNS
 from malgeul.dataset.samples import SPLITS
+from malgeul.dataset.saved import COLUMNS
 from malgeul.shards.ledger import Ledger
+
+KINDS = {
+    "mentions": """Windows of Korean documents in which one mention of a repeated name is masked (mention reference
+prediction, Ye et al. 2020).""",
+    "sequences": "Stretches of Korean documents for a language model.",
+}
 
 NO_LICENCE = "not given"
 
@@ -57,13 +63,15 @@ def write_card(
     rows_of_sources: Mapping[str, Mapping[str, int]],
     licences: Mapping[str, str | None],
     made_with: Mapping[str, Any],
+    kind: str,
     content: str,
     head: Mapping[str, Any],
 ) -> str:
     """Return the card as Markdown with a YAML head.
 
     ``told`` is a :func:`history`; ``rows_of_sources`` counts rows by source and split, ``made_with`` names settings and
-    models, ``content`` is a digest of all data files, ``head`` goes into the YAML beside language and licence.
+    models, ``kind`` is that of the samples, ``content`` a digest of all data files; ``head`` goes into the YAML beside
+    language and licence.
     """
     known = {licences.get(source) for source in rows_of_sources}
     licence = next(iter(known)) if len(known) == 1 and None not in known else "other"
@@ -80,8 +88,7 @@ def write_card(
         [
             f"---\n{yaml_head}---\n",
             "# Dataset\n",
-            "Windows of Korean documents in which one mention of a repeated name is masked (mention reference",
-            "prediction, Ye et al. 2020). Made by malgeul. No document has rows in two splits.\n",
+            f"{KINDS[kind]} Made by malgeul. No document has rows in two splits.\n",
             "## Rows\n",
             *_table(["source", "licence", *SPLITS], sources),
             "\nAt most one licence is told for a source: the one that its config names. Rows of transcripts come from",
@@ -89,7 +96,7 @@ def write_card(
             "## From input to rows\n",
             *_table(["stage", "in", "out", "left out"], funnel),
             "\n## Columns\n",
-            *_table(["column", "type"], [[name, kind] for name, kind in COLUMNS.items()]),
+            *_table(["column", "type"], [[name, holds] for name, holds in COLUMNS[kind].items()]),
             "\n## Made with\n",
             *_table(["", ""], [[key, str(value)] for key, value in {**made_with, **told["versions"]}.items()]),
             f"\nThe sha256 over the sha256 of all data files is `{content}`.\n",

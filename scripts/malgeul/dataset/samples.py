@@ -10,7 +10,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -27,9 +27,10 @@ SAMPLES = pa.schema(
         pa.field("doc_id", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
-        pa.field("entity", pa.string(), nullable=False),
+        pa.field("entity", pa.string(), nullable=False),  # empty for a sequence
         pa.field("window", pa.int32(), nullable=False),
-        pa.field("masked_start", pa.int32(), nullable=False),  # in characters of the document
+        # In characters of the document; of a sequence, which masks nothing, its own place.
+        pa.field("masked_start", pa.int32(), nullable=False),
         pa.field("masked_end", pa.int32(), nullable=False),
         pa.field("distance", pa.int32(), nullable=False),  # characters from the mention before
         pa.field("priority", pa.uint64(), nullable=False),
@@ -52,6 +53,7 @@ class Choice:
     """The rules of selection: the fields of SelectSettings that decide about samples."""
 
     capacity: int
+    profile: str
     min_distance: int
     max_distance: int
     masked_per_group: int
@@ -83,7 +85,8 @@ def samples_of(
     counts["mentions"] += len(mentions)
     counts["misaligned"] += misaligned
     split = split_of(document["id"], choice)
-    for number, window in enumerate(windows(document["text"], pieces, choice.capacity)):
+    first_alone = 1 if choice.profile == "seed_compat" else None
+    for number, window in enumerate(islice(windows(document["text"], pieces, choice.capacity), first_alone)):
         counts["windows"] += 1
         for entity, group in groups(placed, window).items():
             counts["groups"] += 1
@@ -106,7 +109,9 @@ def samples_of(
 def _masked(group: Sequence[PlacedMention], choice: Choice) -> Iterator[tuple[PlacedMention, int]]:
     """Yield the mentions of a group that are masked, each with its distance from the one before."""
     found = 0
-    for before, masked in pairwise(group):
+    # The forerunner looks at so many mentions, whether they are masked or not.
+    seen = group[: 1 + choice.masked_per_group] if choice.profile == "seed_compat" else group
+    for before, masked in pairwise(seen):
         distance = masked.mention.start - before.mention.end
         if choice.min_distance <= distance <= choice.max_distance and found < choice.masked_per_group:
             found += 1
@@ -116,12 +121,16 @@ def _masked(group: Sequence[PlacedMention], choice: Choice) -> Iterator[tuple[Pl
 def saturated(samples: Iterable[tuple[str, int]], cap: int) -> Iterator[dict[str, Any]]:
     """Return the entities with more than ``cap`` samples, in sorted order, as rows of :data:`ENTITY_CAP`.
 
+    Samples without an entity (sequences) are never too many.
+
     ``samples`` are pairs of entity and priority in any order. Of an entity the ``cap`` smallest priorities stay
     (bottom-k sampling, Cohen and Kaplan 2007); memory is bounded by the priorities that may stay.
     """
     smallest: dict[str, list[int]] = {}
     seen: Counter[str] = Counter()
     for entity, priority in samples:
+        if not entity:
+            continue
         seen[entity] += 1
         heap = smallest.setdefault(entity, [])
         if len(heap) < cap:

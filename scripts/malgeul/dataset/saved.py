@@ -8,7 +8,7 @@ shard.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,13 +16,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from malgeul.dataset.rows import COLUMNS
+from malgeul.dataset import rows, sequences
 from malgeul.shards.files import digest_of, link_or_copy
 
 ROWS_PER_BATCH = 1000
 """Rows of a record batch: fixed, so that the bytes do not depend on how the rows arrive."""
 
-_ARROW = {"int32": pa.int32(), "string": pa.string(), "list<int32>": pa.list_(pa.int32())}
+COLUMNS = {"mentions": rows.COLUMNS, "sequences": sequences.COLUMNS}
+"""Columns and types by the kind of samples."""
+
+_ARROW = {
+    "int32": pa.int32(),
+    "string": pa.string(),
+    "list<int32>": pa.list_(pa.int32()),
+    "list<string>": pa.list_(pa.string()),
+}
 
 
 def _feature(kind: str) -> dict[str, Any]:
@@ -31,22 +39,26 @@ def _feature(kind: str) -> dict[str, Any]:
     return {"dtype": kind, "_type": "Value"}
 
 
-FEATURES = {name: _feature(kind) for name, kind in COLUMNS.items()}
-"""The columns as Hugging Face's ``Features`` in JSON."""
+def features_of(columns: Mapping[str, str]) -> dict[str, Any]:
+    """Return columns as Hugging Face's ``Features`` in JSON."""
+    return {name: _feature(kind) for name, kind in columns.items()}
 
-SCHEMA = pa.schema(
-    [pa.field(name, _ARROW[kind]) for name, kind in COLUMNS.items()],
-    metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
-)
-"""The columns as Arrow's schema, with the features where ``datasets`` looks for them."""
+
+def schema_of(columns: Mapping[str, str]) -> pa.Schema:
+    """Return columns as Arrow's schema, with the features where ``datasets`` looks for them."""
+    return pa.schema(
+        [pa.field(name, _ARROW[kind]) for name, kind in columns.items()],
+        metadata={"huggingface": json.dumps({"info": {"features": features_of(columns)}})},
+    )
 
 
 class SplitWriter:
     """Writes the rows of a split to one Arrow stream file; a context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: Mapping[str, str]) -> None:
         self.rows = 0
-        self._writer = pa.ipc.new_stream(str(path), SCHEMA)
+        self._schema = schema_of(columns)
+        self._writer = pa.ipc.new_stream(str(path), self._schema)
         self._waiting: list[dict[str, Any]] = []
 
     def write(self, row: dict[str, Any]) -> None:
@@ -57,7 +69,7 @@ class SplitWriter:
             self._flush()
 
     def _flush(self) -> None:
-        self._writer.write_batch(pa.RecordBatch.from_pylist(self._waiting, schema=SCHEMA))
+        self._writer.write_batch(pa.RecordBatch.from_pylist(self._waiting, schema=self._schema))
         self._waiting = []
 
     def __enter__(self) -> SplitWriter:
@@ -71,17 +83,18 @@ class SplitWriter:
         self._writer.close()
 
 
-def describe(folder: Path, files: dict[str, Sequence[str]]) -> None:
+def describe(folder: Path, files: Mapping[str, Sequence[str]], columns: Mapping[str, str]) -> None:
     """Write what makes ``folder`` a DatasetDict on disk.
 
     ``files`` maps splits to Arrow files relative to the split's folder.
     """
+    features = features_of(columns)
     _write(folder / "dataset_dict.json", {"splits": list(files)})
     for split, names in files.items():
         (folder / split).mkdir(parents=True, exist_ok=True)
         state: dict[str, Any] = {
             "_data_files": [{"filename": name} for name in names],
-            "_fingerprint": digest_of([split, list(names), FEATURES])[:16],
+            "_fingerprint": digest_of([split, list(names), features])[:16],
             "_format_columns": None,
             "_format_kwargs": {},
             "_format_type": None,
@@ -89,7 +102,7 @@ def describe(folder: Path, files: dict[str, Sequence[str]]) -> None:
             "_split": split,
         }
         _write(folder / split / "state.json", state)
-        info = {"citation": "", "description": "", "features": FEATURES, "homepage": "", "license": ""}
+        info = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
         _write(folder / split / "dataset_info.json", info)
 
 
@@ -97,17 +110,18 @@ def _write(file: Path, value: dict[str, Any]) -> None:
     file.write_text(json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def link_split(folder: Path, split: str, parts: Iterable[Path]) -> list[str]:
+def link_split(folder: Path, split: str, parts: Iterable[Path], columns: Mapping[str, str]) -> list[str]:
     """Link the Arrow files of all shards into a split of a merged dataset; returns their names there.
 
     Raises ValueError when a file has other columns than the dataset.
     """
     parts = list(parts)
+    expected = schema_of(columns)
     names = []
     for number, part in enumerate(parts):
         with pa.memory_map(str(part)) as source:
             schema = pa.ipc.open_stream(source).schema
-        if not schema.equals(SCHEMA):
+        if not schema.equals(expected):
             raise ValueError(f"{part} has other columns than the dataset: {schema.names}")
         name = f"data-{number:05d}-of-{len(parts):05d}.arrow"
         link_or_copy(part, folder / split / name)
@@ -117,6 +131,8 @@ def link_split(folder: Path, split: str, parts: Iterable[Path]) -> list[str]:
 
 def write_parquet(part: Path, file: Path) -> None:
     """Write the rows of an Arrow file as Parquet, with the features where ``datasets`` looks for them."""
-    with pa.memory_map(str(part)) as source, pq.ParquetWriter(file, SCHEMA, compression="zstd") as out:
-        for batch in pa.ipc.open_stream(source):
-            out.write_batch(batch)
+    with pa.memory_map(str(part)) as source:
+        stream = pa.ipc.open_stream(source)
+        with pq.ParquetWriter(file, stream.schema, compression="zstd") as out:
+            for batch in stream:
+                out.write_batch(batch)

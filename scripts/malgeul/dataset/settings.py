@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from malgeul.shards.settings import Section
@@ -10,6 +12,13 @@ from malgeul.shards.settings import Section
 class SelectSettings(Section):
     """Which samples are made of a document."""
 
+    kind: Literal["mentions", "sequences"] = "mentions"
+    """mentions: a window with one mention of a repeated name masked. sequences: plain text for a language model."""
+    profile: Literal["malgeul", "seed_compat"] = "malgeul"
+    """Of mentions. seed_compat: the rules of hong-seongmin/test_autocoref, for comparison: no document with a pronoun,
+    the first window only, and of a name the second to fourth mention."""
+    packing: Literal["packed", "document"] = "packed"
+    """Of sequences. packed: stretches of several documents share a row; document: a row holds one stretch of one."""
     max_entity_freq: int = Field(1000, ge=1)
     """At most this many samples per entity over the whole corpus; those with the smallest hashes stay."""
     sequence_length: int = Field(512, ge=16)

@@ -23,11 +23,12 @@ PREDICATE_TAGS = frozenset({"EF", "EC", "ETM", "ETN"})
 """Endings: a text with sentences has them, a list of names and keywords has not."""
 
 PROPER_NOUN = "NNP"
+PRONOUN = "NP"
 SHORTEST_MENTION = 2
 
-TAG_MEASURES = ("stopwords", "predicates", "proper_nouns")
+TAG_MEASURES = ("stopwords", "predicates", "proper_nouns", "pronouns")
 """How many different stop words occur, by their dictionary form; the shares of endings and of proper nouns in all
-morphemes."""
+morphemes; how many pronouns there are."""
 
 MORPHEME_MEASURES = (*TAG_MEASURES, *WORD_MEASURES)
 """Measures that need the morphemes."""
@@ -69,13 +70,15 @@ def summarize(text: str, pieces: Sequence[Segment], tokens: Sequence[Any], measu
     """Sum up the tokens of a document's segments. A mention is the surface in the text, not a dictionary form."""
     stopwords: set[str] = set()
     mentions: list[dict[str, Any]] = []
-    n_morphemes = endings = names = 0
+    n_morphemes = endings = names = pronouns = 0
     for piece, found in zip(pieces, tokens, strict=True):
         n_morphemes += len(found)
         for token in found:
             tag = token.tag
             if tag in PREDICATE_TAGS:
                 endings += 1
+            if tag == PRONOUN:
+                pronouns += 1
             if token.form in STOPWORDS:
                 stopwords.add(token.form)
             if tag == PROPER_NOUN:
@@ -88,6 +91,7 @@ def summarize(text: str, pieces: Sequence[Segment], tokens: Sequence[Any], measu
         "stopwords": float(len(stopwords)),
         "predicates": endings / n_morphemes if n_morphemes else None,
         "proper_nouns": names / n_morphemes if n_morphemes else None,
+        "pronouns": float(pronouns),
     }
     if asked := [name for name in measures if name in WORD_MEASURES]:
         words = Words(text, surfaces(pieces, tokens))

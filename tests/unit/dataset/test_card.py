@@ -34,6 +34,7 @@ def card(**changes):
         "rows_of_sources": {"web": {"train": 1200, "validation": 3, "test": 0}},
         "licences": {"web": "cc-by-sa-4.0", "unused": None},
         "made_with": {"tokenizer": "someone/bert"},
+        "kind": "mentions",
         "content": "ab12",
         "head": {},
     }
@@ -61,6 +62,11 @@ def test_no_licence_is_made_up():
         text = card(rows_of_sources={"web": rows, "news": rows}, licences=licences)
         assert yaml.safe_load(text.split("---")[1])["license"] == "other"
     assert "| news | not given | 1 | 0 | 0 |" in card(rows_of_sources={"news": rows})
+
+
+def test_the_columns_are_those_of_the_kind_of_samples():
+    assert "| masked_index | int32 |" in card()
+    assert "| doc_starts | list<int32> |" in card(kind="sequences")
 
 
 def test_times_do_not_change_it():

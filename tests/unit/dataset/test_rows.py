@@ -6,7 +6,7 @@ import pytest
 
 from malgeul.dataset.rows import COLUMNS, IGNORED, rows_of
 from malgeul.dataset.samples import SPLITS, samples_of
-from malgeul.dataset.saved import SCHEMA, SplitWriter, describe, link_split
+from malgeul.dataset.saved import SplitWriter, describe, link_split, schema_of
 from unit.dataset.test_samples import CHOICE
 
 
@@ -51,14 +51,14 @@ def test_every_shard_and_the_merged_dataset_open_with_load_from_disk(rows, tmp_p
         folder = tmp_path / f"shard{number}"
         folder.mkdir()
         for split in SPLITS:
-            with SplitWriter(folder / f"{split}.arrow") as writer:
+            with SplitWriter(folder / f"{split}.arrow", COLUMNS) as writer:
                 for _, row in rows[number::3] if split == "train" else []:
                     writer.write(row)
-        describe(folder, {split: [f"../{split}.arrow"] for split in SPLITS})
+        describe(folder, {split: [f"../{split}.arrow"] for split in SPLITS}, COLUMNS)
         shards.append(load_from_disk(str(folder)))
     merged = tmp_path / "merged"
     parts = {split: [tmp_path / f"shard{k}" / f"{split}.arrow" for k in range(3)] for split in SPLITS}
-    describe(merged, {split: link_split(merged, split, parts[split]) for split in SPLITS})
+    describe(merged, {split: link_split(merged, split, parts[split], COLUMNS) for split in SPLITS}, COLUMNS)
     dataset = load_from_disk(str(merged))
     assert {split: len(dataset[split]) for split in SPLITS} == {"train": len(rows), "validation": 0, "test": 0}
     expected = concatenate_datasets([shard["train"] for shard in shards])
@@ -74,5 +74,5 @@ def test_files_of_other_columns_are_not_merged(tmp_path):
     with pa.ipc.new_stream(str(tmp_path / "other.arrow"), other):
         pass
     with pytest.raises(ValueError, match="has other columns"):
-        link_split(tmp_path / "merged", "train", [tmp_path / "other.arrow"])
-    assert SCHEMA.names == list(COLUMNS)
+        link_split(tmp_path / "merged", "train", [tmp_path / "other.arrow"], COLUMNS)
+    assert schema_of(COLUMNS).names == list(COLUMNS)

@@ -1,12 +1,20 @@
 """Samples and the cap depend on content and seed alone, never on an order (facts of the forerunner's faults)."""
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import replace
 
 from malgeul.dataset.samples import Choice, samples_of, saturated, split_of
 
 CHOICE = Choice(
-    capacity=60, min_distance=5, max_distance=200, masked_per_group=3, seed=0, validation_share=0.1, test_share=0.2
+    capacity=60,
+    profile="malgeul",
+    min_distance=5,
+    max_distance=200,
+    masked_per_group=3,
+    seed=0,
+    validation_share=0.1,
+    test_share=0.2,
 )
 
 
@@ -45,3 +53,16 @@ def test_the_cap_keeps_the_smallest_priorities_in_any_order():
 
 def test_an_entity_at_the_cap_is_not_capped():
     assert list(saturated([("a", 1), ("a", 2)], 2)) == []
+
+
+def test_the_forerunners_rules_look_at_the_first_window_and_the_second_to_fourth_mention(tokenizer, document):
+    choice = replace(CHOICE, profile="seed_compat", min_distance=0, max_distance=2000)
+    ours = replace(choice, profile="malgeul", masked_per_group=100)
+    samples = list(samples_of(document, tokenizer, choice, Counter()))
+    first_window = [s for s in samples_of(document, tokenizer, ours, Counter()) if s["window"] == 0]
+    by_entity = defaultdict(list)
+    for sample in first_window:
+        by_entity[sample["entity"]].append(sample)
+    assert samples == [s for s in first_window if s in by_entity[s["entity"]][:3]]
+    far = replace(choice, min_distance=max(s["distance"] for s in samples) + 1)
+    assert list(samples_of(document, tokenizer, far, Counter())) == []

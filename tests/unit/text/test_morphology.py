@@ -48,8 +48,9 @@ def test_sentences_have_stopwords_and_predicates_and_a_list_of_names_has_not(ana
     sentences, names, nothing = analyzer.analyze([PROSE, "사과 배 감 귤 포도 딸기 수박 참외", ""])
     assert sentences.measured["stopwords"] > 10
     assert sentences.measured["predicates"] > 0.1
-    assert names.measured == {"stopwords": 0, "predicates": 0, "proper_nouns": 0}
-    assert nothing == Analysis(0, {"stopwords": 0, "predicates": None, "proper_nouns": None}, [])
+    assert sentences.measured["pronouns"] >= 1  # 그
+    assert names.measured == {"stopwords": 0, "predicates": 0, "proper_nouns": 0, "pronouns": 0}
+    assert nothing == Analysis(0, {"stopwords": 0, "predicates": None, "proper_nouns": None, "pronouns": 0}, [])
 
 
 def test_the_number_of_threads_changes_nothing(analyzer):

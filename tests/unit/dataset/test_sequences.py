@@ -1,0 +1,67 @@
+"""Sequences hold every piece of every document once, in order, in rows no longer than asked."""
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+import pytest
+
+from malgeul.dataset.samples import SAMPLES, saturated
+from malgeul.dataset.sequences import COLUMNS, Packer, pieces_of, stretches_of
+from unit.dataset.conftest import SENTENCES
+from unit.dataset.test_samples import CHOICE
+
+LENGTH = 24
+
+
+@pytest.fixture
+def documents():
+    texts = {"긴글": " ".join(SENTENCES * 5), "짧은글": SENTENCES[0], "끝": SENTENCES[1]}
+    return [{"id": name, "text": text, "source": "web", "mentions": []} for name, text in texts.items()]
+
+
+def make(documents, tokenizer, packed):
+    capacity = LENGTH - len(tokenizer.before) - len(tokenizer.after)
+    choice = replace(CHOICE, capacity=capacity)
+    packer = Packer(tokenizer, capacity, packed)
+    rows = []
+    for document in documents:
+        samples = list(stretches_of(document, tokenizer, choice, Counter()))
+        for sample, ids in zip(samples, pieces_of(document, samples, tokenizer, capacity), strict=True):
+            rows += packer.add(sample, ids)
+    return [*rows, *packer.flush()]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_every_piece_of_every_document_is_there_once_and_in_order(documents, tokenizer, packed):
+    rows = make(documents, tokenizer, packed)
+    found = defaultdict(list)
+    for _, row in rows:
+        assert set(row) == set(COLUMNS)
+        assert len(row["input_ids"]) <= LENGTH
+        ends = [*(start - len(tokenizer.after) for start in row["doc_starts"][1:]), len(row["input_ids"]) - 1]
+        for doc_id, start, end in zip(row["doc_ids"], row["doc_starts"], ends, strict=True):
+            found[doc_id] += row["input_ids"][start:end]
+            assert row["input_ids"][end : end + 1] == tokenizer.after
+    assert found == {document["id"]: tokenizer.pieces(document["text"]).ids for document in documents}
+    assert len({row_id for row_id, _ in rows}) == len(rows)
+
+
+def test_packing_shares_rows_and_a_row_by_document_has_one(documents, tokenizer):
+    packed, single = make(documents, tokenizer, True), make(documents, tokenizer, False)
+    assert all(len(row["doc_ids"]) == 1 for _, row in single)
+    assert len(packed) < len(single)
+    assert any(len(set(row["doc_ids"])) > 1 for _, row in packed)
+
+
+def test_a_sample_is_a_row_of_the_samples_table_with_its_place(documents, tokenizer):
+    for document in documents:
+        samples = list(stretches_of(document, tokenizer, replace(CHOICE, capacity=20), Counter()))
+        assert all(set(sample) == set(SAMPLES.names) for sample in samples)
+        places = [(sample["masked_start"], sample["masked_end"]) for sample in samples]
+        assert places == sorted(places)
+        assert places[0][0] == 0
+        assert places[-1][1] == len(document["text"])
+
+
+def test_sequences_are_never_too_many():
+    assert list(saturated([("", 0)] * 50, 10)) == []
