@@ -5,7 +5,7 @@ import pytest
 import torch
 from making.speaking import RATE, Clip, Clips, write_clips
 from making.whisper import FRAMES, IGNORED, Learner, Shape, make_model, make_processor, train_tokenizer
-from making.windows import SECONDS, Said, disturb, draw_window
+from making.windows import SECONDS, Said, disturb, draw_window, end_early
 
 TEXTS = ["안녕하세요.", "네, 감사합니다.", "어디에 계세요?"]
 
@@ -54,6 +54,20 @@ def test_disturbance_leaves_times_and_range(clips):
         assert worse.shape == sound.shape
         assert np.isfinite(worse).all()
         assert np.abs(worse).max() <= 1
+
+
+def test_a_window_that_ends_early_keeps_all_that_is_said(clips):
+    ended = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        sound, said = draw_window(clips, rng)
+        shorter = end_early(sound + np.float32(0.001), said, rng)
+        assert shorter.shape == sound.shape
+        kept = np.flatnonzero(shorter)[-1] + 1
+        assert (shorter[:kept] == sound[:kept] + np.float32(0.001)).all()
+        assert not said or kept >= round(said[-1].end * RATE)
+        ended += kept < len(sound)
+    assert 5 < ended < 35
 
 
 def test_the_decoder_is_asked_for_times_around_each_text(learner):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,6 +59,60 @@ class Clip:
     codec: str
     start: int
     frames: int
+
+
+def draw_variant(rng: random.Random) -> str:
+    """Return an espeak-ng voice variant of nobody's: each of its settings drawn from the range that its own ones span.
+
+    docs/voices.md of espeak-ng says what they mean; formants are in percent of the language's frequency, height, width.
+    """
+
+    def drawn(low: float, high: float) -> int:
+        return round(rng.uniform(low, high))
+
+    shift = rng.uniform(0.85, 1.15)  # a larger or smaller head moves all of them
+    ranges = [(90, 110), (45, 115), (70, 140), (70, 135), *[(60, 125)] * 5]
+    lines = [
+        f"formant {number} {round(shift * drawn(*low_high))} {drawn(60, 160)} {drawn(60, 170)}"
+        for number, low_high in enumerate(ranges)
+    ]
+    base = drawn(60, 200)
+    lines += [f"pitch {base} {round(base * rng.uniform(1.2, 1.9))}", f"voicing {drawn(35, 165)}"]
+    lines += [f"consonants {drawn(50, 180)} {drawn(40, 180)}", f"roughness {drawn(0, 5)}", f"flutter {drawn(0, 6)}"]
+    if rng.random() < 0.5:
+        lines.append(
+            f"tone {drawn(100, 500)} {drawn(130, 255)} {drawn(600, 1500)} {drawn(60, 180)} 3000 {drawn(30, 130)}"
+        )
+    if rng.random() < 0.2:
+        lines.append(
+            f"breath 0 {drawn(0, 8)} {drawn(0, 8)} {drawn(0, 8)} {drawn(0, 8)} 0 {drawn(0, 15)} {drawn(0, 40)}"
+        )
+    if rng.random() < 0.2:
+        lines.append(f"echo {drawn(40, 140)} {drawn(5, 20)}")
+    return "\n".join(["language variant", "name drawn", *lines]) + "\n"
+
+
+@contextmanager
+def with_variants(variants: Mapping[str, str], espeak: str) -> Iterator[None]:
+    """Let espeak-ng know more variants, by name, for as long as the context lasts."""
+    told = subprocess.run([espeak, "--version"], capture_output=True, text=True, check=True).stdout
+    own = Path(told.split("Data at:")[1].strip())
+    with TemporaryDirectory() as folder:
+        for kept in own.iterdir():
+            if kept.name != "voices":
+                (Path(folder) / kept.name).symlink_to(kept)
+        both = Path(folder) / "voices" / "!v"
+        shutil.copytree(own / "voices" / "!v", both)
+        for name, text in variants.items():
+            (both / name).write_text(text, encoding="utf-8")
+        before = os.environ.get("ESPEAK_DATA_PATH")
+        os.environ["ESPEAK_DATA_PATH"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["ESPEAK_DATA_PATH"]
+            if before is not None:
+                os.environ["ESPEAK_DATA_PATH"] = before
 
 
 def draw_voice(rng: random.Random, variants: Sequence[str]) -> Voice:

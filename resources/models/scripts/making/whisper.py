@@ -25,7 +25,7 @@ from transformers import (
 
 from making.sentences import letters_of
 from making.speaking import RATE, Clips
-from making.windows import SECONDS, Said, Sound, disturb, draw_window
+from making.windows import SECONDS, Said, Sound, disturb, draw_window, end_early
 
 LANGUAGES = ("ko", "en")
 # In the order of OpenAI's vocabulary, on which transformers counts: no-speech comes right before no-timestamps.
@@ -146,7 +146,7 @@ class Learner(nn.Module):
         rng = np.random.default_rng([seed, step])
         drawn = [draw_window(clips, rng) for _ in range(size)]
         device = self.letters.weight.device
-        features = self.features([disturb(sound, rng) for sound, _ in drawn], device)
+        features = self.features([end_early(disturb(sound, rng), said, rng) for sound, said in drawn], device)
         features = _masked(features, rng)
         entered, wanted = self._tokens([said for _, said in drawn], rng)
         letters = [self._letters(said) for _, said in drawn]

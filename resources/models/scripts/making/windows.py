@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +26,12 @@ class Said:
 def draw_window(clips: Clips, rng: np.random.Generator) -> tuple[Sound, list[Said]]:
     """Return a window of clips with pauses between, shape (SECONDS * RATE,), and what is said when.
 
-    One in fifty has only noise. Most are filled as far as whole clips fit; some hold one clip, as a call's end does.
+    One in twenty-five has only noise. Most are filled as far as whole clips fit; some hold one clip, as a call's end
+    does.
     """
     sound = np.zeros(SECONDS * RATE, np.float32)
     said: list[Said] = []
-    if rng.random() < 0.02:
+    if rng.random() < 0.04:
         return sound, said
     at = rng.uniform(0.0, 0.35)
     only_one = rng.random() < 0.25
@@ -51,7 +53,8 @@ def draw_window(clips: Clips, rng: np.random.Generator) -> tuple[Sound, list[Sai
 
 def disturb(sound: Sound, rng: np.random.Generator) -> Sound:
     """Return the window with noise, a telephone's band and another level, each by chance."""
-    level = float(np.sqrt(np.mean(sound[sound != 0] ** 2))) if sound.any() else 0.05
+    spoken = bool(sound.any())
+    level = float(np.sqrt(np.mean(sound[sound != 0] ** 2))) if spoken else 0.05
     if rng.random() < 0.6:
         noise = _coloured_noise(len(sound), rng)
         sound = sound + noise * np.float32(level * 10 ** (-rng.uniform(8, 40) / 20))
@@ -59,8 +62,18 @@ def disturb(sound: Sound, rng: np.random.Generator) -> Sound:
         sound = _band(sound, rng.uniform(80, 320), rng.uniform(3000, 3700))
     peak = float(np.abs(sound).max())
     if peak > 0:
-        sound = sound * np.float32(10 ** (rng.uniform(-22, -1) / 20) / peak)
+        lowest = -22 if spoken else -60  # a line on which nobody speaks may hiss softly
+        sound = sound * np.float32(10 ** (rng.uniform(lowest, -1) / 20) / peak)
     return sound.astype(np.float32)
+
+
+def end_early(sound: Sound, said: Sequence[Said], rng: np.random.Generator) -> Sound:
+    """Return the window, by chance silent some time after its last word, as a shorter piece padded to a window is."""
+    if rng.random() < 0.5:
+        return sound
+    spoken = said[-1].end if said else 0.0
+    kept = round(min(spoken + rng.uniform(0.1, 1.0 if said else SECONDS), SECONDS) * RATE)
+    return np.concatenate([sound[:kept], np.zeros(len(sound) - kept, np.float32)])
 
 
 def _coloured_noise(frames: int, rng: np.random.Generator) -> Sound:
