@@ -80,7 +80,8 @@ OUTPUTS = {
     "analyze": ["<results>/conversation/{shard}.parquet"],
     "ingest": ["<results>/text/{shard}.parquet"],
     "screen": ["<results>/screened/{shard}.parquet"],
-    "dedup": ["<results>/duplicates.parquet"],
+    "dedup": ["<results>/duplicates.parquet", "<results>/boilerplate.parquet"],
+    "score": ["<results>/scores/{shard}.parquet"],
     "filter": [
         "<results>/filtered/{shard}.parquet",
         "<results>/rejected/{shard}.parquet",
@@ -168,6 +169,54 @@ def filter_thresholds(shard):
     transcript = shard in plan.transcript_shards
     own = {} if transcript else plan.text_sources[plan.text[shard].source]["thresholds"]
     return {**(settings.filter.thresholds if same else {}), **own}
+
+
+def is_compared(shard):
+    """Tell whether a text shard is compared with the corpus; transcripts are known by their recordings' bytes."""
+    return shard in plan.text
+
+
+def is_scored(shard):
+    """Tell whether scorers measure a text shard."""
+    return plan.scored and shard in plan.text
+
+
+def scorers(*, limits):
+    """Return the scorers with what decides about them; with ``limits`` what they reject, without what they measure."""
+    bounds = {"minimum", "maximum"}
+    return {
+        name: (
+            scorer.model_dump(mode="json", include=bounds)
+            if limits
+            else scorer.model_dump(mode="json", exclude=bounds)
+        )
+        for name, scorer in sorted(settings.filter.scorers.items())
+    }
+
+
+def scorer_files():
+    """Return the files that the scorers read: models in folders, test sets, programs."""
+    root = Path(workflow.basedir)
+    files = []
+    for scorer in settings.filter.scorers.values():
+        match scorer.kind:
+            case "classifier":
+                files += model_files(scorer.model)
+            case "overlap":
+                files += [str(locate(file, root)) for file in scorer.files]
+            case "own":
+                files.append(str(locate(scorer.file, root)))
+    return sorted(files)
+
+
+def scorers_use_gpu():
+    """Tell whether a scorer is a model that runs on a GPU where there is one."""
+    return any(s.kind == "classifier" for s in settings.filter.scorers.values())
+
+
+def removes_boilerplate(shard):
+    """Tell whether lines that many documents share are cut out of a shard's; transcripts are not compared."""
+    return is_compared(shard) and settings.filter.boilerplate.remove
 
 
 def profile_params():

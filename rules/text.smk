@@ -125,9 +125,11 @@ rule screen_text:
 rule find_duplicates:
     input:
         screened=[f"<results>/screened/{shard}.parquet" for shard in plan.text],
+        text=[f"<results>/text/{shard}.parquet" for shard in plan.text],
         ledger=[ledger("screen", shard) for shard in plan.text],
     output:
         duplicates="<results>/duplicates.parquet",
+        boilerplate="<results>/boilerplate.parquet",
         ledger=ledger("dedup", ALL),
     log:
         "<logs>/find_duplicates/all.log",
@@ -141,28 +143,73 @@ rule find_duplicates:
         runtime=growing(60),
     params:
         sources={shard: what.source for shard, what in sorted(plan.text.items())},
+        boilerplate=settings.filter.boilerplate.documents,
         code=code_digest("find_duplicates"),
     message:
-        "Find documents that occur twice"
+        "Find documents that occur twice, and boilerplate"
     script:
         "../scripts/find_duplicates.py"
+
+
+rule score_text:
+    input:
+        text="<results>/text/{shard}.parquet",
+        screened="<results>/screened/{shard}.parquet",
+        duplicates="<results>/duplicates.parquet",
+        scorers=scorer_files(),
+        ledger=[ledger("ingest"), ledger("screen"), ledger("dedup", ALL)],
+    output:
+        scores="<results>/scores/{shard}.parquet",
+        ledger=ledger("score"),
+    log:
+        "<logs>/score_text/{shard}.log",
+    benchmark:
+        "<benchmarks>/score_text/{shard}.jsonl"
+    priority: GPU_PRIORITY if scorers_use_gpu() else 0
+    retries: 2
+    conda:
+        "../envs/scorers.yaml"
+    threads: gpu_threads if scorers_use_gpu() else 1
+    resources:
+        gpu=1 if scorers_use_gpu() else 0,
+        mem_mb=growing(8000 if scorers_use_gpu() else 2000),
+        runtime=growing(120),
+    params:
+        scorers=scorers(limits=False),
+        measure=settings.filter.measure,
+        code=code_digest("score_text"),
+    message:
+        "Score {wildcards.shard}"
+    script:
+        "../scripts/score_text.py"
 
 
 rule filter_text:
     input:
         text="<results>/text/{shard}.parquet",
         screened="<results>/screened/{shard}.parquet",
-        # Recordings are known by their bytes, so that transcripts hold no duplicates and need not wait for the corpus.
+        # Transcripts are not compared, and so need not wait for the corpus.
         duplicates=lambda wildcards: (
-            []
-            if wildcards.shard in plan.transcript_shards
-            else ["<results>/duplicates.parquet"]
+            ["<results>/duplicates.parquet"] if is_compared(wildcards.shard) else []
+        ),
+        boilerplate=lambda wildcards: (
+            ["<results>/boilerplate.parquet"]
+            if removes_boilerplate(wildcards.shard)
+            else []
+        ),
+        scores=lambda wildcards: (
+            ["<results>/scores/{shard}.parquet"] if is_scored(wildcards.shard) else []
         ),
         ledger=lambda wildcards: [
             ledger("ingest", wildcards.shard),
             ledger("screen", wildcards.shard),
-        ]
-        + ([] if wildcards.shard in plan.transcript_shards else [ledger("dedup", ALL)]),
+            *([ledger("dedup", ALL)] if is_compared(wildcards.shard) else []),
+            *(
+                [ledger("score", wildcards.shard)]
+                if is_scored(wildcards.shard)
+                else []
+            ),
+        ],
     output:
         filtered="<results>/filtered/{shard}.parquet",
         rejected="<results>/rejected/{shard}.parquet",
@@ -180,6 +227,7 @@ rule filter_text:
         runtime=growing(120),
     params:
         **profile_params(),
+        scorers=scorers(limits=True),
         mask_personal_numbers=settings.filter.mask_personal_numbers,
         code=code_digest("filter_text"),
     message:

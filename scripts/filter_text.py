@@ -4,9 +4,10 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from malgeul.shards.faults import Fault
@@ -14,10 +15,23 @@ from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, count_rows, read_rows
 from malgeul.text.analyzer_process import ProcessAnalyzer
-from malgeul.text.filtering import FILTERED, REJECTED, Candidate, Verdict, compare, judge, pack, unpack
+from malgeul.text.boilerplate import without_lines
+from malgeul.text.duplicates import duplicates_of
+from malgeul.text.filtering import (
+    FILTERED,
+    ONLY_BOILERPLATE,
+    REJECTED,
+    Candidate,
+    Verdict,
+    compare,
+    judge,
+    pack,
+    unpack,
+)
 from malgeul.text.morphology import MORPHEME_MEASURES
 from malgeul.text.pii import mask
 from malgeul.text.profiles import Rule, rules_of
+from malgeul.text.settings import ScorerSettings
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -30,12 +44,14 @@ BATCH = 512
 class Batch:
     """Documents that follow each other in the shard, the key of their verdicts, and those that are known.
 
-    ``masked`` counts by id and kind the personal numbers that placeholders stand for.
+    ``masked`` counts by id and kind the personal numbers that placeholders stand for, ``cut`` what was cut out as
+    boilerplate.
     """
 
     key: str
     documents: list[dict[str, Any]]
     masked: dict[str, Counter[str]]
+    cut: Counter[str]
     journaled: bool
     verdicts: list[Verdict] = field(default_factory=list)
 
@@ -58,6 +74,7 @@ def filter_text(job: Job) -> None:
             if len(batch.verdicts) < len(batch.documents):
                 continue
             under_way.popleft()
+            counts.update(batch.cut)
             if batch.journaled:
                 progress.resume(len(batch.documents))
             else:
@@ -68,37 +85,58 @@ def filter_text(job: Job) -> None:
                 counts["characters_in"] += len(document["text"])
                 if decided.kept:
                     masked = batch.masked.get(document["id"], Counter[str]())
-                    facts = {name: getattr(decided, name) for name in ("features", "n_morphemes", "mentions")}
+                    facts = {name: getattr(decided, name) for name in ("features", "scores", "n_morphemes", "mentions")}
                     filtered.write(document | facts | {"n_masked": masked.total()})
                     counts.update({f"masked_{kind}": n for kind, n in masked.items()})
                     counts["characters_out"] += len(document["text"])
                     counts["morphemes"] += facts["n_morphemes"]
                     counts["mentions"] += len(facts["mentions"])
                 else:
-                    facts = {name: getattr(decided, name) for name in ("reason", "measured", "threshold", "features")}
+                    told = ("reason", "measured", "threshold", "features", "scores")
+                    facts = {name: getattr(decided, name) for name in told}
                     rejected.write({"id": document["id"], "source": document["source"], **facts})
     job.ledger.measure(**counts)
 
 
 def _candidates(job: Job, under_way: deque[Batch], rules: Sequence[Rule]) -> Iterator[Candidate]:
     """Yield the shard's documents by batches, which are left in ``under_way`` until all their verdicts are there."""
-    kinds = dict(_duplicate_rows(job))
+    kinds = dict(duplicates_of(job.inputs["duplicates"], job.shard))
+    boilerplate = frozenset(_boilerplate(job))
     columns = ["features", "reason", "measured", "threshold"]
+    scored = (dict(row["scores"]) for row in read_rows(job.input("scores"))) if job.inputs["scores"] else repeat({})
+    limits = [rule for name, limit in job.params["scorers"].items() for rule in ScorerSettings(**limit).rules(name)]
     rows = enumerate(zip(read_rows(job.input("text")), read_rows(job.input("screened"), columns), strict=True))
     while numbered := list(islice(rows, BATCH)):
         documents = [document for _, (document, _) in numbered]
         verdicts = [Verdict(**screened) for _, (_, screened) in numbered]
-        for (row, _), verdict in zip(numbered, verdicts, strict=True):
+        for (row, _), verdict, scores in zip(numbered, verdicts, scored, strict=False):
             verdict.features = {name: value for name, value in verdict.features.items() if value is not None}
             compare(verdict, kinds.get(row), rules)
+            verdict.weigh(scores, limits)
+        cut = _cut(documents, verdicts, boilerplate) if boilerplate else Counter[str]()
         masked = _mask(documents) if job.params["mask_personal_numbers"] else {}
         key = job.item_key([document["text"] for document in documents], [asdict(verdict) for verdict in verdicts])
         journaled = key in job.journal
         if journaled:
             verdicts = unpack(job.journal.blob(key))
-        under_way.append(Batch(key, documents, masked, journaled))
+        under_way.append(Batch(key, documents, masked, cut, journaled))
         for document, verdict in zip(documents, verdicts, strict=True):
             yield Candidate(document["text"], verdict, decided=journaled)
+
+
+def _cut(documents: list[dict[str, Any]], verdicts: list[Verdict], keys: frozenset[int]) -> Counter[str]:
+    """Cut the lines with these keys out of the texts; reject what has no others. Return counts of lines, characters."""
+    cut = Counter(boilerplate_lines=0, boilerplate_characters=0)
+    for document, verdict in zip(documents, verdicts, strict=True):
+        if not verdict.kept:
+            continue
+        text, lines = without_lines(document["text"], keys)
+        cut += Counter(boilerplate_lines=lines, boilerplate_characters=len(document["text"]) - len(text))
+        if text.strip():
+            document["text"] = text
+        else:
+            verdict.reason = ONLY_BOILERPLATE
+    return cut
 
 
 def _mask(documents: list[dict[str, Any]]) -> dict[str, Counter[str]]:
@@ -121,16 +159,13 @@ def _account(job: Job, document_id: str, verdict: Verdict) -> None:
         job.ledger.give(document_id)
 
 
-def _duplicate_rows(job: Job) -> list[tuple[int, str]]:
-    """Return the rows of this shard for which an earlier document stands, each with its kind of duplicate.
-
-    Of the run's table nothing else matters.
-    """
-    rows: list[tuple[int, str]] = []
-    for file in job.inputs["duplicates"]:
-        table = pq.read_table(file, columns=["row", "kind"], filters=[("shard", "=", job.shard)])
-        rows += zip(table["row"].to_pylist(), table["kind"].to_pylist(), strict=True)
-    return rows
+def _boilerplate(job: Job) -> list[int]:
+    """Return the keys of the lines to cut out that documents of this shard have; no other decides about it."""
+    if not job.inputs["boilerplate"]:
+        return []
+    known = pq.read_table(job.input("boilerplate"), columns=["line"])["line"]
+    here = pq.read_table(job.input("screened"), columns=["lines"])["lines"].combine_chunks().flatten()
+    return np.intersect1d(known.to_numpy(), here.to_numpy()).tolist()
 
 
 if __name__ == "__main__":
@@ -139,5 +174,8 @@ if __name__ == "__main__":
         filter_text,
         Units("document", "document"),
         packages=("kiwipiepy", "kiwipiepy_model", "pyarrow"),
-        relevant={"duplicates": _duplicate_rows},
+        relevant={
+            "duplicates": lambda job: duplicates_of(job.inputs["duplicates"], job.shard),
+            "boilerplate": _boilerplate,
+        },
     )

@@ -1,7 +1,8 @@
-"""Find the documents for which an earlier one of the corpus stands: it has the same text, or nearly the same."""
+"""Find what the corpus repeats: documents for which an earlier one stands, and lines that many documents share."""
 
 from array import array
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,12 @@ import pyarrow.parquet as pq
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, count_rows, read_rows
+from malgeul.text.boilerplate import BOILERPLATE, line_key
 from malgeul.text.duplicates import DUPLICATES, find_repeats, hash_table, merge_clusters
 from malgeul.text.signatures import BAND_COLUMNS
+
+LINES_AT_ONCE = 1 << 25
+"""Keys of lines that are counted at a time: 256 MB, and as much again while they are sorted."""
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -54,9 +59,67 @@ def find_duplicates(job: Job) -> None:
             kind = "duplicate" if same else "near_duplicate"
             table.write({"shard": shard, "id": document_id, "row": row, "kind": kind, "duplicate_of": names[first]})
             job.ledger.give(f"{shard}/{document_id}")
+    stays = np.ones(starts[-1], bool)
+    stays[leaving] = False
     job.ledger.measure(
-        duplicates=int(equal.sum()), near_duplicates=int(len(leaving) - equal.sum()), clusters=len(staying)
+        duplicates=int(equal.sum()),
+        near_duplicates=int(len(leaving) - equal.sum()),
+        clusters=len(staying),
+        boilerplate_lines=_write_boilerplate(job, files, starts, stays),
     )
+
+
+def _write_boilerplate(job: Job, files: list[Path], starts: npt.NDArray[np.int64], stays: npt.NDArray[np.bool_]) -> int:
+    """Write the lines of many documents and return how many they are.
+
+    ``stays`` tells for every document of the corpus whether it is none that an earlier one stands for.
+    """
+    counts: dict[int, int] = {}
+    parts = 1 + sum(len(keys) for keys, _ in _lines(files, starts, stays)) // LINES_AT_ONCE
+    for part in range(parts):
+        found = np.concatenate([keys[keys % parts == part] for keys, _ in _lines(files, starts, stays)])
+        values, documents = np.unique(found, return_counts=True)
+        many = documents >= job.params["boilerplate"]
+        counts.update(zip(values[many].tolist(), documents[many].tolist(), strict=True))
+    rows = []
+    wanted = np.fromiter(counts, np.uint64, len(counts))
+    for file, start, (keys, positions) in zip(files, starts, _lines(files, starts, stays), strict=False):
+        new, first = np.unique(keys, return_index=True)
+        there = np.isin(new, wanted)
+        wanted = np.setdiff1d(wanted, new[there])
+        for key, line, document_id in _told(job, file, new[there].tolist(), (positions[first[there]] - start).tolist()):
+            first_in = f"{job.params['sources'][file.stem]}/{document_id}"
+            rows.append({"line": key, "text": line, "documents": counts[key], "first": first_in})
+    with TableWriter(job.staged("boilerplate"), BOILERPLATE) as table:
+        for row in sorted(rows, key=lambda row: (-row["documents"], row["line"])):
+            table.write(row)
+    return len(rows)
+
+
+def _told(job: Job, screened: Path, keys: list[int], rows: list[int]) -> Iterator[tuple[int, str, str]]:
+    """Yield key, text and document id of lines that stand in the given rows of a shard."""
+    asked: dict[int, list[int]] = {}
+    for key, row in zip(keys, rows, strict=True):
+        asked.setdefault(row, []).append(key)
+    if not asked:
+        return
+    [text] = [file for file in job.inputs["text"] if file.stem == screened.stem]
+    for row, document in enumerate(islice(read_rows(text, ["id", "text"]), max(asked) + 1)):
+        if row in asked:
+            lines = {line_key(line): line for line in document["text"].split("\n")}
+            yield from ((key, lines[key].strip(), document["id"]) for key in asked[row])
+
+
+def _lines(
+    files: list[Path], starts: npt.NDArray[np.int64], stays: npt.NDArray[np.bool_]
+) -> Iterator[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]]:
+    """Yield by file the keys of the lines of documents that stay, and for each where its document is in the corpus."""
+    for file, start, end in zip(files, starts[:-1], starts[1:], strict=True):
+        column = pq.read_table(file, columns=["lines"])["lines"].combine_chunks()
+        counts = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        positions = np.repeat(np.arange(start, end), counts)
+        kept = stays[positions]
+        yield column.flatten().to_numpy()[kept], positions[kept]
 
 
 def _band(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, count_rows, read_rows
+from malgeul.text.boilerplate import line_keys
 from malgeul.text.duplicates import text_hash
 from malgeul.text.filtering import SCREENED, screen
 from malgeul.text.profiles import CORPUS_MEASURES, Rule, rules_of
@@ -33,12 +34,12 @@ def screen_text(job: Job) -> None:
 
 
 def signature(text: str, rules: Sequence[Rule]) -> dict[str, Any]:
-    """Return the columns by which duplicates are found; none where the profile does not ask for duplicates."""
+    """Return the columns by which repetition is found; none where the profile does not ask for duplicates."""
     if not any(rule.measure in CORPUS_MEASURES for rule in rules):
         return {}
     found = bands(text)
     keys = {} if found is None else dict(zip(BAND_COLUMNS, found.tolist(), strict=True))
-    return {"text_hash": text_hash(text), **keys}
+    return {"text_hash": text_hash(text), "lines": line_keys(text), **keys}
 
 
 if __name__ == "__main__":

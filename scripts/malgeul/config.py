@@ -123,7 +123,9 @@ def reference() -> str:
         section = _resolve(node, schema["$defs"])
         if "properties" in section:
             parts.append(_table(f"`{key}`: {section['description'].splitlines()[0]}", section))
-    nested = [name for name in schema["$defs"] if name in {"RecordingSource", "TextSource", "Database", "ShardLimits"}]
+    sections = {"RecordingSource", "TextSource", "Database", "ShardLimits", "BoilerplateSettings"}
+    scorers = {"LanguageSettings", "ClassifierSettings", "OverlapSettings", "OwnSettings"}
+    nested = [name for name in schema["$defs"] if name in sections | scorers]
     parts += [_table(f"{name}: {schema['$defs'][name]['description']}", schema["$defs"][name]) for name in nested]
     return "\n".join(parts)
 
@@ -143,10 +145,14 @@ def _meaning(node: dict[str, Any]) -> str:
 
 
 def _kind(node: dict[str, Any]) -> str:
+    if "const" in node:
+        return f"`{node['const']}`"
     if "enum" in node:
         return " or ".join(f"`{value}`" for value in node["enum"])
-    if "anyOf" in node:
-        return " or ".join(_kind(choice) for choice in node["anyOf"])
+    if choices := node.get("anyOf") or node.get("oneOf"):
+        return " or ".join(_kind(choice) for choice in choices)
+    if node.get("patternProperties"):
+        return " or ".join(f"names of {_kind(values)}" for values in node["patternProperties"].values())
     if "$ref" in node:
         return str(node["$ref"]).rsplit("/", 1)[1]
     if node.get("type") == "array":

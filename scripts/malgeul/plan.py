@@ -92,6 +92,8 @@ class Plan:
     ignored: dict[str, dict[str, int]] = field(default_factory=dict)
     embed_inputs: list[str] = field(default_factory=list)
     write_back: str = "off"
+    scored: bool = False
+    """Whether models or references score the text (not transcripts) before it is filtered."""
 
     # Which shards a stage has
 
@@ -133,6 +135,7 @@ class Plan:
             "ingest": self.text_shards,
             "screen": self.text_shards,
             "dedup": [ALL] if self.text else [],
+            "score": list(self.text) if self.scored else [],
             "filter": self.text_shards,
             "select": self.text_shards,
             "cap": [ALL] if self.text_shards else [],
@@ -168,7 +171,7 @@ class Plan:
                 return [("ingest", shard)]
             case "dedup":
                 return [("screen", other) for other in self.text]
-            case "filter":
+            case "score" | "filter":
                 return [("screen", shard)]
             case "select":
                 return [("filter", shard)]
@@ -284,6 +287,7 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         _in_order(ignored),
         sorted(config.embed.inputs),
         config.documents.write_back,
+        bool(config.filter.scorers),
     )
 
 

@@ -10,6 +10,7 @@ from itertools import combinations
 
 import pytest
 
+from malgeul.shards.tables import read_rows
 from workflow.conftest import DEMO, Workflow
 from workflow.test_kill import job_processes, wait_for
 
@@ -32,7 +33,6 @@ def overlaps(intervals):
 @pytest.mark.parametrize(
     "options",
     [
-        ["--resources", "gpu=1"],
         ["--resources", "mem_mb=20000"],  # takes the place of the profile's gpu: 1
         ["--workflow-profile", "none"],
     ],
@@ -188,3 +188,32 @@ def test_twenty_thousand_recordings_and_two_thousand_texts_are_planned_in_few_jo
 def test_every_file_of_the_demo_is_small():
     size = sum(file.stat().st_size for file in DEMO.rglob("*") if file.is_file() and "__pycache__" not in str(file))
     assert size <= 10_000_000
+
+
+def test_scorers_and_boilerplate_work_where_the_config_asks_for_them(fresh):
+    """Only then: no other run has a score stage or touches the lines of a document."""
+    notice = "이 글의 무단 전재를 금지합니다."
+    for file in sorted((fresh.folder / "input/notes").glob("*.txt")):
+        file.write_text(f"{file.read_text(encoding='utf-8')}\n{notice}\n", encoding="utf-8")
+    (fresh.folder / "mine.py").write_text("def load():\n    return lambda texts: [len(t) for t in texts]\n")
+    fresh.config |= {"recordings": {"paths": []}, "documents": {"databases": []}}
+    fresh.config["filter"] = {
+        "boilerplate": {"documents": 3, "remove": True},
+        "scorers": {
+            "korean": {"kind": "language", "minimum": 0.5},
+            "length": {"kind": "own", "file": "mine.py", "maximum": 1500},
+        },
+    }
+    finished = fresh.succeed()
+    assert finished.jobs["score_text"] == 2
+    kept = [row for file in sorted((fresh.results / "filtered").glob("*.parquet")) for row in read_rows(file)]
+    rejected = [row for file in sorted((fresh.results / "rejected").glob("*.parquet")) for row in read_rows(file)]
+    assert all(dict(row["scores"]).keys() == {"korean", "length"} for row in kept)
+    assert all(dict(row["scores"])["length"] <= 1500 for row in kept)
+    assert {row["reason"] for row in rejected if dict(row["scores"]).get("length", 0) > 1500} == {"length"}
+    assert not any(notice in row["text"] for row in kept)
+    [line] = [row for row in read_rows(fresh.results / "boilerplate.parquet") if row["text"] == notice]
+    assert line["documents"] >= 3
+    fresh.config["filter"]["scorers"]["length"]["maximum"] = 3000
+    again = fresh.succeed()
+    assert "score_text" not in again.jobs, "a limit does not change what was measured"

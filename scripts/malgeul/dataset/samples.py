@@ -121,16 +121,12 @@ def _masked(group: Sequence[PlacedMention], choice: Choice) -> Iterator[tuple[Pl
 def saturated(samples: Iterable[tuple[str, int]], cap: int) -> Iterator[dict[str, Any]]:
     """Return the entities with more than ``cap`` samples, in sorted order, as rows of :data:`ENTITY_CAP`.
 
-    Samples without an entity (sequences) are never too many.
-
     ``samples`` are pairs of entity and priority in any order. Of an entity the ``cap`` smallest priorities stay
     (bottom-k sampling, Cohen and Kaplan 2007); memory is bounded by the priorities that may stay.
     """
     smallest: dict[str, list[int]] = {}
     seen: Counter[str] = Counter()
     for entity, priority in samples:
-        if not entity:
-            continue
         seen[entity] += 1
         heap = smallest.setdefault(entity, [])
         if len(heap) < cap:

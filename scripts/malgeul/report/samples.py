@@ -6,6 +6,7 @@ the same samples. Text is cut to excerpts: what is shown does not grow with the 
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -19,6 +20,8 @@ EXCERPT = 280
 """Characters of a text that are shown."""
 AROUND = 140
 """Characters shown on each side of a masked mention."""
+LISTED = 10
+"""Lines of boilerplate and names."""
 SEGMENTS = 8
 TRANSCRIPTS_SEARCHED = 50
 """Transcripts of a shard that are opened at most to find one in which anything is said."""
@@ -90,15 +93,19 @@ def chunks(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
     return shown
 
 
-def masked_samples(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
-    """Return selected samples with the text around the masked mention, one of each shard as far as it goes."""
+def selected_samples(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
+    """Return selected samples with the text around the masked mention, one of each shard as far as it goes.
+
+    Of a sequence, which has no entity, the beginning.
+    """
     shown = []
     for name in outputs(ledgers, "samples", ".parquet"):
         filtered = results / "filtered" / Path(name).name
         for sample in islice(rows_of(results / name), 1):
             rows = rows_of(filtered, ["id", "text", "mentions"])
             document = next(row for row in rows if row["id"] == sample["doc_id"])
-            shown.append(sample | {"pieces": masked_text(document, sample)})
+            stretch = [("text", excerpt(document["text"][sample["masked_start"] : sample["masked_end"]]))]
+            shown.append(sample | {"pieces": masked_text(document, sample) if sample["entity"] else stretch})
         if len(shown) == EXAMPLES:
             break
     return shown
@@ -128,6 +135,23 @@ def masked_text(document: Mapping[str, Any], sample: Mapping[str, Any]) -> list[
 
 def _middle(text: str) -> str:
     return text if len(text) <= 2 * AROUND else f"{text[:AROUND]} … {text[-AROUND:]}"
+
+
+def boilerplate(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
+    """Return the lines that most documents share."""
+    return list(islice(_rows_of_run(results, ledgers, "boilerplate.parquet"), LISTED))
+
+
+def capped_names(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
+    """Return the names over the cap that have most samples."""
+    rows = _rows_of_run(results, ledgers, "entity_cap.parquet")
+    return heapq.nlargest(LISTED, rows, key=lambda row: (row["samples"], row["entity"]))
+
+
+def _rows_of_run(results: Path, ledgers: Sequence[Ledger], name: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table of the whole run, if there is one."""
+    if any(name in ledger.outputs for ledger in ledgers):
+        yield from rows_of(results / name)
 
 
 def rejections(results: Path, ledgers: Sequence[Ledger]) -> dict[str, dict[str, Any]]:

@@ -49,6 +49,7 @@ FLOWS = (
             Stage("ingest", "Ingest", "읽어 들이기", ("ingest_text", "ingest_stream", "ingest_transcripts")),
             Stage("screen", "Screen", "훑어보기", ("screen_text",)),
             Stage("dedup", "Find duplicates", "중복 찾기", ("find_duplicates",), finds="duplicate"),
+            Stage("score", "Score", "점수 매기기", ("score_text",)),
             Stage("filter", "Filter", "거르기", ("filter_text",)),
             Stage("select", "Select samples", "표본 고르기", ("select_samples",)),
             Stage("cap", "Cap entities", "개체 상한", ("cap_entities",), finds="frequent entity"),

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from malgeul.shards.names import nfc
 
@@ -87,3 +89,15 @@ def merge_clusters(
     firsts = np.unique(components, return_index=True)[1]
     merged: npt.NDArray[np.int64] = firsts[components[clusters]]
     return merged
+
+
+def duplicates_of(tables: Iterable[Path], shard: str) -> list[tuple[int, str]]:
+    """Return the rows of a shard for which an earlier document stands, each with its kind of duplicate.
+
+    ``tables`` are one of DUPLICATES, or none for a shard that is not compared with the corpus.
+    """
+    rows: list[tuple[int, str]] = []
+    for file in tables:
+        table = pq.read_table(file, columns=["row", "kind"], filters=[("shard", "=", shard)])
+        rows += zip(table["row"].to_pylist(), table["kind"].to_pylist(), strict=True)
+    return rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,6 +28,12 @@ FEATURES = pa.struct([pa.field(name, pa.float64()) for name in MEASURES])
 """What was measured of a document; null where there was nothing to measure, an earlier rule had decided, or the profile
 has no such rule."""
 
+SCORES = pa.map_(pa.string(), pa.float64())
+"""Scores of a document by the names of the config's scorers; null where a scorer could say nothing."""
+
+SCORED = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("scores", SCORES, nullable=False)])
+"""Documents in the order of text/; no scores for those that were rejected before."""
+
 SCREENED = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -37,6 +43,7 @@ SCREENED = pa.schema(
         pa.field("threshold", pa.float64()),
         # Null where duplicates of the document are not looked for; bands also where it is too short.
         pa.field("text_hash", pa.binary(16)),
+        pa.field("lines", pa.list_(pa.uint64())),  # keys of the lines
         *(pa.field(name, pa.uint64()) for name in BAND_COLUMNS),
     ]
 )
@@ -46,6 +53,7 @@ FILTERED = pa.schema(
     [
         *DOCUMENTS,
         pa.field("features", FEATURES, nullable=False),
+        pa.field("scores", SCORES, nullable=False),
         pa.field("n_morphemes", pa.int32(), nullable=False),
         pa.field("mentions", MENTIONS, nullable=False),
         pa.field("n_masked", pa.int32(), nullable=False),  # personal numbers replaced by placeholders
@@ -61,9 +69,14 @@ REJECTED = pa.schema(
         pa.field("measured", pa.float64()),
         pa.field("threshold", pa.float64()),
         pa.field("features", FEATURES, nullable=False),
+        pa.field("scores", SCORES, nullable=False),
     ]
 )
 """Documents that do not stay, with the measured value and the threshold that decided (null for a fault)."""
+
+
+ONLY_BOILERPLATE = "only_boilerplate"
+"""Reason of a document of which nothing is left when the lines that many documents share are cut out."""
 
 
 @dataclass
@@ -71,6 +84,7 @@ class Verdict:
     """What is known of a document: measured values, then why it goes, or the morphemes with which it stays."""
 
     features: dict[str, float | None]
+    scores: dict[str, float | None] = field(default_factory=dict)
     reason: str | None = None
     measured: float | None = None
     threshold: float | None = None
@@ -89,8 +103,17 @@ class Verdict:
             if not (self.kept or measure_all):
                 return
             value = self.features[rule.measure] = measure(rule.measure)
-            if self.kept and value is not None and rule.rejects(value):
-                self.reason, self.measured, self.threshold = rule.reason, value, rule.threshold
+            self._try(rule, value)
+
+    def _try(self, rule: Rule, value: float | None) -> None:
+        if self.kept and value is not None and rule.rejects(value):
+            self.reason, self.measured, self.threshold = rule.reason, value, rule.threshold
+
+    def weigh(self, scores: Mapping[str, float | None], rules: Iterable[Rule]) -> None:
+        """Take the scores and reject by the first of ``rules`` that one of them breaks."""
+        self.scores = dict(scores)
+        for rule in rules:
+            self._try(rule, self.scores.get(rule.measure))
 
     def condemn(self, fault: Fault) -> None:
         """Reject for a fault of the document."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from malgeul.shards.settings import Section, ShardLimits
-from malgeul.text.profiles import check_profile, check_thresholds
+from malgeul.text.profiles import Rule, check_profile, check_thresholds
 
 
 class TextSource(Section):
@@ -53,6 +53,94 @@ class IngestSettings(Section):
     """A longer line or file is quarantined as TOO_LARGE."""
 
 
+class BoilerplateSettings(Section):
+    """Lines that many documents share, such as menus and notices of copyright; boilerplate.parquet lists them."""
+
+    documents: int = Field(100, ge=2)
+    """In so many documents a line counts as boilerplate; duplicates are not counted."""
+    remove: bool = False
+    """Cut them out of the documents."""
+
+
+class ScorerSettings(Section):
+    """What every scorer has: which documents it rejects."""
+
+    minimum: float | None = None
+    """Documents with a lower score are rejected, with the scorer's name as the reason."""
+    maximum: float | None = None
+    """Documents with a higher score are rejected. Without either the score is only recorded."""
+
+    def rules(self, name: str) -> list[Rule]:
+        """Return the rules that compare the score."""
+        rules = []
+        if self.minimum is not None:
+            rules.append(Rule(name, name, "<", self.minimum))
+        if self.maximum is not None:
+            rules.append(Rule(name, name, ">", self.maximum))
+        return rules
+
+
+class LanguageSettings(ScorerSettings):
+    """How likely a text is of a language, by py3langid (naive Bayes over bytes, 97 languages)."""
+
+    kind: Literal["language"]
+    """Which of the scorers this is."""
+    language: str = Field("ko", pattern="^[a-z]{2,3}$")
+    """ISO 639-1 code."""
+
+
+class ClassifierSettings(ScorerSettings):
+    """The probability of a label by a sequence classification model of transformers."""
+
+    kind: Literal["classifier"]
+    """Which of the scorers this is."""
+    model: str
+    """Hub id or path."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    label: str
+    """The label whose probability is the score, as the model's config.json names it."""
+    longest: int = Field(512, ge=8)
+    """Tokens of a text that the model sees at most."""
+    batch_tokens: int = Field(8192, ge=1)
+    """Padded tokens of a batch."""
+
+
+class OverlapSettings(ScorerSettings):
+    """How much of a test set a text contains: the largest share of an item's n-grams of words found in it."""
+
+    kind: Literal["overlap"]
+    """Which of the scorers this is."""
+    files: list[str] = Field(min_length=1)
+    """Test sets: .jsonl with the fields below, or .txt with an item a line."""
+    fields: list[str] = ["text"]
+    """Fields of an item that are looked for, each by itself."""
+    words: int = Field(8, ge=2)
+    """Words of an n-gram; items that are shorter are not looked for."""
+
+
+class OwnSettings(ScorerSettings):
+    """A user's own program: a Python file whose ``load(**options)`` returns a function from texts to numbers."""
+
+    kind: Literal["own"]
+    """Which of the scorers this is."""
+    file: str
+    """The Python file."""
+    options: dict[str, Any] = {}
+    """Given to load."""
+
+    @model_validator(mode="after")
+    def _is_python(self) -> OwnSettings:
+        if not self.file.endswith(".py"):
+            raise ValueError(f"{self.file} is no Python file")
+        return self
+
+
+ScorerChoice = Annotated[
+    LanguageSettings | ClassifierSettings | OverlapSettings | OwnSettings, Field(discriminator="kind")
+]
+
+
 class FilterSettings(Section):
     """Which documents stay."""
 
@@ -64,6 +152,10 @@ class FilterSettings(Section):
     measure: Literal["needed", "all"] = "needed"
     """needed: a document's later measures stay null once a rule rejects it. all: every rule's measure is taken of every
     document, to study thresholds without a second pass; it costs an analysis of each rejected document."""
+    boilerplate: BoilerplateSettings = BoilerplateSettings()
+    """Lines that many documents share."""
+    scorers: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], ScorerChoice] = {}
+    """Further measures by name: language, a classifier, overlap with test sets, a program of your own."""
     mask_personal_numbers: bool = True
     """Replace resident registration, business, card, account and phone numbers, e-mail and IP addresses by what they
     are, such as [전화번호]."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from malgeul.dataset.samples import SAMPLES, saturated
+from malgeul.dataset.samples import SAMPLES
 from malgeul.dataset.sequences import COLUMNS, Packer, pieces_of, stretches_of
 from unit.dataset.conftest import SENTENCES
 from unit.dataset.test_samples import CHOICE
@@ -61,7 +61,3 @@ def test_a_sample_is_a_row_of_the_samples_table_with_its_place(documents, tokeni
         assert places == sorted(places)
         assert places[0][0] == 0
         assert places[-1][1] == len(document["text"])
-
-
-def test_sequences_are_never_too_many():
-    assert list(saturated([("", 0)] * 50, 10)) == []

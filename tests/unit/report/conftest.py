@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from malgeul.dataset.samples import SAMPLES
+from malgeul.dataset.samples import ENTITY_CAP, SAMPLES
 from malgeul.plan import ALL, DocumentShard, Plan, RecordingShard, TextShard
 from malgeul.report.stages import STAGES
 from malgeul.shards.faults import Fault
@@ -21,6 +22,8 @@ from malgeul.shards.inputs import InputFile
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Ledger, Units
 from malgeul.shards.tables import CHUNKS, DOCUMENTS, TableWriter, embeddings_schema
+from malgeul.text.boilerplate import BOILERPLATE
+from malgeul.text.duplicates import DUPLICATES
 from malgeul.text.filtering import FEATURES, FILTERED, REJECTED, SCREENED
 
 HOSTILE = "<script>alert('말글')</script>\u202egpj.m4a"
@@ -134,10 +137,20 @@ class FabricatedRun:
         for shard in self.plan.text_shards:
             self._screen(shard)
         if self.plan.text:
-            self._decide("dedup", ("document", "duplicate"), "duplicates.parquet", found=["web-0001/web-0001-3"])
+            repeated = {"shard": "web-0001", "id": "web-0001-3", "row": 3, "kind": "duplicate", "duplicate_of": "web/1"}
+            notice = {
+                "line": 7,
+                "text": "무단 전재 및 재배포를 금지합니다.",
+                "documents": 212,
+                "first": "web/web-0000-0",
+            }
+            tables = {"duplicates": (DUPLICATES, [repeated]), "boilerplate": (BOILERPLATE, [notice])}
+            self._decide("dedup", ("document", "duplicate"), tables, found=["web-0001/web-0001-3"])
         for shard in self.plan.text_shards:
             self._filter_and_select(shard)
-        self._decide("cap", ("sample", "saturated entity"), "entity_cap.parquet", found=[])
+        frequent = {"entity": "서울", "largest_priority": 9, "samples": 1204}
+        tables = {"entity_cap": (ENTITY_CAP, [frequent])}
+        self._decide("cap", ("sample", "saturated entity"), tables, found=["서울"])
         for shard in self.plan.text_shards:
             self._pass("tokenize", shard, ("sample", "row"), {"tokenized": f"tokenized/{shard}"}, reject="entity_cap")
         self._pass("merge", ALL, ("row", "row"), {"dataset": "dataset"}, seconds=0.4)
@@ -246,10 +259,17 @@ class FabricatedRun:
                     if n % 5 == 3:
                         reason, value, limit = [("too_short", 120.0, 200.0), ("low_hangul", 0.0213, 0.4)][n % 2]
                         row = {"id": document, "source": source, "reason": reason, "measured": value}
-                        gone.write(row | {"threshold": limit, "features": features})
+                        gone.write(row | {"threshold": limit, "features": features, "scores": {}})
                         job.ledger.reject(document, reason)
                         continue
-                    row = {"id": document, "text": text, "source": source, "meta": "{}", "features": features}
+                    row = {
+                        "id": document,
+                        "text": text,
+                        "source": source,
+                        "meta": "{}",
+                        "features": features,
+                        "scores": {},
+                    }
                     kept.write(row | {"n_morphemes": 96, "mentions": names, "n_masked": 0})
                     job.ledger.use(document)
                     job.ledger.give(document)
@@ -322,15 +342,22 @@ class FabricatedRun:
 
         self.make("embed", shard, ("chunk", "vector"), {"embeddings": f"embeddings/{shard}.parquet"}, embed, 9)
 
-    def _decide(self, stage: str, units: tuple[str, str], place: str, found: list[str]) -> None:
+    def _decide(
+        self, stage: str, units: tuple[str, str], tables: dict[str, tuple[pa.Schema, list[Any]]], found: list[str]
+    ) -> None:
+        """Make a stage of the whole run that takes all, finds a few and writes tables."""
+
         def decide(job: Job) -> None:
             for item in self.taken(stage, ALL):
                 job.ledger.use(item)
             for item in found:
                 job.ledger.give(item)
-            job.staged("found").write_text("\n".join(found), encoding="utf-8")
+            for name, (schema, rows) in tables.items():
+                with TableWriter(job.staged(name), schema) as table:
+                    for row in rows:
+                        table.write(row)
 
-        self.make(stage, ALL, units, {"found": place}, decide, 1.4)
+        self.make(stage, ALL, units, {name: f"{name}.parquet" for name in tables}, decide, 1.4)
 
     def _pass(
         self,

@@ -2,7 +2,20 @@
 
 import json
 
-from malgeul.report.samples import EXCERPT, chunks, documents, excerpt, masked_text, rejections, transcripts
+from malgeul.dataset.samples import SAMPLES
+from malgeul.report.samples import (
+    EXCERPT,
+    boilerplate,
+    capped_names,
+    chunks,
+    documents,
+    excerpt,
+    masked_text,
+    rejections,
+    selected_samples,
+    transcripts,
+)
+from malgeul.shards.tables import TableWriter, read_rows
 
 
 def ledgers(run, stage):
@@ -64,3 +77,22 @@ def test_the_whole_of_a_short_document_is_shown_as_it_is():
     document = {"text": text, "mentions": [mention(text, "민수", 0), mention(text, "민수", 8)]}
     pieces = masked_text(document, {"masked_start": 8, "masked_end": 10, "distance": 6, "entity": "민수"})
     assert "".join(piece for _, piece in pieces) == text
+
+
+def test_boilerplate_and_names_over_the_cap_are_listed(run):
+    [line] = boilerplate(run.results, ledgers(run, "dedup"))
+    assert (line["text"], line["documents"]) == ("무단 전재 및 재배포를 금지합니다.", 212)
+    assert capped_names(run.results, ledgers(run, "cap")) == [
+        {"entity": "서울", "largest_priority": 9, "samples": 1204}
+    ]
+    assert boilerplate(run.results, []) == capped_names(run.results, []) == []
+
+
+def test_of_a_sequence_the_beginning_is_shown(run):
+    file = run.results / "samples/web-0000.parquet"
+    sample = next(read_rows(file)) | {"entity": "", "masked_start": 4, "masked_end": 60, "distance": 0}
+    with TableWriter(file, SAMPLES) as table:
+        table.write(sample)
+    [shown] = selected_samples(run.results, ledgers(run, "select")[:1])
+    document = next(r for r in read_rows(run.results / "filtered/web-0000.parquet") if r["id"] == sample["doc_id"])
+    assert shown["pieces"] == [("text", document["text"][4:60])]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from pathlib import Path
 
 import pytest
 from kiwipiepy import Kiwi
 
-from malgeul.shards.job import Job
-from malgeul.shards.ledger import Units, read_ledger
+from malgeul.shards.ledger import read_ledger
 from malgeul.text.analyzer_process import ProcessAnalyzer
 from malgeul.text.morphology import MorphemeAnalyzer
 
@@ -44,30 +42,6 @@ def _no_process(monkeypatch):
 @cache
 def load_kiwi(threads: int):
     return Kiwi(num_workers=threads)
-
-
-@pytest.fixture
-def results(tmp_path) -> Path:
-    return tmp_path / "results" / "demo"
-
-
-@pytest.fixture
-def make_job(results):
-    """Build a job of a stage; files of results/ are named relative to it, ledgers are those of the inputs' stages."""
-
-    def make(stage, shard, outputs, *, units=("document", "document"), ledgers=(), inputs=None, threads=1, **params):
-        return Job(
-            inputs={**(inputs or {}), "ledger": [results / "ledger" / name for name in ledgers]},
-            outputs={
-                **{name: results / place for name, place in outputs.items()},
-                "ledger": results / "ledger" / stage / f"{shard}.json",
-            },
-            params=params,
-            units=Units(*units),
-            threads=threads,
-        )
-
-    return make
 
 
 @pytest.fixture

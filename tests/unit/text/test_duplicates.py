@@ -50,7 +50,7 @@ def test_white_space_and_composition_do_not_make_another_text():
 def find(ingest, make_job, results):
     """Ingest and screen texts by shard and id, find duplicates, and return the table's rows and the ledger."""
 
-    def run(shards):
+    def run(shards, boilerplate=100):
         for shard, texts in shards.items():
             ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in texts.items()))}, shard=shard)
             job = make_job(
@@ -67,10 +67,13 @@ def find(ingest, make_job, results):
         job = make_job(
             "dedup",
             "all",
-            {"duplicates": "duplicates.parquet"},
+            {"duplicates": "duplicates.parquet", "boilerplate": "boilerplate.parquet"},
             ledgers=[f"screen/{shard}.json" for shard in shards],
-            inputs={"screened": [results / "screened" / f"{shard}.parquet" for shard in shards]},
+            inputs={
+                folder: [results / folder / f"{shard}.parquet" for shard in shards] for folder in ("screened", "text")
+            },
             sources=dict.fromkeys(shards, "web"),
+            boilerplate=boilerplate,
         )
         job.run(find_duplicates)
         return [tuple(row.values()) for row in read_rows(results / "duplicates.parquet")], read_ledger(
@@ -113,7 +116,7 @@ def test_nearly_equal_texts_are_one_cluster_whose_first_stays(find):
         ("equal", "duplicate", "web/first"),
         ("near_too", "near_duplicate", "web/first"),
     }
-    assert ledger.measured == {"duplicates": 1, "near_duplicates": 2, "clusters": 1}
+    assert ledger.measured == {"duplicates": 1, "near_duplicates": 2, "clusters": 1, "boilerplate_lines": 0}
 
 
 def test_a_document_that_is_rejected_anyway_stands_for_no_other(find):
@@ -141,4 +144,4 @@ def test_clusters_are_the_connected_components_over_all_bands(bands_of_documents
 def test_a_corpus_of_which_nothing_passes_has_no_duplicates(find):
     rows, ledger = find({"web-0000": {"1": "짧다", "2": "짧다."}})
     assert rows == []
-    assert ledger.measured == {"duplicates": 0, "near_duplicates": 0, "clusters": 0}
+    assert ledger.measured == {"duplicates": 0, "near_duplicates": 0, "clusters": 0, "boilerplate_lines": 0}

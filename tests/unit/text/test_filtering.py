@@ -8,8 +8,9 @@ import filter_text
 from malgeul.shards.faults import Fault
 from malgeul.shards.ledger import read_ledger
 from malgeul.shards.tables import TableWriter, read_rows
-from malgeul.text.duplicates import DUPLICATES
-from malgeul.text.filtering import Candidate, Verdict, compare, judge, pack, screen, unpack
+from malgeul.text.boilerplate import BOILERPLATE, line_key
+from malgeul.text.duplicates import DUPLICATES, duplicates_of
+from malgeul.text.filtering import SCORED, Candidate, Verdict, compare, judge, pack, screen, unpack
 from malgeul.text.measures import TEXT_MEASURES
 from malgeul.text.morphology import MORPHEME_MEASURES, Analysis, MorphemeAnalyzer
 from malgeul.text.profiles import CORPUS_MEASURES, rules_of
@@ -39,7 +40,7 @@ PLANTED = {
 def shard(ingest, make_job, results):
     """Ingest texts and give a function that filters them."""
 
-    def prepare(texts, duplicates=(), shard="web-0000"):
+    def prepare(texts, duplicates=(), shard="web-0000", boilerplate=None, scores=None):
         ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in texts.items()))}, shard=shard)
         (results / "duplicates.parquet").unlink(missing_ok=True)
         with TableWriter(results / "duplicates.parquet", DUPLICATES) as table:
@@ -49,6 +50,14 @@ def shard(ingest, make_job, results):
                     table.write({"shard": shard, "id": name, "row": row, "kind": kind, "duplicate_of": "web/x"})
             other = {"shard": "zzz-0000", "id": str(len(duplicates)), "row": 0, "kind": "duplicate"}
             table.write(other | {"duplicate_of": "web/x"})
+        if scores is not None:
+            with TableWriter(results / "scores.parquet", SCORED) as table:
+                for name in texts:
+                    table.write({"id": name, "scores": scores[name]})
+        if boilerplate is not None:
+            with TableWriter(results / "boilerplate.parquet", BOILERPLATE) as table:
+                for line in boilerplate:
+                    table.write({"line": line_key(line), "text": line, "documents": 100, "first": "web/x"})
 
         def run(
             *,
@@ -57,6 +66,7 @@ def shard(ingest, make_job, results):
             thresholds=None,
             measure="needed",
             mask_personal_numbers=True,
+            scorers=None,
             work=filter_text.filter_text,
         ):
             outputs = {folder: f"{folder}/{shard}.parquet" for folder in ("filtered", "rejected")}
@@ -74,12 +84,18 @@ def shard(ingest, make_job, results):
                     "text": text,
                     "screened": [results / "screened" / f"{shard}.parquet"],
                     "duplicates": [results / "duplicates.parquet"] if profile == "malgeul" else [],
+                    "scores": [] if scores is None else [results / "scores.parquet"],
+                    "boilerplate": [] if boilerplate is None else [results / "boilerplate.parquet"],
                 },
                 threads=threads,
                 mask_personal_numbers=mask_personal_numbers,
+                scorers=scorers or {},
                 **judged_by,
             )
-            job.relevant = {"duplicates": filter_text._duplicate_rows}
+            job.relevant = {
+                "duplicates": lambda job: duplicates_of(job.inputs["duplicates"], job.shard),
+                "boilerplate": filter_text._boilerplate,
+            }
             job.run(work)
             ledger = read_ledger(job.outputs["ledger"])
             return (*(list(read_rows(job.outputs[folder])) for folder in outputs), ledger)
@@ -302,3 +318,40 @@ def test_a_path_without_order_or_shortcut_gives_the_same_verdicts(profile):
         assert verdict.kept == (not broken)
         if broken:
             assert verdict.reason in {rule.reason for rule in broken}
+
+
+NOTICE = "무단 전재 및 재배포를 금지합니다."
+
+
+def test_boilerplate_is_cut_out_before_the_analysis_and_counted(shard):
+    texts = {"1": prose(1) + "\n" + NOTICE, "2": NOTICE + "\n" + prose(2), "3": prose(3)}
+    kept, rejected, ledger = shard(texts, boilerplate=[NOTICE, "다른 곳에만 있는 줄입니다."])()
+    assert {row["id"]: row["text"] for row in kept} == {"1": prose(1), "2": prose(2), "3": prose(3)}
+    assert rejected == []
+    assert (ledger.measured["boilerplate_lines"], ledger.measured["boilerplate_characters"]) == (2, 2 * len(NOTICE) + 2)
+    for row in kept:
+        assert all(row["text"][m["start"] : m["end"]] == m["surface"] for m in row["mentions"])
+
+
+def test_a_document_of_boilerplate_alone_is_rejected(shard):
+    _, [row], ledger = shard({"1": prose(1)}, boilerplate=prose(1).split("\n"))()
+    assert (row["reason"], row["measured"], row["threshold"]) == ("only_boilerplate", None, None)
+    assert ledger.rejected == {"only_boilerplate": 1}
+
+
+def test_scores_reject_outside_their_limits_and_are_kept_for_all(shard):
+    texts = {str(k): prose(k) for k in range(4)}
+    scores = {
+        "0": {"korean": 0.99, "quality": 0.4},
+        "1": {"korean": 0.2, "quality": None},
+        "2": {},
+        "3": {"quality": 9},
+    }
+    limits = {"korean": {"minimum": 0.5, "maximum": None}, "quality": {"minimum": None, "maximum": 1.0}}
+    kept, rejected, ledger = shard(texts, scores=scores)(scorers=limits)
+    assert {row["id"]: dict(row["scores"]) for row in [*kept, *rejected]} == scores
+    assert [(row["id"], row["reason"], row["measured"], row["threshold"]) for row in rejected] == [
+        ("1", "korean", 0.2, 0.5),
+        ("3", "quality", 9, 1.0),
+    ]
+    assert ledger.rejected == {"korean": 1, "quality": 1}

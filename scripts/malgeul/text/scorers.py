@@ -1,0 +1,159 @@
+"""Optional measures of documents by models and references: language, a classifier, test sets, a user's own program.
+
+A scorer gives a number to every text (or none, where it can say nothing). The config compares it with a minimum or a
+maximum, as a rule of the filter; what was measured is kept for kept and rejected documents alike.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from malgeul.text.settings import ClassifierSettings, LanguageSettings, OverlapSettings, OwnSettings
+from malgeul.text.signatures import simplified
+
+if TYPE_CHECKING:
+    from malgeul.models.devices import Device
+
+
+class Scorer(Protocol):
+    """Gives each text a number, or None where it can say nothing."""
+
+    def __call__(self, texts: Sequence[str]) -> list[float | None]:
+        """Return a score per text, in order."""
+
+
+def load_language(settings: LanguageSettings) -> Scorer:
+    """Return a scorer of language."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+    def score(texts: Sequence[str]) -> list[float | None]:
+        return [float(dict(identifier.rank(text))[settings.language]) if text.strip() else None for text in texts]
+
+    return score
+
+
+def load_overlap(settings: OverlapSettings, items: Iterable[str]) -> tuple[Scorer, dict[str, int]]:
+    """Return a scorer of overlap with test items, and how many items are looked for and how many are too short."""
+    owners: dict[str, list[int]] = defaultdict(list)
+    sizes: list[int] = []
+    short = 0
+    for item in items:
+        ngrams = set(_ngrams(item, settings.words))
+        short += not ngrams
+        if ngrams:
+            for ngram in ngrams:
+                owners[ngram].append(len(sizes))
+            sizes.append(len(ngrams))
+
+    def score_one(text: str) -> float:
+        found = Counter(item for ngram in set(_ngrams(text, settings.words)) for item in owners.get(ngram, ()))
+        return max((count / sizes[item] for item, count in found.items()), default=0.0)
+
+    return lambda texts: [score_one(text) for text in texts], {"items": len(sizes), "items_too_short": short}
+
+
+def _ngrams(text: str, words: int) -> Iterator[str]:
+    all_words = simplified(text).split(" ")
+    return (" ".join(all_words[first : first + words]) for first in range(len(all_words) - words + 1))
+
+
+def read_items(file: Path, fields: Sequence[str]) -> Iterator[str]:
+    """Yield the items of a test set.
+
+    Raises ValueError naming file and line where a line is no JSON object or lacks a field.
+    """
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            if file.suffix == ".txt":
+                yield line
+                continue
+            try:
+                record = json.loads(line)
+                yield from (str(record[name]) for name in fields)
+            except (ValueError, KeyError, TypeError) as error:
+                wanted = ", ".join(fields)
+                raise ValueError(f"{file}, line {number}: no JSON object with {wanted} ({error!r})") from error
+
+
+def load_own(settings: OwnSettings, file: Path) -> Scorer:
+    """Return the scorer of a user's own file.
+
+    Raises TypeError when the file has no ``load`` or what it returns cannot be called.
+    """
+    spec = importlib.util.spec_from_file_location(f"malgeul_scorer_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise TypeError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    load: Callable[..., Any] | None = getattr(module, "load", None)
+    own = load(**settings.options) if load else None
+    if not callable(own):
+        raise TypeError(f"{file} has no function load(**options) that returns a function from texts to numbers")
+
+    def score(texts: Sequence[str]) -> list[float | None]:
+        scores = [None if score is None or math.isnan(score) else float(score) for score in own(list(texts))]
+        if len(scores) != len(texts):
+            raise ValueError(f"{file} gave {len(scores)} scores for {len(texts)} texts")
+        return scores
+
+    return score
+
+
+class Classifier:
+    """A sequence classification model on one device."""
+
+    def __init__(self, folder: Path, settings: ClassifierSettings, device: Device, threads: int) -> None:
+        import torch
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        from malgeul.models.loading import quiet_transformers
+
+        quiet_transformers()
+        torch.set_num_threads(threads)
+        self._torch = torch
+        self._device = "cuda:0" if device.kind == "cuda" else "cpu"
+        self._tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        dtype = torch.float16 if device.kind == "cuda" else torch.float32
+        model = AutoModelForSequenceClassification.from_pretrained(
+            str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+        self._model = model.to(self._device).eval()
+        labels = {str(name): int(number) for number, name in model.config.id2label.items()}
+        if settings.label not in labels:
+            raise ValueError(f"{settings.model} has no label {settings.label}; it has {', '.join(labels)}")
+        self._label = labels[settings.label]
+        self._settings = settings
+
+    def __call__(self, texts: Sequence[str]) -> list[float | None]:
+        """Return the label's probability for each text; the longest are computed first."""
+        longest = min(self._settings.longest, self._tokenizer.model_max_length)
+        ids = self._tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+        order = sorted(range(len(texts)), key=lambda k: -len(ids[k]))
+        scores: list[float | None] = [None] * len(texts)
+        at = 0
+        while at < len(order):
+            size = max(1, self._settings.batch_tokens // max(1, len(ids[order[at]])))
+            batch = order[at : at + size]
+            for number, score in zip(batch, self._probabilities([ids[k] for k in batch]), strict=True):
+                scores[number] = score
+            at += size
+        return scores
+
+    def _probabilities(self, ids: list[list[int]]) -> list[float]:
+        torch = self._torch
+        padded = self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self._device)
+        with torch.inference_mode():
+            logits = self._model(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"]).logits.float()
+        chances = torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)
+        found: list[float] = chances[:, self._label].tolist()
+        return found

@@ -1,0 +1,114 @@
+"""Score the documents of a shard by the config's scorers: models, test sets, programs of the user's."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from malgeul import ROOT
+from malgeul.config import locate
+from malgeul.models.devices import claimed_device
+from malgeul.models.loading import folder_of, identity
+from malgeul.shards.job import Job, run_job
+from malgeul.shards.ledger import Units
+from malgeul.shards.tables import TableWriter, count_rows, read_rows
+from malgeul.text.duplicates import duplicates_of
+from malgeul.text.filtering import SCORED
+from malgeul.text.scorers import Classifier, Scorer, load_language, load_overlap, load_own, read_items
+from malgeul.text.settings import ClassifierSettings, LanguageSettings, OverlapSettings, OwnSettings, ScorerChoice
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+BATCH = 512
+"""Documents whose scores are recorded together: at most this many are scored again after a kill."""
+
+SCORERS: TypeAdapter[dict[str, ScorerChoice]] = TypeAdapter(dict[str, ScorerChoice])
+
+
+def score_text(job: Job) -> None:
+    """Write a row per document with its scores: of those that would stay so far, or of all (``measure: all``)."""
+    scorers: dict[str, Scorer] = {}
+    with ExitStack() as stack:
+        out = stack.enter_context(TableWriter(job.staged("scores"), SCORED))
+        progress = stack.enter_context(job.progress(count_rows(job.input("text"))))
+        for ids, texts in _batches(job):
+            asked = [text for text in texts if text is not None]
+            key = job.item_key(asked)
+            if key in job.journal:
+                columns = json.loads(job.journal.blob(key))
+                progress.resume(len(ids))
+            else:
+                scorers = scorers or _load(job, stack)
+                columns = {name: scorer(asked) if asked else [] for name, scorer in scorers.items()}
+                job.journal.put(key, blob=json.dumps(columns).encode())
+                progress.advance(len(ids))
+            scored = iter(zip(*columns.values(), strict=True))
+            for document_id, text in zip(ids, texts, strict=True):
+                scores = {} if text is None else dict(zip(columns, next(scored), strict=True))
+                out.write({"id": document_id, "scores": scores})
+                job.ledger.use(document_id)
+                job.ledger.give(document_id)
+
+
+def _batches(job: Job) -> Iterator[tuple[list[str], list[str | None]]]:
+    """Yield the documents by batches: ids, and texts of those that are scored."""
+    duplicates = dict(duplicates_of(job.inputs["duplicates"], job.shard))
+    measure_all = job.params["measure"] == "all"
+    rows = enumerate(
+        zip(read_rows(job.input("text"), ["id", "text"]), read_rows(job.input("screened"), ["reason"]), strict=True)
+    )
+    while batch := list(islice(rows, BATCH)):
+        asked = [measure_all or (screened["reason"] is None and row not in duplicates) for row, (_, screened) in batch]
+        documents = [document for _, (document, _) in batch]
+        yield (
+            [document["id"] for document in documents],
+            [document["text"] if wanted else None for document, wanted in zip(documents, asked, strict=True)],
+        )
+
+
+def _load(job: Job, stack: ExitStack) -> dict[str, Scorer]:
+    """Load the scorers by name; a device is claimed for the first classifier and held until the end."""
+    device = None
+    scorers: dict[str, Scorer] = {}
+    for name, settings in SCORERS.validate_python(job.params["scorers"]).items():
+        match settings:
+            case LanguageSettings():
+                scorers[name] = load_language(settings)
+            case OverlapSettings():
+                files = [locate(file, ROOT) for file in settings.files]
+                items = (item for file in files for item in read_items(file, settings.fields))
+                scorers[name], counts = load_overlap(settings, items)
+                job.ledger.measure(**{f"{name}_{what}": count for what, count in counts.items()})
+            case OwnSettings():
+                scorers[name] = load_own(settings, locate(settings.file, ROOT))
+            case ClassifierSettings():
+                if device is None:
+                    device = stack.enter_context(claimed_device())
+                    job.ledger.device = device.to_json()
+                folder = folder_of(settings.model, settings.revision)
+                scorers[name] = Classifier(folder, settings, device, job.threads)
+    return scorers
+
+
+def _models(params: dict[str, Any]) -> dict[str, Any]:
+    """Return what names the content of the classifiers."""
+    return {
+        name: identity(scorer["model"], scorer["revision"])
+        for name, scorer in params["scorers"].items()
+        if scorer["kind"] == "classifier"
+    }
+
+
+if __name__ == "__main__":
+    run_job(
+        snakemake,
+        score_text,
+        Units("document", "document"),
+        packages=("py3langid", "transformers", "torch", "pyarrow"),
+        relevant={"duplicates": lambda job: duplicates_of(job.inputs["duplicates"], job.shard)},
+        identity=_models,
+    )

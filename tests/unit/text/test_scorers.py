@@ -1,0 +1,194 @@
+"""Scorers: what each measures, and the stage that asks them of documents that would stay."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+import score_text
+from malgeul.models.devices import cpu
+from malgeul.shards.ledger import read_ledger
+from malgeul.shards.tables import TableWriter, read_rows
+from malgeul.text.duplicates import DUPLICATES
+from malgeul.text.scorers import Classifier, load_language, load_overlap, load_own, read_items
+from malgeul.text.settings import ClassifierSettings, FilterSettings, LanguageSettings, OverlapSettings, OwnSettings
+from screen_text import screen_text
+from unit.text.conftest import jsonl, prose
+
+ITEM = "대한민국의 주권은 국민에게 있고 모든 권력은 국민으로부터 나온다"
+
+
+def test_language_tells_korean_from_others():
+    korean, english, japanese, nothing = load_language(LanguageSettings(kind="language"))(
+        [prose(1), "The sea was calm that morning, and nobody spoke.", "今日は海がとても静かだった。", " "]
+    )
+    assert korean > 0.99
+    assert english < 0.1 > japanese
+    assert nothing is None
+
+
+def test_overlap_is_the_largest_share_of_an_item():
+    settings = OverlapSettings(kind="overlap", files=["x.txt"], words=3)
+    score, counts = load_overlap(settings, [ITEM, "짧은 것"])
+    assert counts == {"items": 1, "items_too_short": 1}
+    half = " ".join(ITEM.split()[:5])
+    whole, part, none = score([f"시험 문제에 이렇게 나왔다: {ITEM}.", f"{half} 그 뒤는 다르다", prose(1)])
+    n = len(ITEM.split()) - 2
+    assert (whole, none) == (1.0, 0.0)
+    assert part == pytest.approx(3 / n)
+
+
+def test_test_sets_are_read_and_a_broken_line_is_named(tmp_path):
+    file = tmp_path / "set.jsonl"
+    file.write_text(jsonl({"question": "무엇인가", "answer": "답"}).decode() + "\n{broken\n", encoding="utf-8")
+    items = read_items(file, ["question", "answer"])
+    assert [next(items), next(items)] == ["무엇인가", "답"]
+    with pytest.raises(ValueError, match=r"set\.jsonl, line \d: no JSON object with question, answer"):
+        list(items)
+    plain = tmp_path / "set.txt"
+    plain.write_text("하나\n\n둘\n", encoding="utf-8")
+    assert [line.strip() for line in read_items(plain, [])] == ["하나", "둘"]
+
+
+def own(tmp_path, body):
+    file = tmp_path / "mine.py"
+    file.write_text(body, encoding="utf-8")
+    return load_own(OwnSettings(kind="own", file=str(file), options={"letter": "가"}), file)
+
+
+def test_a_program_of_the_users_scores(tmp_path):
+    score = own(
+        tmp_path, "def load(letter):\n    return lambda texts: [t.count(letter) or float('nan') for t in texts]\n"
+    )
+    assert score(["가나가", "나"]) == [2.0, None]
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "message"),
+    [
+        ("x = 1\n", TypeError, "has no function load"),
+        ("def load(letter):\n    return 3\n", TypeError, "has no function load"),
+        ("def load(letter):\n    return lambda texts: [1.0]\n", ValueError, "gave 1 scores for 2 texts"),
+    ],
+)
+def test_a_program_that_does_not_fit_is_told_so(tmp_path, body, error, message):
+    with pytest.raises(error, match=message):
+        own(tmp_path, body)(["가", "나"])
+
+
+@pytest.fixture(scope="module")
+def judge_model(tmp_path_factory):
+    """A BERT with random weights that tells 'good' from 'bad'."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    from malgeul import ROOT
+
+    folder = tmp_path_factory.mktemp("judge")
+    tokenizer = AutoTokenizer.from_pretrained(str(ROOT / "resources/models/tokenizer-ko-demo"))
+    tokenizer.save_pretrained(str(folder))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1}, initializer_range=0.5,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(str(folder))
+    return folder
+
+
+def test_a_classifier_gives_the_labels_probability_whatever_the_batch(judge_model):
+    texts = [prose(k)[: 40 * (k + 1)] for k in range(6)]
+
+    def scores(**settings):
+        chosen = ClassifierSettings(kind="classifier", model=str(judge_model), **settings)
+        return Classifier(judge_model, chosen, cpu(), 1)(texts)
+
+    good = scores(label="good")
+    assert scores(label="good", batch_tokens=1) == pytest.approx(good, abs=1e-5)
+    assert [a + b for a, b in zip(good, scores(label="bad"), strict=True)] == pytest.approx([1.0] * 6, abs=1e-5)
+    assert len({round(score, 4) for score in good}) > 1
+    with pytest.raises(ValueError, match="has no label fine; it has bad, good"):
+        scores(label="fine")
+
+
+def test_the_config_knows_each_kind_and_tells_what_is_wrong():
+    chosen = {"korean": {"kind": "language", "minimum": 0.5}, "mine": {"kind": "own", "file": "a.py"}}
+    assert [type(scorer) for scorer in FilterSettings(scorers=chosen).scorers.values()] == [
+        LanguageSettings,
+        OwnSettings,
+    ]
+    for wrong in ({"Korean!": {"kind": "language"}}, {"a": {"kind": "sound"}}, {"a": {"kind": "own", "file": "a.sh"}}):
+        with pytest.raises(ValidationError):
+            FilterSettings(scorers=wrong)
+
+
+@pytest.fixture
+def score(ingest, make_job, results):
+    """Ingest and screen texts, then score them; returns the rows and the job."""
+    texts = {str(k): prose(k) for k in range(5)} | {"short": "짧다.", "twice": prose(1)}
+
+    def run(scorers, measure="needed", work=score_text.score_text):
+        ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in texts.items()))})
+        text = [results / "text/web-0000.parquet"]
+        judged = {"profile": "malgeul", "thresholds": {}, "measure": "needed"}
+        screened = {"screened": "screened/web-0000.parquet"}
+        make_job("screen", "web-0000", screened, ledgers=["ingest/web-0000.json"], inputs={"text": text}, **judged).run(
+            screen_text
+        )
+        with TableWriter(results / "duplicates.parquet", DUPLICATES) as table:
+            found = {"shard": "web-0000", "id": "twice", "row": 6, "kind": "duplicate", "duplicate_of": "web/1"}
+            table.write(found)
+        inputs = {
+            "text": text,
+            "screened": [results / "screened/web-0000.parquet"],
+            "duplicates": [results / "duplicates.parquet"],
+        }
+        job = make_job(
+            "score",
+            "web-0000",
+            {"scores": "scores/web-0000.parquet"},
+            ledgers=["screen/web-0000.json"],
+            inputs=inputs,
+            scorers=scorers,
+            measure=measure,
+        )
+        job.run(work)
+        return {row["id"]: dict(row["scores"]) for row in read_rows(job.outputs["scores"])}, job
+
+    return run
+
+
+def test_documents_that_would_stay_are_scored_and_all_are_accounted_for(score):
+    rows, job = score({"korean": {"kind": "language", "language": "ko"}})
+    assert [name for name, scores in rows.items() if not scores] == ["short", "twice"]
+    assert all(rows[str(k)]["korean"] > 0.99 for k in range(5))
+    ledger = read_ledger(job.outputs["ledger"])
+    assert ledger.imbalance() is None
+    assert len(rows) == 7
+    rows, _ = score({"korean": {"kind": "language", "language": "ko"}}, measure="all")
+    assert all(scores for scores in rows.values())
+
+
+def test_a_killed_stage_asks_again_only_for_what_is_missing(score, tmp_path, monkeypatch):
+    monkeypatch.setattr(score_text, "BATCH", 2)
+    calls = tmp_path / "calls"
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import pathlib\n"
+        "def load(calls):\n"
+        "    def score(texts):\n"
+        "        with open(calls, 'a') as out:\n"
+        "            out.write('x' * len(texts))\n"
+        "        if pathlib.Path(calls).stat().st_size == 4:\n"
+        "            raise KeyboardInterrupt\n"
+        "        return [len(text) for text in texts]\n"
+        "    return score\n",
+        encoding="utf-8",
+    )
+    scorers = {"mine": {"kind": "own", "file": str(file), "options": {"calls": str(calls)}}}
+    with pytest.raises(KeyboardInterrupt):
+        score(scorers)
+    assert len(calls.read_text()) == 4
+    rows, _ = score(scorers)
+    assert json.dumps(rows["0"]) == json.dumps({"mine": float(len(prose(0)))})
+    assert len(calls.read_text()) == 4 + 3
