@@ -1,15 +1,18 @@
 """Make the rows of the dataset from a shard's samples: one Arrow file per split, equal columns, no padding."""
 
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from malgeul.dataset.rows import rows_of
+from malgeul.dataset.rows import row_of
 from malgeul.dataset.samples import SPLITS
 from malgeul.dataset.saved import COLUMNS, SplitWriter, describe
-from malgeul.dataset.sequences import Packer, pieces_of
+from malgeul.dataset.sequences import Packer
 from malgeul.dataset.settings import SelectSettings
-from malgeul.dataset.tokenizer import load_tokenizer, tokenizer_identity
+from malgeul.dataset.tokenizer import PieceTokenizer, load_tokenizer, tokenizer_identity
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import count_rows, read_rows
@@ -17,52 +20,90 @@ from malgeul.shards.tables import count_rows, read_rows
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
+BATCH_CHARACTERS = 1 << 19
+"""Characters of the documents that are tokenized at a time."""
+
+Batch = list[tuple[str, list[dict[str, Any]]]]
+"""Texts of documents, each with its samples."""
+
 
 def tokenize_samples(job: Job) -> None:
     """Tokenize the samples that survive the cap, document by document in the order of the shard."""
     tokenizer = load_tokenizer(job.params["settings"])
     settings = SelectSettings.model_validate(job.params["select"])
     capacity = settings.sequence_length - len(tokenizer.before) - len(tokenizer.after)
-    largest = _own_caps(job)
     folder = job.staged("tokenized")
-    documents = read_rows(job.input("filtered"), ["id", "text", "source", "mentions"])
-    samples = read_rows(job.input("samples"))
-    pieces = 0
     columns = COLUMNS[settings.kind]
     packers = {split: Packer(tokenizer, capacity, settings.packing == "packed") for split in SPLITS}
+    pieces = 0
 
-    def write(split: str, row_id: str, row: dict[str, Any]) -> None:
-        nonlocal pieces
-        writers[split].write(row)
-        job.ledger.give(row_id)
-        pieces += len(row["input_ids"])
+    def rows_of(sample: dict[str, Any], ids: list[int]) -> Iterable[tuple[str, dict[str, Any]]]:
+        if settings.kind == "mentions":
+            return [(sample["sample_id"], row_of(sample, ids, tokenizer))]
+        return packers[sample["split"]].add(sample, ids)
 
     with ExitStack() as stack:
         writers = {split: stack.enter_context(SplitWriter(folder / f"{split}.arrow", columns)) for split in SPLITS}
         progress = stack.enter_context(job.progress(count_rows(job.input("samples"))))
-        for doc_id, of_document in groupby(samples, key=lambda sample: sample["doc_id"]):
-            wanted = []
-            for sample in of_document:
-                progress.advance()
-                if sample["priority"] > largest.get(sample["entity"], sample["priority"]):
-                    job.ledger.reject(sample["sample_id"], "entity_cap")
-                    continue
-                job.ledger.use(sample["sample_id"])
-                wanted.append(sample)
-            document = next(row for row in documents if row["id"] == doc_id)
-            if settings.kind == "mentions":
-                for sample, row in zip(wanted, rows_of(document, wanted, tokenizer, capacity), strict=True):
-                    write(sample["split"], sample["sample_id"], row)
-            else:
-                for sample, ids in zip(wanted, pieces_of(document, wanted, tokenizer, capacity), strict=True):
-                    for row_id, row in packers[sample["split"]].add(sample, ids):
-                        write(sample["split"], row_id, row)
+        ahead = stack.enter_context(ThreadPoolExecutor(1))
+
+        def write(split: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> None:
+            nonlocal pieces
+            for row_id, row in rows:
+                writers[split].write(row)
+                job.ledger.give(row_id)
+                pieces += len(row["input_ids"])
+
+        for batch, ids in _tokenized(tokenizer, _batches(job), ahead):
+            for (_, samples), ids_of_document in zip(batch, ids, strict=True):
+                for sample in samples:
+                    write(sample["split"], rows_of(sample, ids_of_document))
+                progress.advance(len(samples))
         for split, packer in packers.items():
-            for row_id, row in packer.flush():
-                write(split, row_id, row)
+            write(split, packer.flush())
         rows = {f"{split}_rows": writer.rows for split, writer in writers.items()}
     describe(folder, {split: [f"../{split}.arrow"] for split in SPLITS}, columns)
     job.ledger.measure(tokens=pieces, **rows)
+
+
+def _batches(job: Job) -> Iterator[Batch]:
+    """Yield texts of documents, each with its samples that survive the cap, so many as are tokenized at a time."""
+    largest = _own_caps(job)
+    documents = read_rows(job.input("filtered"), ["id", "text"])
+    batch: Batch = []
+    characters = 0
+    for doc_id, of_document in groupby(read_rows(job.input("samples")), key=lambda sample: sample["doc_id"]):
+        text = next(row["text"] for row in documents if row["id"] == doc_id)
+        wanted = []
+        for sample in of_document:
+            if sample["priority"] > largest.get(sample["entity"], sample["priority"]):
+                job.ledger.reject(sample["sample_id"], "entity_cap")
+            else:
+                job.ledger.use(sample["sample_id"])
+                wanted.append(sample)
+        if not wanted:
+            continue
+        batch.append((text, wanted))
+        characters += len(text)
+        if characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _tokenized(
+    tokenizer: PieceTokenizer, batches: Iterator[Batch], ahead: ThreadPoolExecutor
+) -> Iterator[tuple[Batch, list[list[int]]]]:
+    """Yield batches with the ids of their texts; while one is written the next one is tokenized."""
+    waiting: deque[tuple[Batch, Future[list[list[int]]]]] = deque()
+    for batch in batches:
+        waiting.append((batch, ahead.submit(tokenizer.ids, [text for text, _ in batch])))
+        if len(waiting) > 1:
+            done, ids = waiting.popleft()
+            yield done, ids.result()
+    for done, ids in waiting:
+        yield done, ids.result()
 
 
 def _own_caps(job: Job) -> dict[str, int]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from malgeul.dataset.mentions import Mention, groups, place, windows
 from malgeul.dataset.tokenizer import PieceTokenizer
 
 IGNORED = -100
@@ -31,36 +30,24 @@ all mentions of the entity in ``input_ids``; ``masked_index``: which of them is 
 """
 
 
-def rows_of(
-    document: dict[str, Any], samples: Sequence[dict[str, Any]], tokenizer: PieceTokenizer, capacity: int
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a document's samples, in the order of the samples.
-
-    The document is tokenized once and cut into the same windows as when its samples were selected. Raises LookupError
-    when a sample does not belong to the document as it is now.
-    """
-    mentions = [Mention(m["surface"], m["start"], m["end"]) for m in document["mentions"]]
-    pieces = tokenizer.pieces(document["text"])
-    placed, _ = place(mentions, pieces)
-    cut = list(windows(document["text"], pieces, capacity))
-    for sample in samples:
-        window = cut[sample["window"]]
-        group = groups(placed, window)[sample["entity"]]
-        masked_index = [mention.mention.start for mention in group].index(sample["masked_start"])
-        masked = group[masked_index]
-        offset = len(tokenizer.before) - window.first
-        ids = [*tokenizer.before, *pieces.ids[window.first : window.last], *tokenizer.after]
-        labels = [IGNORED] * len(ids)
-        for position in range(masked.first + offset, masked.last + offset):
-            labels[position], ids[position] = ids[position], tokenizer.mask_id
-        yield {
-            "input_ids": ids,
-            "labels": labels,
-            "mention_starts": [mention.first + offset for mention in group],
-            "mention_ends": [mention.last + offset for mention in group],
-            "masked_index": masked_index,
-            "target": sample["entity"],
-            "distance": sample["distance"],
-            "doc_id": sample["doc_id"],
-            "source": sample["source"],
-        }
+def row_of(sample: Mapping[str, Any], ids: Sequence[int], tokenizer: PieceTokenizer) -> dict[str, Any]:
+    """Return the row of a sample (of :data:`malgeul.dataset.samples.SAMPLES`); ``ids`` are its document's pieces."""
+    first, last, masked = sample["window_first"], sample["window_last"], sample["masked_index"]
+    offset = len(tokenizer.before) - first
+    starts = [start + offset for start in sample["mention_starts"]]
+    ends = [end + offset for end in sample["mention_ends"]]
+    row = [*tokenizer.before, *ids[first:last], *tokenizer.after]
+    labels = [IGNORED] * len(row)
+    for position in range(starts[masked], ends[masked]):
+        labels[position], row[position] = row[position], tokenizer.mask_id
+    return {
+        "input_ids": row,
+        "labels": labels,
+        "mention_starts": starts,
+        "mention_ends": ends,
+        "masked_index": masked,
+        "target": sample["entity"],
+        "distance": sample["distance"],
+        "doc_id": sample["doc_id"],
+        "source": sample["source"],
+    }

@@ -28,7 +28,12 @@ SAMPLES = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("entity", pa.string(), nullable=False),  # empty for a sequence
-        pa.field("window", pa.int32(), nullable=False),
+        pa.field("window_first", pa.int32(), nullable=False),  # pieces [first, last) of the document
+        pa.field("window_last", pa.int32(), nullable=False),
+        # All mentions of the entity in the window, by pieces [start, end) of the document, and which of them is masked.
+        pa.field("mention_starts", pa.list_(pa.int32()), nullable=False),
+        pa.field("mention_ends", pa.list_(pa.int32()), nullable=False),
+        pa.field("masked_index", pa.int32()),  # null for a sequence
         # In characters of the document; of a sequence, which masks nothing, its own place.
         pa.field("masked_start", pa.int32(), nullable=False),
         pa.field("masked_end", pa.int32(), nullable=False),
@@ -86,7 +91,7 @@ def samples_of(
     counts["misaligned"] += misaligned
     split = split_of(document["id"], choice)
     first_alone = 1 if choice.profile == "seed_compat" else None
-    for number, window in enumerate(islice(windows(document["text"], pieces, choice.capacity), first_alone)):
+    for window in islice(windows(document["text"], pieces, choice.capacity), first_alone):
         counts["windows"] += 1
         for entity, group in groups(placed, window).items():
             counts["groups"] += 1
@@ -98,7 +103,11 @@ def samples_of(
                     "source": document["source"],
                     "split": split,
                     "entity": entity,
-                    "window": number,
+                    "window_first": window.first,
+                    "window_last": window.last,
+                    "mention_starts": [mention.first for mention in group],
+                    "mention_ends": [mention.last for mention in group],
+                    "masked_index": group.index(masked),
                     "masked_start": masked.mention.start,
                     "masked_end": masked.mention.end,
                     "distance": distance,

@@ -38,7 +38,7 @@ def stretches_of(
     """
     pieces = tokenizer.pieces(document["text"])
     split = split_of(document["id"], choice)
-    for number, window in enumerate(windows(document["text"], pieces, choice.capacity)):
+    for window in windows(document["text"], pieces, choice.capacity):
         counts["windows"] += 1
         counts["pieces"] += window.last - window.first
         start, end = pieces.spans[window.first][0], pieces.spans[window.last - 1][1]
@@ -48,7 +48,11 @@ def stretches_of(
             "source": document["source"],
             "split": split,
             "entity": "",
-            "window": number,
+            "window_first": window.first,
+            "window_last": window.last,
+            "mention_starts": [],
+            "mention_ends": [],
+            "masked_index": None,
             "masked_start": start,
             "masked_end": end,
             "distance": 0,
@@ -66,10 +70,14 @@ class Packer:
     tokenizer: PieceTokenizer
     capacity: int
     packed: bool
-    _waiting: list[tuple[dict[str, Any], list[int]]] = field(default_factory=list)
+    _waiting: list[tuple[dict[str, Any], Sequence[int]]] = field(default_factory=list)
 
-    def add(self, sample: dict[str, Any], ids: list[int]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Take a sample and its pieces; yield the row that is full before it, if one is, with an id for it."""
+    def add(self, sample: dict[str, Any], ids: Sequence[int]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Take a sample of a document with these pieces; yield the row that is full before it, if one is, with its id.
+
+        A row has the id of its first sample.
+        """
+        ids = ids[sample["window_first"] : sample["window_last"]]
         if self._waiting and (not self.packed or self._length() + len(self.tokenizer.after) + len(ids) > self.capacity):
             yield from self.flush()
         self._waiting.append((sample, ids))
@@ -95,14 +103,3 @@ class Packer:
             "doc_ids": [sample["doc_id"] for sample in samples],
             "sources": [sample["source"] for sample in samples],
         }
-
-
-def pieces_of(
-    document: dict[str, Any], samples: Sequence[dict[str, Any]], tokenizer: PieceTokenizer, capacity: int
-) -> Iterator[list[int]]:
-    """Yield the pieces of a document's samples, cut as they were when the samples were selected."""
-    pieces = tokenizer.pieces(document["text"])
-    cut = list(windows(document["text"], pieces, capacity))
-    for sample in samples:
-        window = cut[sample["window"]]
-        yield pieces.ids[window.first : window.last]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from malgeul.models.loading import folder_of, identity
 from malgeul.models.tokenizers import FastTokenizer, load_fast_tokenizer
+
+ANY_TEXT = "말"
 
 
 @dataclass(frozen=True)
@@ -21,21 +24,37 @@ class Pieces:
 
 
 class PieceTokenizer:
-    """A tokenizer with a mask token; ``before`` and ``after`` are the special pieces around a sequence."""
+    """A tokenizer; ``before`` and ``after`` are the special pieces around a sequence.
+
+    ``after`` is at least the token that ends a text, which tokenizers of causal models do not add by themselves.
+    Raises ValueError when there is none.
+    """
 
     def __init__(self, tokenizer: FastTokenizer) -> None:
-        if tokenizer.mask_id is None or tokenizer.mask_token is None:
-            raise ValueError("the tokenizer has no mask token, which samples of masked mentions need")
         self._tokenizer = tokenizer
-        self.mask_id = tokenizer.mask_id
-        marked = tokenizer.ids(tokenizer.mask_token)
-        at = marked.index(self.mask_id)
-        self.before, self.after = marked[:at], marked[at + 1 :]
+        bare, whole = tokenizer.ids(ANY_TEXT, special=False), tokenizer.ids(ANY_TEXT)
+        at = next(k for k in range(len(whole)) if whole[k : k + len(bare)] == bare)
+        self.before, self.after = whole[:at], whole[at + len(bare) :]
+        if not self.after and tokenizer.end_id is not None:
+            self.after = [tokenizer.end_id]
+        if not self.after:
+            raise ValueError("the tokenizer has no token that ends a text (eos_token or sep_token)")
+
+    @property
+    def mask_id(self) -> int:
+        """Id of the mask token; raises ValueError when there is none."""
+        if self._tokenizer.mask_id is None:
+            raise ValueError("the tokenizer has no mask token, which samples of masked mentions need")
+        return self._tokenizer.mask_id
 
     def pieces(self, text: str) -> Pieces:
         """Return the pieces of a text without special tokens."""
         encoded = self._tokenizer.backend.encode(text, add_special_tokens=False)
         return Pieces(encoded.ids, encoded.offsets)
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of the pieces of texts, without special tokens; on all threads that were granted."""
+        return [encoded.ids for encoded in self._tokenizer.backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def load_tokenizer(settings: dict[str, Any]) -> PieceTokenizer:

@@ -10,15 +10,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FastTokenizer:
-    """A tokenizer of the ``tokenizers`` library that neither pads nor truncates, and its mask token, if it has one."""
+    """A tokenizer of the ``tokenizers`` library that neither pads nor truncates, and tokens that it may not have."""
 
     backend: Any
     mask_token: str | None
+    end_token: str | None = None
 
     @property
     def mask_id(self) -> int | None:
         """Id of the mask token."""
         return None if self.mask_token is None else self.backend.token_to_id(self.mask_token)
+
+    @property
+    def end_id(self) -> int | None:
+        """Id of the token that ends a text."""
+        return None if self.end_token is None else self.backend.token_to_id(self.end_token)
 
     def ids(self, text: str, *, special: bool = True) -> list[int]:
         """Return the ids of a text's pieces, with the special ones around it unless told otherwise."""
@@ -44,14 +50,14 @@ def load_fast_tokenizer(folder: Path) -> FastTokenizer:
         backend = converted.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
-    return FastTokenizer(backend, _mask_token(folder))
+    return FastTokenizer(backend, _special(folder, "mask_token"), _special(folder, "eos_token"))
 
 
-def _mask_token(folder: Path) -> str | None:
+def _special(folder: Path, which: str) -> str | None:
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         file = folder / name
         if file.is_file():
-            token = json.loads(file.read_text(encoding="utf-8")).get("mask_token")
+            token = json.loads(file.read_text(encoding="utf-8")).get(which)
             if token:
                 return str(token["content"] if isinstance(token, dict) else token)
     return None

@@ -57,7 +57,10 @@ def load_overlap(settings: OverlapSettings, items: Iterable[str]) -> tuple[Score
         found = Counter(item for ngram in set(_ngrams(text, settings.words)) for item in owners.get(ngram, ()))
         return max((count / sizes[item] for item, count in found.items()), default=0.0)
 
-    return lambda texts: [score_one(text) for text in texts], {"items": len(sizes), "items_too_short": short}
+    def score(texts: Sequence[str]) -> list[float | None]:
+        return [score_one(text) for text in texts]
+
+    return score, {"items": len(sizes), "items_too_short": short}
 
 
 def _ngrams(text: str, words: int) -> Iterator[str]:

@@ -25,7 +25,9 @@ def cap(make_job, results):
                     table.write(
                         {
                             "sample_id": f"{shard}/{number}", "doc_id": "1", "source": "web", "split": "train",
-                            "entity": entity, "window": 0, "masked_start": 5, "masked_end": 7, "distance": distance,
+                            "window_first": 0, "window_last": 96, "masked_index": 0,
+                            "mention_starts": [], "mention_ends": [],
+                            "entity": entity, "masked_start": 5, "masked_end": 7, "distance": distance,
                             "priority": random.Random(f"{shard} {number}").getrandbits(63),
                         }
                     )  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from malgeul.dataset.collator import MaskedMentionCollator
-from malgeul.dataset.rows import IGNORED, rows_of
+from malgeul.dataset.rows import IGNORED, row_of
 from malgeul.dataset.samples import samples_of
 from unit.dataset.test_samples import CHOICE
 
@@ -14,7 +14,8 @@ from unit.dataset.test_samples import CHOICE
 @pytest.fixture
 def rows(tokenizer, document):
     samples = list(samples_of(document, tokenizer, CHOICE, Counter()))
-    return list(rows_of(document, samples, tokenizer, CHOICE.capacity))
+    [ids] = tokenizer.ids([document["text"]])
+    return [row_of(sample, ids, tokenizer) for sample in samples]
 
 
 def test_rows_are_padded_to_the_longest_and_padding_counts_for_nothing(rows):

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from malgeul.dataset.rows import COLUMNS, IGNORED, rows_of
+from malgeul.dataset.rows import COLUMNS, IGNORED, row_of
 from malgeul.dataset.samples import SPLITS, samples_of
 from malgeul.dataset.saved import SplitWriter, describe, link_split, schema_of
 from unit.dataset.test_samples import CHOICE
@@ -13,7 +13,8 @@ from unit.dataset.test_samples import CHOICE
 @pytest.fixture
 def rows(tokenizer, document):
     samples = list(samples_of(document, tokenizer, CHOICE, Counter()))
-    return list(zip(samples, rows_of(document, samples, tokenizer, CHOICE.capacity), strict=True))
+    ids = tokenizer.ids([document["text"]])[0]
+    return [(sample, row_of(sample, ids, tokenizer)) for sample in samples]
 
 
 def test_labels_restore_the_text_and_the_loss_sees_the_masked_mention_only(rows, wordpiece):

@@ -59,7 +59,7 @@ def test_the_forerunners_rules_look_at_the_first_window_and_the_second_to_fourth
     choice = replace(CHOICE, profile="seed_compat", min_distance=0, max_distance=2000)
     ours = replace(choice, profile="malgeul", masked_per_group=100)
     samples = list(samples_of(document, tokenizer, choice, Counter()))
-    first_window = [s for s in samples_of(document, tokenizer, ours, Counter()) if s["window"] == 0]
+    first_window = [s for s in samples_of(document, tokenizer, ours, Counter()) if s["window_first"] == 0]
     by_entity = defaultdict(list)
     for sample in first_window:
         by_entity[sample["entity"]].append(sample)

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from malgeul.dataset.samples import SAMPLES
-from malgeul.dataset.sequences import COLUMNS, Packer, pieces_of, stretches_of
+from malgeul.dataset.sequences import COLUMNS, Packer, stretches_of
+from malgeul.dataset.tokenizer import PieceTokenizer
+from malgeul.models.tokenizers import FastTokenizer
 from unit.dataset.conftest import SENTENCES
 from unit.dataset.test_samples import CHOICE
 
@@ -26,7 +28,8 @@ def make(documents, tokenizer, packed):
     rows = []
     for document in documents:
         samples = list(stretches_of(document, tokenizer, choice, Counter()))
-        for sample, ids in zip(samples, pieces_of(document, samples, tokenizer, capacity), strict=True):
+        [ids] = tokenizer.ids([document["text"]])
+        for sample in samples:
             rows += packer.add(sample, ids)
     return [*rows, *packer.flush()]
 
@@ -61,3 +64,21 @@ def test_a_sample_is_a_row_of_the_samples_table_with_its_place(documents, tokeni
         assert places == sorted(places)
         assert places[0][0] == 0
         assert places[-1][1] == len(document["text"])
+
+
+def test_a_tokenizer_of_a_causal_model_ends_texts_with_its_own_token():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    backend = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "말": 2, "글": 3, "?": 4}, unk_token="?"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    causal = PieceTokenizer(FastTokenizer(backend, mask_token=None, end_token="</s>"))
+    assert (causal.before, causal.after) == ([], [1])
+    with pytest.raises(ValueError, match="no mask token"):
+        _ = causal.mask_id
+    with pytest.raises(ValueError, match="no token that ends a text"):
+        PieceTokenizer(FastTokenizer(backend, mask_token=None))
+    documents = [
+        {"id": name, "text": text, "source": "web", "mentions": []} for name, text in (("a", "말 글"), ("b", "글"))
+    ]
+    [(_, row)] = make(documents, causal, packed=True)
+    assert (row["input_ids"], row["doc_starts"]) == ([2, 3, 1, 3, 1], [0, 3])

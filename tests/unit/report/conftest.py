@@ -291,7 +291,9 @@ class FabricatedRun:
                         table.write(
                             {
                                 "sample_id": sample, "doc_id": document, "source": source, "split": "train",
-                                "entity": "김민수", "window": 0, "masked_start": last, "masked_end": last + 3,
+                                "window_first": 0, "window_last": 96, "masked_index": 0,
+                                "mention_starts": [], "mention_ends": [],
+                                "entity": "김민수", "masked_start": last, "masked_end": last + 3,
                                 "distance": last - names[0]["end"], "priority": k,
                             }
                         )  # fmt: skip
