@@ -310,6 +310,213 @@ class _Spaces:
         return text.split()
 
 
+LENGTH = 2048
+"""Pieces of a row, as in the forerunner's dataset."""
+
+TOKENIZER = ROOT / "resources/models/tokenizer-ko-demo"
+
+
+def tokenize_malgeul(documents: Sequence[str]) -> Result:
+    """The stage itself: from filtered documents and their selected stretches to Arrow on disk with a ledger."""
+    from malgeul.shards.job import set_thread_counts
+
+    set_thread_counts(CORES)
+    from collections import Counter
+
+    from malgeul.dataset.samples import ENTITY_CAP, SAMPLES, Choice
+    from malgeul.dataset.sequences import stretches_of
+    from malgeul.dataset.settings import SelectSettings
+    from malgeul.dataset.tokenizer import load_tokenizer
+    from malgeul.shards.tables import TableWriter
+    from malgeul.text.filtering import FEATURES, FILTERED
+    from tokenize_samples import tokenize_samples
+
+    settings = SelectSettings(kind="sequences", packing="document", sequence_length=LENGTH)
+    tokenizer = load_tokenizer({"tokenizer": str(TOKENIZER), "revision": None})
+    left_out = {"kind", "packing", "sequence_length", "max_entity_freq"}
+    capacity = LENGTH - len(tokenizer.before) - len(tokenizer.after)
+    choice = Choice(capacity=capacity, **settings.model_dump(exclude=left_out))
+    nothing = {"features": dict.fromkeys(field.name for field in FEATURES), "scores": {}, "mentions": []}
+    with _results() as results:
+        with (
+            TableWriter(results / "filtered.parquet", FILTERED) as filtered,
+            TableWriter(results / "samples.parquet", SAMPLES) as samples,
+        ):
+            for number, text in enumerate(documents):
+                document = {"id": str(number), "text": text, "source": "web", "meta": "{}"}
+                filtered.write({**document, **nothing, "n_morphemes": 0, "n_masked": 0})
+                for sample in stretches_of({**document, "mentions": []}, tokenizer, choice, Counter()):
+                    samples.write(sample)
+        cap = results / "cap.parquet"
+        with TableWriter(cap, ENTITY_CAP):
+            pass
+        inputs = {"filtered": results / "filtered.parquet", "samples": results / "samples.parquet", "entity_cap": cap}
+        params = {
+            "settings": {"tokenizer": str(TOKENIZER), "revision": None},
+            "select": {key: getattr(settings, key) for key in ("kind", "packing", "sequence_length")},
+        }
+        job = _job(results, "tokenize", ("sample", "row"), inputs, {"tokenized": "tokenized"}, params)
+        result: Result = {}
+        with clock(result):
+            job.run(tokenize_samples)
+        result["bytes"] = sum(file.stat().st_size for file in (results / "tokenized").rglob("*.arrow"))
+        result["peak_mb"] = _peak_mb()
+    return result
+
+
+@contextmanager
+def _results() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "results" / "bench"
+        results.mkdir(parents=True)
+        yield results
+
+
+def _job(
+    results: Path,
+    stage: str,
+    units: tuple[str, str],
+    inputs: dict[str, Any],
+    outputs: dict[str, str],
+    params: dict[str, Any],
+) -> Any:
+    """Return a job as Snakemake's script would make it."""
+    from malgeul.shards.job import Job
+    from malgeul.shards.ledger import Units
+
+    files = {name: value if isinstance(value, list) else [value] for name, value in inputs.items()}
+    places = {name: results / place for name, place in outputs.items()}
+    places["ledger"] = results / "ledger" / stage / "web-0000.json"
+    return Job(files, places, params, Units(*units), CORES)
+
+
+def tokenize_alone(documents: Sequence[str]) -> Result:
+    """encode_batch_fast on all cores, its answers thrown away: the physical limit."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(TOKENIZER / "tokenizer.json"))
+    tokenizer.encode_batch_fast(list(documents[:10]))
+    result: Result = {}
+    with clock(result):
+        for at in range(0, len(documents), 500):
+            tokenizer.encode_batch_fast(documents[at : at + 500])
+    return result
+
+
+def tokenize_map(documents: Sequence[str]) -> Result:
+    """datasets.map with a process a core: ids cut to the same length, into its cache."""
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    tokenizer = AutoTokenizer.from_pretrained(str(TOKENIZER))
+
+    def tokenize(rows: dict[str, list[str]]) -> dict[str, Any]:
+        encoded = tokenizer(rows["text"], truncation=True, max_length=LENGTH, return_token_type_ids=False)
+        return {"input_ids": encoded["input_ids"]}
+
+    result: Result = {}
+    with tempfile.TemporaryDirectory() as folder:
+        Dataset.from_dict({"text": list(documents)}).save_to_disk(f"{folder}/in")
+        dataset = Dataset.load_from_disk(f"{folder}/in")
+        with clock(result):
+            made = dataset.map(
+                tokenize, batched=True, num_proc=CORES, remove_columns=["text"], cache_file_name=f"{folder}/out.arrow"
+            )
+        result["bytes"] = sum(Path(file["filename"]).stat().st_size for file in made.cache_files)
+    return result
+
+
+def tokenize_padded(documents: Sequence[str]) -> Result:
+    """The forerunner's way: three columns padded to the full length, through lists, saved as a dataset on disk."""
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(TOKENIZER))
+    tokenizer(list(documents[:10]))
+    result: Result = {}
+    with tempfile.TemporaryDirectory() as folder:
+        with clock(result):
+            columns: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
+            for at in range(0, len(documents), 1000):
+                given = {"truncation": True, "max_length": LENGTH, "padding": "max_length"}
+                encoded = tokenizer(list(documents[at : at + 1000]), **given)
+                columns["input_ids"] += encoded["input_ids"]
+                columns["attention_mask"] += encoded["attention_mask"]
+                columns["labels"] += [list(ids) for ids in encoded["input_ids"]]
+            Dataset.from_dict(columns).save_to_disk(f"{folder}/out")
+        result["bytes"] = sum(file.stat().st_size for file in Path(folder, "out").rglob("*.arrow"))
+    return result
+
+
+MERGED_SHARDS = 10
+
+
+def _write_shards(results: Path, gigabytes: float) -> list[Path]:
+    """Write tokenized shards of so many bytes in all, with their ledgers."""
+    import numpy as np
+    import pyarrow as pa
+
+    from malgeul.dataset.saved import COLUMNS, describe, schema_of
+
+    columns = COLUMNS["sequences"]
+    rows = 1000
+    ids = pa.array(list(np.random.default_rng(0).integers(0, 8000, (rows, LENGTH), np.int32)), pa.list_(pa.int32()))
+    names = pa.array([[str(row)] for row in range(rows)], pa.list_(pa.string()))
+    firsts = pa.array([[1]] * rows, pa.list_(pa.int32()))
+    batch = pa.RecordBatch.from_arrays([ids, firsts, names, names], schema=schema_of(columns))
+    batches = round(gigabytes * 1e9 / MERGED_SHARDS / batch.nbytes)
+
+    def write(job: Any) -> None:
+        folder = job.staged("tokenized")
+        for split, count in (("train", batches), ("validation", 0), ("test", 0)):
+            with pa.ipc.new_stream(str(folder / f"{split}.arrow"), batch.schema) as out:
+                for _ in range(count):
+                    out.write_batch(batch)
+        describe(folder, {split: [f"../{split}.arrow"] for split in ("train", "validation", "test")}, columns)
+        job.ledger.measure(train_rows=batches * rows, validation_rows=0, test_rows=0)
+
+    shards = []
+    for number in range(MERGED_SHARDS):
+        job = _job(results, "tokenize", ("sample", "row"), {}, {"tokenized": f"tokenized/web-{number:04d}"}, {})
+        job.outputs["ledger"] = results / f"ledger/tokenize/web-{number:04d}.json"
+        job.run(write)
+        shards.append(job.outputs["tokenized"])
+    return shards
+
+
+def merge_malgeul(gigabytes: float) -> Result:
+    """The stage itself, over shards that were just written."""
+    from merge_dataset import merge_dataset
+
+    with _results() as results:
+        shards = _write_shards(results, gigabytes)
+        inputs = {"tokenized": shards, "ledger": sorted((results / "ledger/tokenize").glob("*.json")), "history": []}
+        params = {"settings": {"parquet": False}, "kind": "sequences", "made_with": {}, "sources": {}, "licences": {}}
+        job = _job(results, "merge", ("row", "row"), inputs, {"dataset": "dataset"}, params)
+        result: Result = {}
+        with clock(result):
+            job.run(merge_dataset)
+        from datasets import load_from_disk
+
+        result["rows"] = load_from_disk(str(results / "dataset"))["train"].num_rows
+    return result
+
+
+def merge_datasets(gigabytes: float) -> Result:
+    """concatenate_datasets and save_to_disk over the same shards."""
+    from datasets import concatenate_datasets, load_from_disk
+
+    with _results() as results:
+        shards = [load_from_disk(str(shard))["train"] for shard in _write_shards(results, gigabytes)]
+        result: Result = {}
+        with clock(result):
+            merged = concatenate_datasets(shards)
+            merged.save_to_disk(str(results / "merged"))
+        result["rows"] = merged.num_rows
+    return result
+
+
 # The comparisons
 
 
@@ -318,7 +525,7 @@ def _peak_mb() -> float:
     return sum(used) / 1024
 
 
-SIDES: dict[str, Callable[[Sequence[str]], Result]] = {
+SIDES: dict[str, Callable[[Any], Result]] = {
     "filter, forerunner's rules: malgeul": lambda d: filter_malgeul(d, "seed_compat"),
     f"filter, forerunner's rules: pool of {2 * CORES}": lambda d: filter_pool(d, 2 * CORES),
     f"filter, forerunner's rules: pool of {CORES}": lambda d: filter_pool(d, CORES),
@@ -326,9 +533,16 @@ SIDES: dict[str, Callable[[Sequence[str]], Result]] = {
     "Kiwi's part: Kiwi alone": analyze_kiwi,
     "FineWeb-2's rules: malgeul": lambda d: filter_malgeul(d, "fineweb2_ko"),
     "FineWeb-2's rules: datatrove": filter_datatrove,
+    "tokenize: malgeul": tokenize_malgeul,
+    "tokenize: encode_batch_fast alone": tokenize_alone,
+    f"tokenize: datasets.map, {CORES} processes": tokenize_map,
+    "tokenize: padded lists": tokenize_padded,
     "near duplicates: malgeul": duplicates_malgeul,
     "near duplicates: datatrove": duplicates_datatrove,
+    "merge: malgeul": merge_malgeul,
+    "merge: concatenate_datasets and save_to_disk": merge_datasets,
 }
+"""Every side by name; those of a merge get gigabytes in the place of documents."""
 
 SLOW = ("filter", "Kiwi", "FineWeb")
 """Comparisons that are made on fewer documents."""
@@ -338,7 +552,11 @@ TO_REACH = {
     f"filter, forerunner's rules: pool of {CORES}": 1.2,
     "Kiwi's part: Kiwi alone": 0.93,
     "FineWeb-2's rules: datatrove": 3.0,
+    "tokenize: encode_batch_fast alone": 0.9,
+    f"tokenize: datasets.map, {CORES} processes": 1.5,
+    "tokenize: padded lists": 2.0,
     "near duplicates: datatrove": 1.0,
+    "merge: concatenate_datasets and save_to_disk": 100.0,
 }
 """The ratio of malgeul's documents a second to the peer's that is asked for."""
 
@@ -357,6 +575,32 @@ def compare(name: str, documents: Path, runs: int) -> Iterator[str]:
         )
 
 
+def scale(documents: Sequence[str]) -> str:
+    """Return the row of one size of the whole wing, run by Snakemake as a user would."""
+    import yaml
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with (folder / "web.jsonl").open("w", encoding="utf-8") as out:
+            for number, text in enumerate(documents):
+                out.write(json.dumps({"id": str(number), "text": text}, ensure_ascii=False) + "\n")
+        config = {"run": "bench", "text": {"sources": [{"path": "web.jsonl", "format": "jsonl"}]}}
+        config |= {"select": {"kind": "sequences"}, "embed": {"inputs": []}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", str(CORES)]
+        started = time.perf_counter()
+        subprocess.run([*command, "--configfile", "config.yaml"], cwd=folder, check=True, capture_output=True)
+        wall = time.perf_counter() - started
+        results = folder / "results/bench"
+        ledgers = [json.loads(file.read_text()) for file in sorted((results / "ledger").glob("*/*.json"))]
+        samples = [json.loads(file.read_text()) for file in (results / "benchmarks").glob("*/*.jsonl")]
+        peaks = [sample["max_rss"] for sample in samples if sample["max_rss"] != "NA"]
+        jobs = sum(ledger["seconds"] for ledger in ledgers)
+        rows = sum(ledger["out"] for ledger in ledgers if ledger["stage"] == "merge")
+        ms = 1000 / len(documents)
+        return f"| {len(documents):,} | {wall * ms:.1f} | {jobs * ms:.1f} | {max(peaks):,.0f} MB | {rows:,} |"
+
+
 def _median(values: Iterable[float]) -> str:
     return f"{statistics.median(values):,.0f}"
 
@@ -370,6 +614,11 @@ def _agreement(ours: Result, theirs: Result) -> str:
         repeated = [sum(at != first for at, first in enumerate(side["clusters"])) for side in (ours, theirs)]
         share = same / len(ours["clusters"])
         return f"{share:.2%} of documents in the same cluster; {repeated[0]} and {repeated[1]} duplicates"
+    if "rows" in ours:
+        return f"{ours['rows']:,} and {theirs['rows']:,} rows"
+    if "bytes" in ours:
+        there = f", {theirs['bytes'] / ours['documents']:,.0f} of the peer's" if "bytes" in theirs else ""
+        return f"{ours['bytes'] / ours['documents']:,.0f} bytes a document{there}; peak {ours['peak_mb']:,.0f} MB"
     return f"{ours['morphemes']:,} and {theirs['morphemes']:,} morphemes"
 
 
@@ -388,13 +637,16 @@ def main() -> None:
     parser.add_argument("petitions", type=Path)
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--slow", type=int, default=2_000, help="documents for the comparisons in which Kiwi works")
+    parser.add_argument("--gigabytes", type=float, default=5.0, help="what is merged")
+    parser.add_argument("--scale", type=int, nargs="*", default=[1_000, 10_000, 30_000], help="sizes of the whole wing")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="beginnings of names")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
         documents = json.loads(given.petitions.read_text(encoding="utf-8"))
-        print(json.dumps({"documents": len(documents), **SIDES[given.side](documents)}))
+        result = SIDES[given.side](documents)
+        print(json.dumps({"documents": len(documents) if isinstance(documents, list) else result["rows"], **result}))
         return
     try:
         peer = f"datatrove {version('datatrove')}"
@@ -411,10 +663,18 @@ def main() -> None:
                 continue
             count = given.slow if name.startswith(SLOW) else given.documents
             file = Path(folder) / f"{count}.json"
-            if not file.exists():
+            if name == "merge":
+                file = Path(folder) / "gigabytes.json"
+                file.write_text(json.dumps(given.gigabytes))
+            elif not file.exists():
                 file.write_text(json.dumps(make_documents(given.petitions, count)), encoding="utf-8")
             for row in compare(name, file, given.runs):
                 print(row, flush=True)
+    if given.scale and not given.only:
+        print("\n| documents | ms a document, wall | ms a document, in jobs | peak memory of a job | rows |")
+        print("|---|---|---|---|---|")
+        for count in given.scale:
+            print(scale(make_documents(given.petitions, count)), flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -108,10 +108,14 @@ class Job:
                     )
 
     def check_contents(self) -> None:
-        """Compare the sha256 of all inputs with what their ledgers state; raises DamagedInput naming the file."""
+        """Compare the sha256 of all inputs with what their ledgers state; raises DamagedInput naming the file.
+
+        A file that was not touched since it was hashed (size, time and inode are those of the ledger) is not read.
+        """
         for ledger in self.upstream:
             for name, known in ledger.outputs.items():
-                if sha256_of(self.results / name) != known["sha256"]:
+                file = self.results / name
+                if StatKey.of(file) != _stat_key(known) and sha256_of(file) != known["sha256"]:
                     raise DamagedInput(f"{self.results / name} is not what {ledger.stage} wrote. Run again.")
 
     # What it depends on
@@ -222,8 +226,9 @@ class Job:
             publish(place, final)
         ledger = self.ledger
         ledger.key, ledger.versions, ledger.inputs = self.key, self.versions, self.input_digests
+        known = {_stat_key(known): known["sha256"] for above in self.upstream for known in above.outputs.values()}
         ledger.outputs = {
-            str(file.relative_to(self.results)): _proof(file) for path in outputs for file in files_under(path)
+            str(file.relative_to(self.results)): _proof(file, known) for path in outputs for file in files_under(path)
         }
         ledger.started, ledger.seconds = round(started, 3), round(time.time() - started, 3)
         write_json(self.outputs["ledger"], ledger.to_json())
@@ -250,9 +255,15 @@ def run_together(jobs: Sequence[Job], work: Callable[[Sequence[Job]], None]) -> 
         job._commit(started)
 
 
-def _proof(file: Path) -> dict[str, Any]:
+def _stat_key(proof: Mapping[str, Any]) -> StatKey:
+    return StatKey(proof["size"], proof["mtime_ns"], proof["inode"])
+
+
+def _proof(file: Path, known: Mapping[StatKey, str]) -> dict[str, Any]:
+    """Return what a ledger states of a file; one that is linked from an input (``known``) is not hashed again."""
     stat = StatKey.of(file)
-    return {"size": stat.size, "mtime_ns": stat.mtime_ns, "inode": stat.inode, "sha256": sha256_of(file)}
+    digest = known.get(stat) or sha256_of(file)
+    return {"size": stat.size, "mtime_ns": stat.mtime_ns, "inode": stat.inode, "sha256": digest}
 
 
 def set_thread_counts(threads: int) -> None:
