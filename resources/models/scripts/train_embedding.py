@@ -1,7 +1,7 @@
 """Train embed-ko-demo on titles and what they stand over, going on from the last checkpoint in --work.
 
     python resources/models/scripts/train_embedding.py --tokenizer DIR --work DIR --out DIR [--petitions DIR]
-        [--kept-out MONTH] [--steps N] [--batch N] [--learning-rate R] [--threads N] [--seed S]
+        [--kept-out MONTH] [--steps N] [--save-every N] [--batch N] [--learning-rate R] [--threads N] [--seed S]
 
 Without --petitions it learns from the texts that ship with the project alone.
 """
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--petitions", type=Path)
     parser.add_argument("--kept-out", default="2019-06", help="the month that only the evaluation sees")
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--save-every", type=int, default=100, help="steps from checkpoint to checkpoint")
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--learning-rate", type=float, default=8e-4)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -47,7 +48,7 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(given.tokenizer))
     matcher = Matcher(make_model(len(tokenizer), given.seed), tokenizer).to(device)
     warmup = min(200, given.steps // 10 + 1)
-    course = Course(given.steps, given.learning_rate, warmup, save_every=100, measure_every=200)
+    course = Course(given.steps, given.learning_rate, warmup, save_every=given.save_every, measure_every=200)
     learn(
         matcher,
         functools.partial(matcher.losses, pairs, given.batch, given.seed, precision=torch.bfloat16),

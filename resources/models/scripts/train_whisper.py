@@ -1,7 +1,7 @@
 """Train whisper-ko-demo on clips of speech, going on from the last checkpoint in --work where there is one.
 
     python resources/models/scripts/train_whisper.py --clips DIR ... --heard DIR ... --sentences FILE --work DIR
-        --out DIR [--steps N] [--batch N] [--learning-rate R] [--threads N] [--seed S]
+        --out DIR [--steps N] [--save-every N] [--batch N] [--learning-rate R] [--threads N] [--seed S]
 
 --heard are clips that the curves are measured on. A GPU is used where there is one, with mixed precision.
 """
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--save-every", type=int, default=100, help="steps from checkpoint to checkpoint")
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -51,7 +52,11 @@ def main() -> None:
     learner = Learner(whisper, processor, ctc_weight=0.6).to(device)
     clips, heard = Clips(given.clips), Clips(given.heard)
     course = Course(
-        given.steps, given.learning_rate, warmup=min(400, given.steps // 10 + 1), save_every=100, measure_every=250
+        given.steps,
+        given.learning_rate,
+        warmup=min(400, given.steps // 10 + 1),
+        save_every=given.save_every,
+        measure_every=250,
     )
     learn(
         learner,

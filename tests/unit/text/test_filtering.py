@@ -1,8 +1,11 @@
 """Every document is kept or rejected with reason, value and threshold; a killed filter goes on where it was."""
 
 import hashlib
+import os
+from pathlib import Path
 
 import pytest
+from making.texts import petitions
 
 import filter_text
 from malgeul.shards.faults import Fault
@@ -302,10 +305,8 @@ def test_personal_numbers_are_masked_before_mentions_are_found_and_counted(shard
     assert "masked_email" not in ledger.measured
 
 
-@pytest.mark.parametrize("profile", ["malgeul", "fineweb2_ko", "seed_compat", "speech"])
-def test_a_path_without_order_or_shortcut_gives_the_same_verdicts(profile):
-    """The reference: every measure of every text by itself, then the first rule of the profile that rejects."""
-    texts = [text for text in PLANTED.values() if text] + [prose(k) for k in range(3)] + [prose(1) + prose(2) * 3]
+def assert_reference(texts, profile):
+    """Compare with the reference: every measure of every text by itself, then the rules of the profile that reject."""
     rules = rules_of(profile, {})
     measures = [rule.measure for rule in rules if rule.measure in MORPHEME_MEASURES]
     analyzer = MorphemeAnalyzer(1, measures)
@@ -318,6 +319,23 @@ def test_a_path_without_order_or_shortcut_gives_the_same_verdicts(profile):
         assert verdict.kept == (not broken)
         if broken:
             assert verdict.reason in {rule.reason for rule in broken}
+
+
+WRITTEN_PROFILES = ["malgeul", "fineweb2_ko", "seed_compat", "speech"]
+
+
+@pytest.mark.parametrize("profile", WRITTEN_PROFILES)
+def test_a_path_without_order_or_shortcut_gives_the_same_verdicts(profile):
+    texts = [text for text in PLANTED.values() if text] + [prose(k) for k in range(3)] + [prose(1) + prose(2) * 3]
+    assert_reference(texts, profile)
+
+
+@pytest.mark.parametrize("profile", WRITTEN_PROFILES)
+def test_the_same_holds_for_petitions(profile):
+    folder = os.environ.get("MALGEUL_PETITIONS")
+    if not folder:
+        pytest.skip("needs MALGEUL_PETITIONS, a folder of petitions (JSON lines with title and content)")
+    assert_reference([petition.content for petition in petitions(Path(folder))], profile)
 
 
 NOTICE = "무단 전재 및 재배포를 금지합니다."
