@@ -17,7 +17,7 @@ from workflow.conftest import ROOT, Finished
 CONFIG = {
     "speech": {
         "grammar": 40, "demo_rounds": 0, "evaluated": 8, "conversations": 4, "codecs": ["none", "mulaw"],
-        "steps": 30, "save_every": 20, "batch": 1,
+        "steps": 30, "save_every": 20, "batch": 1, "then": {"steps": 10},
     },
     "embedding": {"steps": 20, "batch": 8},
     "tokenizer": {"pieces": 2500},
@@ -52,7 +52,7 @@ def test_models_are_made_measured_and_described_and_a_killed_training_goes_on(tm
     work = tmp_path / "results/models"
     process = start(tmp_path)
     deadline = time.monotonic() + 600
-    while not (work / "training/whisper-ko-demo/checkpoint.pt").exists():
+    while not (work / "training/whisper-ko-demo-first/checkpoint.pt").exists():
         assert process.poll() is None, process.stdout.read()[-6000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -62,8 +62,8 @@ def test_models_are_made_measured_and_described_and_a_killed_training_goes_on(tm
 
     again = succeed(tmp_path)
     assert "speak_training" not in again.jobs
-    assert "going on from step 20" in (work / "logs/train_whisper.log").read_text(encoding="utf-8")
-    curves = (work / "training/whisper-ko-demo/curves.jsonl").read_text(encoding="utf-8").splitlines()
+    assert "going on from step 20" in (work / "logs/train_whisper_first.log").read_text(encoding="utf-8")
+    curves = (work / "training/whisper-ko-demo-first/curves.jsonl").read_text(encoding="utf-8").splitlines()
     steps = [json.loads(line)["step"] for line in curves]
     assert steps == sorted(set(steps))
     assert steps[-1] == 30
@@ -76,7 +76,7 @@ def test_models_are_made_measured_and_described_and_a_killed_training_goes_on(tm
     measured = json.loads((work / "whisper-ko-demo/figures.json").read_text(encoding="utf-8"))
     assert f"| seen: cer | {measured['seen']['cer']} |" in card
     assert measured["seen"]["sentences"] == measured["unseen"]["sentences"] == 8
-    assert (made / "whisper-ko-demo/curves.svg").read_bytes().startswith(b"<?xml")
+    assert (made / "whisper-ko-demo/curves-2.svg").read_bytes().startswith(b"<?xml")
     assert "the project's own" in (work / "logs/train_embedding.log").read_text(encoding="utf-8")
 
     assert succeed(tmp_path).nothing_to_do

@@ -1,9 +1,11 @@
 """Train whisper-ko-demo on clips of speech, going on from the last checkpoint in --work where there is one.
 
     python resources/models/scripts/train_whisper.py --clips DIR ... --heard DIR ... --sentences FILE --work DIR
+        [--begin MODEL]
         --out DIR [--steps N] [--save-every N] [--batch N] [--learning-rate R] [--threads N] [--seed S]
 
---heard are clips that the curves are measured on. A GPU is used where there is one, with mixed precision.
+--begin is a model that an earlier course made: this one goes on from its weights, with harder windows. --heard are
+clips that the curves are measured on. A GPU is used where there is one, with mixed precision.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from making.speaking import Clips
 from making.training import Course, key_of, learn
 from making.whisper import Learner, Shape, make_model, make_processor, train_tokenizer
 from making.windows import disturb, draw_window
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 MEASURED_WINDOWS = 48
 
@@ -31,9 +34,10 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, nargs="+", required=True)
     parser.add_argument("--heard", type=Path, nargs="+", required=True)
     parser.add_argument("--sentences", type=Path, required=True)
+    parser.add_argument("--begin", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--save-every", type=int, default=100, help="steps from checkpoint to checkpoint")
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
@@ -45,11 +49,15 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     texts = json.loads(given.sentences.read_text(encoding="utf-8"))["train"]
-    processor = make_processor(train_tokenizer(texts, pieces=1400, folder=given.work))
-    whisper = make_model(processor.tokenizer, Shape(), given.seed)
+    if given.begin:
+        processor = WhisperProcessor.from_pretrained(str(given.begin))
+        whisper = WhisperForConditionalGeneration.from_pretrained(str(given.begin), dtype=torch.float32)
+    else:
+        processor = make_processor(train_tokenizer(texts, pieces=1400, folder=given.work))
+        whisper = make_model(processor.tokenizer, Shape(), given.seed)
     if device.type == "cpu":  # the fused kernel's way back is slower there
         whisper.set_attn_implementation("eager")
-    learner = Learner(whisper, processor, ctc_weight=0.6).to(device)
+    learner = Learner(whisper, processor, ctc_weight=0.3 if given.begin else 0.6, harder=bool(given.begin)).to(device)
     clips, heard = Clips(given.clips), Clips(given.heard)
     course = Course(
         given.steps,
@@ -64,10 +72,15 @@ def main() -> None:
         course,
         given.work,
         functools.partial(measure, learner, heard),
-        key_of(texts, list(clips), Shape(), course, given.batch, given.seed),
+        key_of(texts, list(clips), Shape(), course, given.batch, given.seed, weights_of(given.begin)),
     )
     whisper.half().save_pretrained(str(given.out))
     processor.save_pretrained(str(given.out))
+
+
+def weights_of(model: Path | None) -> bytes:
+    """Return the bytes of a model's weights; none for no model."""
+    return b"" if model is None else (model / "model.safetensors").read_bytes()
 
 
 def measure(learner: Learner, clips: Clips) -> dict[str, float]:

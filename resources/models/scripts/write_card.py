@@ -1,7 +1,9 @@
-"""Write a model's card and the plot of its training, and put both beside its weights: the folder that ships.
+"""Write a model's card and the plots of its training, and put them beside its weights: the folder that ships.
 
-    python resources/models/scripts/write_card.py --kind speech|embedding --model DIR --figures FILE --training DIR
+    python resources/models/scripts/write_card.py --kind speech|embedding --model DIR --figures FILE --training DIR ...
         --config JSON --out DIR
+
+--training are the folders of its courses, in order.
 
 The card says what the model learned from, how long, and what was measured; figures are taken from files, never typed.
 """
@@ -27,8 +29,9 @@ ABOUT = {
 for it: name a real model in `transcribe.model`, for example `openai/whisper-large-v3-turbo`.
 
 It learned from sentences of a grammar of calls and meetings, the demo's dialogues (spoken by other voices than in the
-demo's recordings) and sentences of the demo's texts, read by espeak-ng in many voices and sent through telephone
-codecs, noise and band limits. A CTC loss on the encoder taught it to listen; that head is not part of the model.""",
+demo's recordings) and sentences of the demo's texts, sent through telephone codecs, noise and band limits: in a first
+course read by voices of espeak-ng, in a second one by voices with drawn settings too. A CTC loss on the encoder taught
+it to listen; that head is not part of the model.""",
     "embedding": """A small BERT in sentence-transformers' format (mean pooling, normalized) for Korean.
 
 It is made for the demo and for tests: for real work name a real model in `embed.model`, for example `BAAI/bge-m3`.
@@ -68,8 +71,14 @@ def flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return rows
 
 
-def card(name: str, kind: str, figures: Mapping[str, Any], last: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Return the card's text."""
+def card(
+    name: str,
+    kind: str,
+    figures: Mapping[str, Any],
+    courses: Mapping[str, Mapping[str, Any]],
+    config: Mapping[str, Any],
+) -> str:
+    """Return the card's text; ``courses`` maps the plots of the training's courses to the last point of each."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
@@ -78,10 +87,12 @@ def card(name: str, kind: str, figures: Mapping[str, Any], last: Mapping[str, An
         [
             f"# {name}", "", ABOUT[kind], "", "## Measured", "", "| | |", "|---|---|",
             *(f"| {key} | {value} |" for key, value in flat(figures)), "",
-            "![The curves of the training](curves.svg)", "", "## Made by", "",
+            *(f"![The curves of a course of the training]({plot})\n" for plot in courses), "## Made by", "",
             "    snakemake -s resources/models/Snakefile --cores 2", "", "| | |", "|---|---|",
-            f"| seed | {config['seed']} |", *(f"| {key} | {value} |" for key, value in section.items()),
-            f"| steps done | {last['step']} |", f"| minutes | {last['seconds'] / 60:.0f} |", f"| device | {device} |",
+            f"| seed | {config['seed']} |", *(f"| {key} | {value} |" for key, value in flat(section)),
+            f"| steps done | {' + '.join(str(last['step']) for last in courses.values())} |",
+            f"| minutes | {' + '.join(str(round(last['seconds'] / 60)) for last in courses.values())} |",
+            f"| device | {device} |",
             f"| torch | {torch.__version__.partition('+')[0]} |", "",
             "Licence: MIT, as malgeul. Weights are safetensors in half precision.", "",
         ]
@@ -94,16 +105,20 @@ def main() -> None:
     parser.add_argument("--kind", choices=list(ABOUT), required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--figures", type=Path, required=True)
-    parser.add_argument("--training", type=Path, required=True)
+    parser.add_argument("--training", type=Path, nargs="+", required=True)
     parser.add_argument("--config", type=json.loads, required=True, help="the configuration as JSON")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    points = read_curves(given.training)
     shutil.copytree(given.model, given.out, dirs_exist_ok=True)
-    plot(points, given.kind, given.out / "curves.svg")
+    courses = {}
+    for number, folder in enumerate(given.training, 1):
+        points = read_curves(folder)
+        name = "curves.svg" if len(given.training) == 1 else f"curves-{number}.svg"
+        plot(points, given.kind, given.out / name)
+        courses[name] = points[-1]
     figures = json.loads(given.figures.read_text(encoding="utf-8"))
     config = given.config
-    text = card(given.out.name, given.kind, figures, points[-1], config)
+    text = card(given.out.name, given.kind, figures, courses, config)
     (given.out / "README.md").write_text(text, encoding="utf-8")
 
 

@@ -21,13 +21,14 @@ def made(tmp_path, monkeypatch):
     (tmp_path / "figures.json").write_text('{"seen": {"cer": 0.0421}, "times_within_0.3_s": 0.93}')
     config = yaml.safe_load((ROOT / "resources" / "models" / "config.yaml").read_text(encoding="utf-8"))
 
-    def make(kind):
+    def make(kind, courses=1):
         out = tmp_path / "made" / f"{kind}-ko-demo"
         options = {
             "kind": kind, "model": tmp_path / "model", "figures": tmp_path / "figures.json",
-            "training": tmp_path / kind, "config": json.dumps(config), "out": out,
+            "training": [tmp_path / kind] * courses, "config": json.dumps(config), "out": out,
         }  # fmt: skip
-        given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        values = {name: value if isinstance(value, list) else [value] for name, value in options.items()}
+        given = [word for name, words in values.items() for word in (f"--{name}", *map(str, words))]
         monkeypatch.setattr(sys, "argv", ["write_card", *given])
         write_card.main()
         return out
@@ -43,6 +44,14 @@ def test_card_plot_and_weights_lie_in_one_folder(made, kind):
     card = (out / "README.md").read_text(encoding="utf-8")
     for line in (f"# {kind}-ko-demo", "| seen: cer | 0.0421 |", "| times_within_0.3_s | 0.93 |", "| steps done | 40 |",
                  "| minutes | 2 |", "| seed | 0 |"):  # fmt: skip
+        assert line in card
+
+
+def test_every_course_has_its_plot(made):
+    out = made("speech", courses=2)
+    assert [file.name for file in sorted(out.glob("*.svg"))] == ["curves-1.svg", "curves-2.svg"]
+    card = (out / "README.md").read_text(encoding="utf-8")
+    for line in ("](curves-1.svg)", "](curves-2.svg)", "| steps done | 40 + 40 |", "| minutes | 2 + 2 |"):
         assert line in card
 
 

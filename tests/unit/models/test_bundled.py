@@ -61,7 +61,8 @@ def test_weights_are_safetensors_of_a_few_megabytes(name, megabytes):
     files = {file.name: file.stat().st_size for file in (MODELS / name).rglob("*") if file.is_file()}
     assert files["model.safetensors"] <= megabytes * MEGABYTE
     assert not [file for file in files if file.endswith((".bin", ".pt", ".pth", ".pkl"))]
-    assert {"README.md", "curves.svg"} <= files.keys()
+    assert "README.md" in files
+    assert any(name.startswith("curves") for name in files)
 
 
 LOADING = """

@@ -127,16 +127,23 @@ class Learner(nn.Module):
     """A Whisper and the head on its encoder that learns letters by CTC and is dropped after training.
 
     Without it the decoder learns Korean long before it learns to listen (Kim et al. 2017 on joint CTC and attention).
+    ``harder`` is for one that can hear already: more windows in which nobody speaks, and many that end early.
     """
 
     def __init__(
-        self, whisper: WhisperForConditionalGeneration, processor: WhisperProcessor, ctc_weight: float
+        self,
+        whisper: WhisperForConditionalGeneration,
+        processor: WhisperProcessor,
+        ctc_weight: float,
+        *,
+        harder: bool = False,
     ) -> None:
         super().__init__()
         self.whisper = whisper
         self.letters = nn.Linear(whisper.config.d_model, len(JAMO) + 1)
         self.ctc_weight = ctc_weight
         self.processor = processor
+        self.harder = harder
         self._token = processor.tokenizer.convert_tokens_to_ids
         self._first_mark = self._token("<|endoftext|>")
         self._jamo = {letter: number + 1 for number, letter in enumerate(JAMO)}
@@ -144,9 +151,12 @@ class Learner(nn.Module):
     def losses(self, clips: Clips, size: int, seed: int, step: int, precision: torch.dtype | None) -> dict[str, Any]:
         """Return the losses of the step's batch of ``size`` windows."""
         rng = np.random.default_rng([seed, step])
-        drawn = [draw_window(clips, rng) for _ in range(size)]
+        drawn = [draw_window(clips, rng, 0.04 if self.harder else 0.02) for _ in range(size)]
+        sounds = [disturb(sound, rng) for sound, _ in drawn]
+        if self.harder:
+            sounds = [end_early(sound, said, rng) for sound, (_, said) in zip(sounds, drawn, strict=True)]
         device = self.letters.weight.device
-        features = self.features([end_early(disturb(sound, rng), said, rng) for sound, said in drawn], device)
+        features = self.features(sounds, device)
         features = _masked(features, rng)
         entered, wanted = self._tokens([said for _, said in drawn], rng)
         letters = [self._letters(said) for _, said in drawn]

@@ -23,15 +23,15 @@ class Said:
     text: str
 
 
-def draw_window(clips: Clips, rng: np.random.Generator) -> tuple[Sound, list[Said]]:
+def draw_window(clips: Clips, rng: np.random.Generator, silent: float = 0.02) -> tuple[Sound, list[Said]]:
     """Return a window of clips with pauses between, shape (SECONDS * RATE,), and what is said when.
 
-    One in twenty-five has only noise. Most are filled as far as whole clips fit; some hold one clip, as a call's end
+    The share ``silent`` has only noise. Most are filled as far as whole clips fit; some hold one clip, as a call's end
     does.
     """
     sound = np.zeros(SECONDS * RATE, np.float32)
     said: list[Said] = []
-    if rng.random() < 0.04:
+    if rng.random() < silent:
         return sound, said
     at = rng.uniform(0.0, 0.35)
     only_one = rng.random() < 0.25
