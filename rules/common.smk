@@ -2,12 +2,12 @@
 
 from snakemake.exceptions import WorkflowError
 
-from malgeul.config import locate
 from malgeul.models.devices import count_gpus
 from malgeul.models.local import model_files
 from malgeul.plan import ALL
 from malgeul.report.ending import tell_failure, tell_success
 from malgeul.shards.digest import code_digest
+from malgeul.shards.inputs import locate
 from malgeul.shards.names import SHARD_PATTERN, TRANSCRIPTS
 from malgeul.startup import start
 
@@ -59,7 +59,8 @@ def gpu_threads(wildcards=None):
 
 def cpu_threads(wildcards=None):
     """Threads of a CPU job that can use many: all but those of the GPU job that may run beside it."""
-    beside = gpu_threads() if plan.recordings or plan.embedded_shards else 0
+    gpu_jobs = plan.recordings or plan.embedded_shards or scorers_use_gpu()
+    beside = gpu_threads() if gpu_jobs else 0
     return max(1, granted_cores() - beside)
 
 
@@ -194,14 +195,22 @@ def scorers(*, limits):
     }
 
 
+def scorer_models():
+    """Return the files of the scorers' models in folders."""
+    return [
+        file
+        for scorer in settings.filter.scorers.values()
+        if scorer.kind == "classifier"
+        for file in model_files(scorer.model)
+    ]
+
+
 def scorer_files():
-    """Return the files that the scorers read: models in folders, test sets, programs."""
+    """Return the files that the scorers read: test sets and programs."""
     root = Path(workflow.basedir)
     files = []
     for scorer in settings.filter.scorers.values():
         match scorer.kind:
-            case "classifier":
-                files += model_files(scorer.model)
             case "overlap":
                 files += [str(locate(file, root)) for file in scorer.files]
             case "own":

@@ -23,7 +23,7 @@ rule select_samples:
         settings={
             key: value
             for key, value in section("select").items()
-            if key != "max_entity_freq"
+            if key not in {"max_entity_freq", "packing"}
         },
         tokenize=section("tokenize"),
         code=code_digest("select_samples"),
@@ -75,7 +75,8 @@ rule tokenize_samples:
         "<benchmarks>/tokenize_samples/{shard}.jsonl"
     conda:
         "../envs/text.yaml"
-    threads: 1
+    # One tokenizes while the other writes.
+    threads: 2
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
@@ -118,6 +119,9 @@ rule merge_dataset:
         settings=section("merge"),
         kind=settings.select.kind,
         made_with={
+            "samples": settings.select.kind,
+            "selection": settings.select.profile,
+            "packing": settings.select.packing,
             "tokenizer": settings.tokenize.tokenizer,
             "sequence length": settings.select.sequence_length,
             "most samples of an entity": settings.select.max_entity_freq,

@@ -126,7 +126,11 @@ rule find_duplicates:
     input:
         screened=[f"<results>/screened/{shard}.parquet" for shard in plan.text],
         text=[f"<results>/text/{shard}.parquet" for shard in plan.text],
-        ledger=[ledger("screen", shard) for shard in plan.text],
+        ledger=[
+            ledger(stage, shard)
+            for stage in ("ingest", "screen")
+            for shard in plan.text
+        ],
     output:
         duplicates="<results>/duplicates.parquet",
         boilerplate="<results>/boilerplate.parquet",
@@ -157,6 +161,7 @@ rule score_text:
         screened="<results>/screened/{shard}.parquet",
         duplicates="<results>/duplicates.parquet",
         scorers=scorer_files(),
+        model=scorer_models(),
         ledger=[ledger("ingest"), ledger("screen"), ledger("dedup", ALL)],
     output:
         scores="<results>/scores/{shard}.parquet",
@@ -175,8 +180,8 @@ rule score_text:
         mem_mb=growing(8000 if scorers_use_gpu() else 2000),
         runtime=growing(120),
     params:
+        **profile_params(),
         scorers=scorers(limits=False),
-        measure=settings.filter.measure,
         code=code_digest("score_text"),
     message:
         "Score {wildcards.shard}"
@@ -227,7 +232,9 @@ rule filter_text:
         runtime=growing(120),
     params:
         **profile_params(),
-        scorers=scorers(limits=True),
+        scorers=lambda wildcards: (
+            scorers(limits=True) if is_scored(wildcards.shard) else {}
+        ),
         mask_personal_numbers=settings.filter.mask_personal_numbers,
         code=code_digest("filter_text"),
     message:

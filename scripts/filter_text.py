@@ -44,14 +44,14 @@ BATCH = 512
 class Batch:
     """Documents that follow each other in the shard, the key of their verdicts, and those that are known.
 
-    ``masked`` counts by id and kind the personal numbers that placeholders stand for, ``cut`` what was cut out as
-    boilerplate.
+    ``masked`` counts by id and kind the personal numbers that placeholders stand for, ``read`` what came
+    in and was cut out as boilerplate.
     """
 
     key: str
     documents: list[dict[str, Any]]
     masked: dict[str, Counter[str]]
-    cut: Counter[str]
+    read: Counter[str]
     journaled: bool
     verdicts: list[Verdict] = field(default_factory=list)
 
@@ -74,7 +74,7 @@ def filter_text(job: Job) -> None:
             if len(batch.verdicts) < len(batch.documents):
                 continue
             under_way.popleft()
-            counts.update(batch.cut)
+            counts.update(batch.read)
             if batch.journaled:
                 progress.resume(len(batch.documents))
             else:
@@ -82,7 +82,6 @@ def filter_text(job: Job) -> None:
                 progress.advance(len(batch.documents))
             for document, decided in zip(batch.documents, batch.verdicts, strict=True):
                 _account(job, document["id"], decided)
-                counts["characters_in"] += len(document["text"])
                 if decided.kept:
                     masked = batch.masked.get(document["id"], Counter[str]())
                     facts = {name: getattr(decided, name) for name in ("features", "scores", "n_morphemes", "mentions")}
@@ -113,13 +112,15 @@ def _candidates(job: Job, under_way: deque[Batch], rules: Sequence[Rule]) -> Ite
             verdict.features = {name: value for name, value in verdict.features.items() if value is not None}
             compare(verdict, kinds.get(row), rules)
             verdict.weigh(scores, limits)
-        cut = _cut(documents, verdicts, boilerplate) if boilerplate else Counter[str]()
+        read = Counter(characters_in=sum(len(document["text"]) for document in documents))
+        if boilerplate:
+            read.update(_cut(documents, verdicts, boilerplate))
         masked = _mask(documents) if job.params["mask_personal_numbers"] else {}
         key = job.item_key([document["text"] for document in documents], [asdict(verdict) for verdict in verdicts])
         journaled = key in job.journal
         if journaled:
             verdicts = unpack(job.journal.blob(key))
-        under_way.append(Batch(key, documents, masked, cut, journaled))
+        under_way.append(Batch(key, documents, masked, read, journaled))
         for document, verdict in zip(documents, verdicts, strict=True):
             yield Candidate(document["text"], verdict, decided=journaled)
 
@@ -131,11 +132,10 @@ def _cut(documents: list[dict[str, Any]], verdicts: list[Verdict], keys: frozens
         if not verdict.kept:
             continue
         text, lines = without_lines(document["text"], keys)
-        cut += Counter(boilerplate_lines=lines, boilerplate_characters=len(document["text"]) - len(text))
-        if text.strip():
-            document["text"] = text
-        else:
+        cut.update(boilerplate_lines=lines, boilerplate_characters=len(document["text"]) - len(text))
+        if lines and not text.strip():
             verdict.reason = ONLY_BOILERPLATE
+        document["text"] = text
     return cut
 
 

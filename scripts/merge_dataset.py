@@ -17,7 +17,7 @@ TRANSCRIPTS = "transcripts"
 
 
 def merge_dataset(job: Job) -> None:
-    """Link every shard's files into the splits after comparing their sha256 with the ledgers, and write the card."""
+    """Link every shard's files into the splits after checking them against the ledgers, and write the card."""
     job.check_contents()
     folder = job.staged("dataset")
     by_source: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(SPLITS, 0))

@@ -1,6 +1,7 @@
 """Score the documents of a shard by the config's scorers: models, test sets, programs of the user's."""
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -9,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from malgeul import ROOT
-from malgeul.config import locate
 from malgeul.models.devices import claimed_device
 from malgeul.models.loading import folder_of, identity
+from malgeul.shards.inputs import locate
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, count_rows, read_rows
 from malgeul.text.duplicates import duplicates_of
-from malgeul.text.filtering import SCORED
+from malgeul.text.filtering import SCORED, Verdict, compare
+from malgeul.text.profiles import rules_of
 from malgeul.text.scorers import Classifier, Scorer, load_language, load_overlap, load_own, read_items
 from malgeul.text.settings import ClassifierSettings, LanguageSettings, OverlapSettings, OwnSettings, ScorerChoice
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
+
+log = logging.getLogger(__name__)
 
 BATCH = 512
 """Documents whose scores are recorded together: at most this many are scored again after a kill."""
@@ -32,12 +36,13 @@ SCORERS: TypeAdapter[dict[str, ScorerChoice]] = TypeAdapter(dict[str, ScorerChoi
 def score_text(job: Job) -> None:
     """Write a row per document with its scores: of those that would stay so far, or of all (``measure: all``)."""
     scorers: dict[str, Scorer] = {}
+    files = {name: digest for name, digest in job.input_digests.items() if name.startswith("scorers[")}
     with ExitStack() as stack:
         out = stack.enter_context(TableWriter(job.staged("scores"), SCORED))
         progress = stack.enter_context(job.progress(count_rows(job.input("text"))))
         for ids, texts in _batches(job):
             asked = [text for text in texts if text is not None]
-            key = job.item_key(asked)
+            key = job.item_key(asked, files)
             if key in job.journal:
                 columns = json.loads(job.journal.blob(key))
                 progress.resume(len(ids))
@@ -56,13 +61,20 @@ def score_text(job: Job) -> None:
 
 def _batches(job: Job) -> Iterator[tuple[list[str], list[str | None]]]:
     """Yield the documents by batches: ids, and texts of those that are scored."""
-    duplicates = dict(duplicates_of(job.inputs["duplicates"], job.shard))
+    kinds = dict(duplicates_of(job.inputs["duplicates"], job.shard))
+    rules = rules_of(job.params["profile"], job.params["thresholds"])
     measure_all = job.params["measure"] == "all"
+
+    def stays(row: int, reason: str | None) -> bool:
+        verdict = Verdict({}, reason=reason)
+        compare(verdict, kinds.get(row), rules)
+        return verdict.kept
+
     rows = enumerate(
         zip(read_rows(job.input("text"), ["id", "text"]), read_rows(job.input("screened"), ["reason"]), strict=True)
     )
     while batch := list(islice(rows, BATCH)):
-        asked = [measure_all or (screened["reason"] is None and row not in duplicates) for row, (_, screened) in batch]
+        asked = [measure_all or stays(row, screened["reason"]) for row, (_, screened) in batch]
         documents = [document for _, (document, _) in batch]
         yield (
             [document["id"] for document in documents],
@@ -82,7 +94,7 @@ def _load(job: Job, stack: ExitStack) -> dict[str, Scorer]:
                 files = [locate(file, ROOT) for file in settings.files]
                 items = (item for file in files for item in read_items(file, settings.fields))
                 scorers[name], counts = load_overlap(settings, items)
-                job.ledger.measure(**{f"{name}_{what}": count for what, count in counts.items()})
+                log.info("%s: %s", name, ", ".join(f"{count} {what}" for what, count in counts.items()))
             case OwnSettings():
                 scorers[name] = load_own(settings, locate(settings.file, ROOT))
             case ClassifierSettings():

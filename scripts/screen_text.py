@@ -27,19 +27,20 @@ def screen_text(job: Job) -> None:
         for document in read_rows(job.input("text"), ["id", "text", "meta"]):
             verdict = screen(document["text"], document["meta"], rules, measure_all=measure_all)
             facts = {name: getattr(verdict, name) for name in ("features", "reason", "measured", "threshold")}
-            out.write({"id": document["id"], **facts, **(signature(document["text"], rules) if verdict.kept else {})})
+            told = {"lines": line_keys(document["text"]), **signature(document["text"], rules)} if verdict.kept else {}
+            out.write({"id": document["id"], **facts, **told})
             job.ledger.use(document["id"])
             job.ledger.give(document["id"])
             progress.advance()
 
 
 def signature(text: str, rules: Sequence[Rule]) -> dict[str, Any]:
-    """Return the columns by which repetition is found; none where the profile does not ask for duplicates."""
+    """Return the columns by which duplicates are found; none where the profile does not ask for duplicates."""
     if not any(rule.measure in CORPUS_MEASURES for rule in rules):
         return {}
     found = bands(text)
     keys = {} if found is None else dict(zip(BAND_COLUMNS, found.tolist(), strict=True))
-    return {"text_hash": text_hash(text), "lines": line_keys(text), **keys}
+    return {"text_hash": text_hash(text), **keys}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from malgeul.dataset.settings import SelectSettings
 from malgeul.dataset.tokenizer import PieceTokenizer, load_tokenizer, tokenizer_identity
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
+from malgeul.shards.progress import Progress
 from malgeul.shards.tables import count_rows, read_rows
 
 if TYPE_CHECKING:
@@ -54,11 +55,10 @@ def tokenize_samples(job: Job) -> None:
                 job.ledger.give(row_id)
                 pieces += len(row["input_ids"])
 
-        for batch, ids in _tokenized(tokenizer, _batches(job), ahead):
+        for batch, ids in _tokenized(tokenizer, _batches(job, progress), ahead):
             for (_, samples), ids_of_document in zip(batch, ids, strict=True):
                 for sample in samples:
                     write(sample["split"], rows_of(sample, ids_of_document))
-                progress.advance(len(samples))
         for split, packer in packers.items():
             write(split, packer.flush())
         rows = {f"{split}_rows": writer.rows for split, writer in writers.items()}
@@ -66,7 +66,7 @@ def tokenize_samples(job: Job) -> None:
     job.ledger.measure(tokens=pieces, **rows)
 
 
-def _batches(job: Job) -> Iterator[Batch]:
+def _batches(job: Job, progress: Progress) -> Iterator[Batch]:
     """Yield texts of documents, each with its samples that survive the cap, so many as are tokenized at a time."""
     largest = _own_caps(job)
     documents = read_rows(job.input("filtered"), ["id", "text"])
@@ -76,6 +76,7 @@ def _batches(job: Job) -> Iterator[Batch]:
         text = next(row["text"] for row in documents if row["id"] == doc_id)
         wanted = []
         for sample in of_document:
+            progress.advance()
             if sample["priority"] > largest.get(sample["entity"], sample["priority"]):
                 job.ledger.reject(sample["sample_id"], "entity_cap")
             else:

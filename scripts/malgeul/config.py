@@ -106,15 +106,6 @@ def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
     return node
 
 
-def locate(path: str, root: Path) -> Path:
-    """Return where a path of the config lies: as it is, or beside the Snakefile (``root``) when nothing is there."""
-    given = Path(path).expanduser()
-    if given.is_absolute() or given.exists():
-        return given
-    beside_snakefile = root / given
-    return beside_snakefile if beside_snakefile.exists() else given
-
-
 def reference() -> str:
     """Return every key of the config as Markdown, one table per section."""
     schema = RunConfig.model_json_schema()

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from malgeul.config import ConfigError, RunConfig, locate
+from malgeul.config import ConfigError, RunConfig
 from malgeul.embedding.settings import Database
 from malgeul.shards.buckets import Limits, power_of_two, split
-from malgeul.shards.inputs import Found, InputFile, find_files, sketch
+from malgeul.shards.inputs import Found, InputFile, find_files, locate, sketch
 from malgeul.shards.ledger import Tally
 from malgeul.shards.names import TRANSCRIPTS, slug, stable_hash
 from malgeul.shards.settings import Section, ShardLimits

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from malgeul.config import REFERENCE_MARK, ConfigError, RunConfig, locate, read_config, reference
+from malgeul.config import REFERENCE_MARK, ConfigError, RunConfig, read_config, reference
+from malgeul.shards.inputs import locate
 
 ROOT = Path(__file__).resolve().parents[2]
 

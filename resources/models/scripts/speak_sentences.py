@@ -46,7 +46,7 @@ def main() -> None:
     texts = json.loads(given.sentences.read_text(encoding="utf-8"))[given.list][given.part :: given.parts]
     rng = random.Random(f"{given.seed} {given.list} {given.part} {given.codec} {given.voices}")
     # A third of the training's voices is drawn: who heard only some fifty takes their formants for the vowels.
-    drawn = {f"drawn-{number}": draw_variant(rng) for number in range(len(texts))}
+    drawn = {f"drawn-{number}": draw_variant(rng) for number in range(len(texts)) if given.voices == "training"}
     seen = [USUAL_VARIANTS, OTHER_VARIANTS]
     variants = {"seen": seen, "training": [*seen, list(drawn)], "unseen": [UNSEEN_VARIANTS]}[given.voices]
     voices = [draw_voice(rng, rng.choice(variants)) for _ in texts]

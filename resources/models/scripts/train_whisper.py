@@ -49,6 +49,7 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     texts = json.loads(given.sentences.read_text(encoding="utf-8"))["train"]
+    torch.manual_seed(given.seed)
     if given.begin:
         processor = WhisperProcessor.from_pretrained(str(given.begin))
         whisper = WhisperForConditionalGeneration.from_pretrained(str(given.begin), dtype=torch.float32)

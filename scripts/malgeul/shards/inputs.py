@@ -112,3 +112,12 @@ def sketch(file: InputFile) -> int:
             stream.seek(k * max(file.size - SAMPLE_BYTES, 0) // (SAMPLES - 1))
             parts.append(stream.read(SAMPLE_BYTES))
     return stable_hash(b"".join(parts).hex())
+
+
+def locate(path: str, root: Path) -> Path:
+    """Return where a path of the config lies: as it is, or beside the Snakefile (``root``) when nothing is there."""
+    given = Path(path).expanduser()
+    if given.is_absolute() or given.exists():
+        return given
+    beside_snakefile = root / given
+    return beside_snakefile if beside_snakefile.exists() else given

@@ -41,9 +41,9 @@ SCREENED = pa.schema(
         pa.field("reason", pa.string()),  # null where the document passes
         pa.field("measured", pa.float64()),
         pa.field("threshold", pa.float64()),
+        pa.field("lines", pa.list_(pa.uint64())),  # keys of its lines; null where it does not pass
         # Null where duplicates of the document are not looked for; bands also where it is too short.
         pa.field("text_hash", pa.binary(16)),
-        pa.field("lines", pa.list_(pa.uint64())),  # keys of the lines
         *(pa.field(name, pa.uint64()) for name in BAND_COLUMNS),
     ]
 )

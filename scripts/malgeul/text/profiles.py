@@ -136,6 +136,10 @@ def check_thresholds(profile: str, thresholds: Mapping[str, float]) -> None:
         _known(name, [rule.name for rule in PROFILES[profile]], f"rule of the profile {profile}")
 
 
+REASONS = frozenset(name for rules in PROFILES.values() for rule in rules for name in (rule.name, rule.reason))
+"""Every name and reason of a rule."""
+
+
 def rules_of(profile: str, thresholds: Mapping[str, float]) -> list[Rule]:
     """Return a profile's rules in order, with the given thresholds by rule name instead of its own."""
     check_thresholds(profile, thresholds)

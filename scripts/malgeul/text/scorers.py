@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from malgeul.models.memory import DoesNotFit, halving
 from malgeul.text.settings import ClassifierSettings, LanguageSettings, OverlapSettings, OwnSettings
 from malgeul.text.signatures import simplified
 
@@ -29,10 +31,12 @@ class Scorer(Protocol):
 
 
 def load_language(settings: LanguageSettings) -> Scorer:
-    """Return a scorer of language."""
+    """Return a scorer of language; raises ValueError for one that py3langid does not know."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    if settings.language not in identifier.labels:
+        raise ValueError(f"py3langid knows no language {settings.language!r}; it knows {', '.join(identifier.labels)}")
 
     def score(texts: Sequence[str]) -> list[float | None]:
         return [float(dict(identifier.rank(text))[settings.language]) if text.strip() else None for text in texts]
@@ -97,6 +101,7 @@ def load_own(settings: OwnSettings, file: Path) -> Scorer:
     if spec is None or spec.loader is None:
         raise TypeError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look for it there
     spec.loader.exec_module(module)
     load: Callable[..., Any] | None = getattr(module, "load", None)
     own = load(**settings.options) if load else None
@@ -113,7 +118,10 @@ def load_own(settings: OwnSettings, file: Path) -> Scorer:
 
 
 class Classifier:
-    """A sequence classification model on one device."""
+    """A sequence classification model on one device.
+
+    Labels exclude each other (softmax), unless the model's config says multi_label_classification or there is one.
+    """
 
     def __init__(self, folder: Path, settings: ClassifierSettings, device: Device, threads: int) -> None:
         import torch
@@ -126,7 +134,9 @@ class Classifier:
         self._torch = torch
         self._device = "cuda:0" if device.kind == "cuda" else "cpu"
         self._tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        dtype = torch.float16 if device.kind == "cuda" else torch.float32
+        # Not float16, in which models of the DeBERTa kind overflow.
+        brain = device.kind == "cuda" and torch.cuda.is_bf16_supported()
+        dtype = torch.bfloat16 if brain else torch.float32
         model = AutoModelForSequenceClassification.from_pretrained(
             str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
@@ -135,7 +145,10 @@ class Classifier:
         if settings.label not in labels:
             raise ValueError(f"{settings.model} has no label {settings.label}; it has {', '.join(labels)}")
         self._label = labels[settings.label]
+        several = getattr(model.config, "problem_type", None) == "multi_label_classification"
+        self._independent = several or len(labels) == 1
         self._settings = settings
+        self._dtype = dtype
 
     def __call__(self, texts: Sequence[str]) -> list[float | None]:
         """Return the label's probability for each text; the longest are computed first."""
@@ -147,16 +160,23 @@ class Classifier:
         while at < len(order):
             size = max(1, self._settings.batch_tokens // max(1, len(ids[order[at]])))
             batch = order[at : at + size]
-            for number, score in zip(batch, self._probabilities([ids[k] for k in batch]), strict=True):
+            found = halving(self._probabilities, [ids[k] for k in batch], "text")
+            for number, score in zip(batch, found, strict=True):
+                if isinstance(score, DoesNotFit):
+                    raise MemoryError(str(score))
+                if not math.isfinite(score):
+                    raise ValueError(
+                        f"{self._settings.model} gave {score} for a text; does it compute in {self._dtype}?"
+                    )
                 scores[number] = score
             at += size
         return scores
 
-    def _probabilities(self, ids: list[list[int]]) -> list[float]:
+    def _probabilities(self, ids: Sequence[list[int]]) -> list[float]:
         torch = self._torch
-        padded = self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self._device)
+        padded = self._tokenizer.pad({"input_ids": list(ids)}, return_tensors="pt").to(self._device)
         with torch.inference_mode():
             logits = self._model(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"]).logits.float()
-        chances = torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)
+        chances = torch.sigmoid(logits) if self._independent else torch.softmax(logits, dim=1)
         found: list[float] = chances[:, self._label].tolist()
         return found

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from malgeul.shards.settings import Section, ShardLimits
-from malgeul.text.profiles import Rule, check_profile, check_thresholds
+from malgeul.text.profiles import REASONS, Rule, check_profile, check_thresholds
 
 
 class TextSource(Section):
@@ -70,6 +70,12 @@ class ScorerSettings(Section):
     maximum: float | None = None
     """Documents with a higher score are rejected. Without either the score is only recorded."""
 
+    @model_validator(mode="after")
+    def _can_be_met(self) -> ScorerSettings:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"no score is at least {self.minimum} and at most {self.maximum}")
+        return self
+
     def rules(self, name: str) -> list[Rule]:
         """Return the rules that compare the score."""
         rules = []
@@ -81,7 +87,7 @@ class ScorerSettings(Section):
 
 
 class LanguageSettings(ScorerSettings):
-    """How likely a text is of a language, by py3langid (naive Bayes over bytes, 97 languages)."""
+    """How likely a text is of a language, by py3langid (naive Bayes over bytes)."""
 
     kind: Literal["language"]
     """Which of the scorers this is."""
@@ -120,7 +126,10 @@ class OverlapSettings(ScorerSettings):
 
 
 class OwnSettings(ScorerSettings):
-    """A user's own program: a Python file whose ``load(**options)`` returns a function from texts to numbers."""
+    """A user's own program: a Python file whose ``load(**options)`` returns a function from texts to numbers.
+
+    A change of the file scores again; a change of files that it reads by itself does not.
+    """
 
     kind: Literal["own"]
     """Which of the scorers this is."""
@@ -164,6 +173,12 @@ class FilterSettings(Section):
     @classmethod
     def _known_profile(cls, name: str) -> str:
         return check_profile(name)
+
+    @model_validator(mode="after")
+    def _names_of_their_own(self) -> FilterSettings:
+        if taken := sorted(self.scorers.keys() & REASONS):
+            raise ValueError(f"scorers need names that no rule has; there are rules {', '.join(taken)}")
+        return self
 
     @model_validator(mode="after")
     def _known_rules(self) -> FilterSettings:

@@ -1,6 +1,7 @@
 """Scorers: what each measures, and the stage that asks them of documents that would stay."""
 
 import json
+import shutil
 
 import pytest
 from pydantic import ValidationError
@@ -25,6 +26,11 @@ def test_language_tells_korean_from_others():
     assert korean > 0.99
     assert english < 0.1 > japanese
     assert nothing is None
+
+
+def test_a_language_that_it_does_not_know_is_an_error():
+    with pytest.raises(ValueError, match=r"knows no language 'kor'; it knows .*ko"):
+        load_language(LanguageSettings(kind="language", language="kor"))
 
 
 def test_overlap_is_the_largest_share_of_an_item():
@@ -61,6 +67,14 @@ def test_a_program_of_the_users_scores(tmp_path):
         tmp_path, "def load(letter):\n    return lambda texts: [t.count(letter) or float('nan') for t in texts]\n"
     )
     assert score(["가나가", "나"]) == [2.0, None]
+
+
+def test_a_program_may_have_dataclasses(tmp_path):
+    body = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n@dataclass\nclass Rule:\n    x: int\n"
+        "def load(letter):\n    return lambda texts: [Rule(1).x for _ in texts]\n"
+    )
+    assert own(tmp_path, body)(["가"]) == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -111,13 +125,46 @@ def test_a_classifier_gives_the_labels_probability_whatever_the_batch(judge_mode
         scores(label="fine")
 
 
+def test_labels_of_a_multi_label_model_do_not_exclude_each_other(judge_model, tmp_path):
+    folder = tmp_path / "several"
+    shutil.copytree(judge_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
+
+    def score(where, label):
+        return Classifier(where, ClassifierSettings(kind="classifier", model="x", label=label), cpu(), 1)([prose(1)])[0]
+
+    odds = {label: score(folder, label) / (1 - score(folder, label)) for label in ("good", "bad")}
+    assert score(judge_model, "good") == pytest.approx(odds["good"] / (odds["good"] + odds["bad"]), abs=1e-5)
+
+
+def test_a_model_that_gives_no_number_is_an_error(judge_model, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "broken"
+    shutil.copytree(judge_model, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"] = weights["classifier.bias"] * float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    broken = Classifier(folder, ClassifierSettings(kind="classifier", model="x", label="good"), cpu(), 1)
+    with pytest.raises(ValueError, match="x gave nan for a text"):
+        broken([prose(1)])
+
+
 def test_the_config_knows_each_kind_and_tells_what_is_wrong():
     chosen = {"korean": {"kind": "language", "minimum": 0.5}, "mine": {"kind": "own", "file": "a.py"}}
     assert [type(scorer) for scorer in FilterSettings(scorers=chosen).scorers.values()] == [
         LanguageSettings,
         OwnSettings,
     ]
-    for wrong in ({"Korean!": {"kind": "language"}}, {"a": {"kind": "sound"}}, {"a": {"kind": "own", "file": "a.sh"}}):
+    limits = {"minimum": 0.6, "maximum": 0.5}
+    for wrong in (
+        {"Korean!": {"kind": "language"}},
+        {"a": {"kind": "sound"}},
+        {"a": {"kind": "own", "file": "a.sh"}},
+        {"too_short": {"kind": "language"}},
+        {"a": {"kind": "language", **limits}},
+    ):
         with pytest.raises(ValidationError):
             FilterSettings(scorers=wrong)
 
@@ -127,7 +174,7 @@ def score(ingest, make_job, results):
     """Ingest and screen texts, then score them; returns the rows and the job."""
     texts = {str(k): prose(k) for k in range(5)} | {"short": "짧다.", "twice": prose(1)}
 
-    def run(scorers, measure="needed", work=score_text.score_text):
+    def run(scorers, measure="needed", thresholds=None, files=()):
         ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in texts.items()))})
         text = [results / "text/web-0000.parquet"]
         judged = {"profile": "malgeul", "thresholds": {}, "measure": "needed"}
@@ -142,6 +189,7 @@ def score(ingest, make_job, results):
             "text": text,
             "screened": [results / "screened/web-0000.parquet"],
             "duplicates": [results / "duplicates.parquet"],
+            "scorers": list(files),
         }
         job = make_job(
             "score",
@@ -151,8 +199,10 @@ def score(ingest, make_job, results):
             inputs=inputs,
             scorers=scorers,
             measure=measure,
+            profile="malgeul",
+            thresholds=thresholds or {},
         )
-        job.run(work)
+        job.run(score_text.score_text)
         return {row["id"]: dict(row["scores"]) for row in read_rows(job.outputs["scores"])}, job
 
     return run
@@ -167,6 +217,11 @@ def test_documents_that_would_stay_are_scored_and_all_are_accounted_for(score):
     assert len(rows) == 7
     rows, _ = score({"korean": {"kind": "language", "language": "ko"}}, measure="all")
     assert all(scores for scores in rows.values())
+
+
+def test_a_duplicate_that_the_config_keeps_is_scored_too(score):
+    rows, _ = score({"korean": {"kind": "language", "language": "ko"}}, thresholds={"duplicate": 1})
+    assert [name for name, scores in rows.items() if not scores] == ["short"]
 
 
 def test_a_killed_stage_asks_again_only_for_what_is_missing(score, tmp_path, monkeypatch):
@@ -192,3 +247,23 @@ def test_a_killed_stage_asks_again_only_for_what_is_missing(score, tmp_path, mon
     rows, _ = score(scorers)
     assert json.dumps(rows["0"]) == json.dumps({"mine": float(len(prose(0)))})
     assert len(calls.read_text()) == 4 + 3
+
+
+def test_a_changed_program_is_asked_again_for_all(score, tmp_path, monkeypatch):
+    monkeypatch.setattr(score_text, "BATCH", 2)
+    file = tmp_path / "mine.py"
+    scorers = {"mine": {"kind": "own", "file": str(file), "options": {}}}
+    file.write_text(
+        "def load():\n"
+        "    def score(texts):\n"
+        "        if any('2번째' in text for text in texts):\n"
+        "            raise RuntimeError('wrong')\n"
+        "        return [1] * len(texts)\n"
+        "    return score\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(RuntimeError, match="wrong"):
+        score(scorers, files=[file])
+    file.write_text("def load():\n    return lambda texts: [2] * len(texts)\n")
+    rows, _ = score(scorers, files=[file])
+    assert {scores["mine"] for scores in rows.values() if scores} == {2.0}
