@@ -13,6 +13,7 @@ import functools
 import json
 import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -76,7 +77,12 @@ def main() -> None:
         key_of(texts, list(clips), Shape(), course, given.batch, given.seed, weights_of(given.begin)),
     )
     whisper.half().save_pretrained(str(given.out))
-    processor.save_pretrained(str(given.out))
+    if given.begin:  # saved again after use, a tokenizer has marks of it
+        for file in sorted(given.begin.glob("*.json")):
+            if not (given.out / file.name).exists():
+                shutil.copy(file, given.out)
+    else:
+        processor.save_pretrained(str(given.out))
 
 
 def weights_of(model: Path | None) -> bytes:

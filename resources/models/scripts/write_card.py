@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--config", type=json.loads, required=True, help="the configuration as JSON")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    shutil.copytree(given.model, given.out, dirs_exist_ok=True)
+    shutil.copytree(given.model, given.out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
     courses = {}
     for number, folder in enumerate(given.training, 1):
         points = read_curves(folder)
