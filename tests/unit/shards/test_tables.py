@@ -12,7 +12,8 @@ SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("text", pa.string())])
 def write(file, rows, **options):
     with TableWriter(file, SCHEMA, **options) as table:
         table.write_all(rows)
-    return [pq.read_metadata(file).row_group(k).num_rows for k in range(pq.read_metadata(file).num_row_groups)]
+    metadata = pq.read_metadata(file)
+    return [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
 
 
 @pytest.mark.parametrize(
