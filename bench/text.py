@@ -379,6 +379,7 @@ def _job(
     inputs: dict[str, Any],
     outputs: dict[str, str],
     params: dict[str, Any],
+    shard: str = "web-0000",
 ) -> Any:
     """Return a job as Snakemake's script would make it."""
     from malgeul.shards.job import Job
@@ -386,7 +387,7 @@ def _job(
 
     files = {name: value if isinstance(value, list) else [value] for name, value in inputs.items()}
     places = {name: results / place for name, place in outputs.items()}
-    places["ledger"] = results / "ledger" / stage / "web-0000.json"
+    places["ledger"] = results / "ledger" / stage / f"{shard}.json"
     return Job(files, places, params, Units(*units), CORES)
 
 
@@ -478,8 +479,8 @@ def _write_shards(results: Path, gigabytes: float) -> list[Path]:
 
     shards = []
     for number in range(MERGED_SHARDS):
-        job = _job(results, "tokenize", ("sample", "row"), {}, {"tokenized": f"tokenized/web-{number:04d}"}, {})
-        job.outputs["ledger"] = results / f"ledger/tokenize/web-{number:04d}.json"
+        shard = f"web-{number:04d}"
+        job = _job(results, "tokenize", ("sample", "row"), {}, {"tokenized": f"tokenized/{shard}"}, {}, shard)
         job.run(write)
         shards.append(job.outputs["tokenized"])
     return shards
