@@ -17,15 +17,15 @@ from malgeul.text.boilerplate import BOILERPLATE, line_key
 from malgeul.text.duplicates import DUPLICATES, find_repeats, hash_table, merge_clusters
 from malgeul.text.signatures import BAND_COLUMNS
 
-LINES_AT_ONCE = 1 << 25
-"""Keys of lines that are counted at a time: 256 MB, and as much again while they are sorted."""
-
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
+LINES_AT_ONCE = 1 << 25
+"""Keys of lines that are counted at a time: 256 MB, and as much again while they are sorted."""
+
 
 def find_duplicates(job: Job) -> None:
-    """Write every document but the first of each cluster; first is by shard id, then by row."""
+    """Write every document but the first of each cluster (by shard id, then by row), and the lines that many have."""
     files = sorted(job.inputs["screened"], key=lambda file: file.stem)
     starts = np.cumsum([0, *map(count_rows, files)])
     signed = array("q")

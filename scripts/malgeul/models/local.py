@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from malgeul import ROOT
+from malgeul.shards.inputs import locate
 
 
 def resolve(model: str) -> Path | None:
     """Return the folder of a model that is given as a path (as it is, or beside the Snakefile), None for a hub id."""
-    for place in (Path(model).expanduser(), ROOT / model):
-        if place.is_dir():
-            return place
-    return None
+    place = locate(model, ROOT)
+    return place if place.is_dir() else None
 
 
 def model_files(model: str) -> list[str]:

@@ -226,9 +226,9 @@ class Job:
             publish(place, final)
         ledger = self.ledger
         ledger.key, ledger.versions, ledger.inputs = self.key, self.versions, self.input_digests
-        known = {_stat_key(known): known["sha256"] for above in self.upstream for known in above.outputs.values()}
+        hashed = {_stat_key(proof): proof["sha256"] for above in self.upstream for proof in above.outputs.values()}
         ledger.outputs = {
-            str(file.relative_to(self.results)): _proof(file, known) for path in outputs for file in files_under(path)
+            str(file.relative_to(self.results)): _proof(file, hashed) for path in outputs for file in files_under(path)
         }
         ledger.started, ledger.seconds = round(started, 3), round(time.time() - started, 3)
         write_json(self.outputs["ledger"], ledger.to_json())
@@ -259,10 +259,10 @@ def _stat_key(proof: Mapping[str, Any]) -> StatKey:
     return StatKey(proof["size"], proof["mtime_ns"], proof["inode"])
 
 
-def _proof(file: Path, known: Mapping[StatKey, str]) -> dict[str, Any]:
-    """Return what a ledger states of a file; one that is linked from an input (``known``) is not hashed again."""
+def _proof(file: Path, hashed: Mapping[StatKey, str]) -> dict[str, Any]:
+    """Return what a ledger states of a file; one that is linked from an input (``hashed``) is not read again."""
     stat = StatKey.of(file)
-    digest = known.get(stat) or sha256_of(file)
+    digest = hashed.get(stat) or sha256_of(file)
     return {"size": stat.size, "mtime_ns": stat.mtime_ns, "inode": stat.inode, "sha256": digest}
 
 
