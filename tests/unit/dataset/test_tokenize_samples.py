@@ -36,7 +36,6 @@ def tokenized(make_job, results):
                 document = {"id": name, "text": text, "source": "web", "meta": "{}", "features": features, "scores": {}}
                 table.write({**document, "n_morphemes": 9, "n_masked": 0, "mentions": mentions})
         settings = SelectSettings(validation_share=0, test_share=0, min_distance=1, **select).model_dump(mode="json")
-        ledgers = []
         select_job = make_job(
             "select",
             "web-0000",

@@ -9,6 +9,7 @@ import pytest
 from kiwipiepy import Kiwi
 
 from malgeul.shards.ledger import read_ledger
+from malgeul.shards.tables import read_rows
 from malgeul.text.analyzer_process import ProcessAnalyzer
 from malgeul.text.morphology import MorphemeAnalyzer
 
@@ -79,3 +80,43 @@ def ingest(make_job, tmp_path, results):
 def jsonl(*rows) -> bytes:
     """Return rows as JSON lines."""
     return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+
+
+@pytest.fixture
+def find(ingest, make_job, results):
+    """Ingest and screen texts by shard and id, find duplicates, and return the table's rows and the ledger."""
+
+    from find_duplicates import find_duplicates
+    from screen_text import screen_text
+
+    def run(shards, boilerplate=100):
+        for shard, texts in shards.items():
+            ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in texts.items()))}, shard=shard)
+            job = make_job(
+                "screen",
+                shard,
+                {"screened": f"screened/{shard}.parquet"},
+                ledgers=[f"ingest/{shard}.json"],
+                inputs={"text": [results / "text" / f"{shard}.parquet"]},
+                profile="malgeul",
+                thresholds={"too_short": 8, "few_sentences": 0},
+                measure="needed",
+            )
+            job.run(screen_text)
+        job = make_job(
+            "dedup",
+            "all",
+            {"duplicates": "duplicates.parquet", "boilerplate": "boilerplate.parquet"},
+            ledgers=[f"screen/{shard}.json" for shard in shards],
+            inputs={
+                folder: [results / folder / f"{shard}.parquet" for shard in shards] for folder in ("screened", "text")
+            },
+            sources=dict.fromkeys(shards, "web"),
+            boilerplate=boilerplate,
+        )
+        job.run(find_duplicates)
+        return [tuple(row.values()) for row in read_rows(results / "duplicates.parquet")], read_ledger(
+            job.outputs["ledger"]
+        )
+
+    return run

@@ -8,9 +8,6 @@ from hypothesis import strategies as st
 
 from malgeul.shards.tables import read_rows
 from malgeul.text.boilerplate import SHORTEST_LINE, line_key, line_keys, without_lines
-from unit.text.test_duplicates import find
-
-__all__ = ["find"]
 
 NOTICE = "무단 전재 및 재배포를 금지합니다."
 FOOTER = "기사 제보는 언제든지 환영합니다"

@@ -3,16 +3,12 @@
 from collections import Counter, defaultdict
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from find_duplicates import find_duplicates
 from malgeul.shards.ledger import Tally, read_ledger
-from malgeul.shards.tables import read_rows
 from malgeul.text.duplicates import find_repeats, hash_table, merge_clusters, text_hash
-from screen_text import screen_text
-from unit.text.conftest import jsonl, prose
+from unit.text.conftest import prose
 
 
 def repeats(table):
@@ -44,43 +40,6 @@ def test_the_table_holds_hashes_across_blocks(monkeypatch):
 def test_white_space_and_composition_do_not_make_another_text():
     assert text_hash("한글  문서\n이다 ") == text_hash("한글 문서 이다") == text_hash("한글 문서 이다")
     assert text_hash("한글문서") != text_hash("한글 문서")
-
-
-@pytest.fixture
-def find(ingest, make_job, results):
-    """Ingest and screen texts by shard and id, find duplicates, and return the table's rows and the ledger."""
-
-    def run(shards, boilerplate=100):
-        for shard, texts in shards.items():
-            ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in texts.items()))}, shard=shard)
-            job = make_job(
-                "screen",
-                shard,
-                {"screened": f"screened/{shard}.parquet"},
-                ledgers=[f"ingest/{shard}.json"],
-                inputs={"text": [results / "text" / f"{shard}.parquet"]},
-                profile="malgeul",
-                thresholds={"too_short": 8, "few_sentences": 0},
-                measure="needed",
-            )
-            job.run(screen_text)
-        job = make_job(
-            "dedup",
-            "all",
-            {"duplicates": "duplicates.parquet", "boilerplate": "boilerplate.parquet"},
-            ledgers=[f"screen/{shard}.json" for shard in shards],
-            inputs={
-                folder: [results / folder / f"{shard}.parquet" for shard in shards] for folder in ("screened", "text")
-            },
-            sources=dict.fromkeys(shards, "web"),
-            boilerplate=boilerplate,
-        )
-        job.run(find_duplicates)
-        return [tuple(row.values()) for row in read_rows(results / "duplicates.parquet")], read_ledger(
-            job.outputs["ledger"]
-        )
-
-    return run
 
 
 def test_documents_are_found_over_all_shards_and_accounted_for(find, results):

@@ -267,3 +267,10 @@ def test_a_changed_program_is_asked_again_for_all(score, tmp_path, monkeypatch):
     file.write_text("def load():\n    return lambda texts: [2] * len(texts)\n")
     rows, _ = score(scorers, files=[file])
     assert {scores["mine"] for scores in rows.values() if scores} == {2.0}
+
+
+def test_the_stage_loads_a_classifier_and_names_its_device(score, judge_model):
+    chosen = ClassifierSettings(kind="classifier", model=str(judge_model), label="good").model_dump(mode="json")
+    rows, job = score({"quality": {key: chosen[key] for key in chosen if key not in {"minimum", "maximum"}}})
+    assert all(0 < rows[str(k)]["quality"] < 1 for k in range(5))
+    assert read_ledger(job.outputs["ledger"]).device["kind"] in {"cpu", "cuda"}
