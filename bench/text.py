@@ -276,6 +276,7 @@ def duplicates_datatrove(documents: Sequence[str]) -> Result:
         with clock(result):
             signature = MinhashDedupSignature(str(folder / "signatures"), config, language="kor_Hang")
             signature.word_tokenizer = _Spaces()
+            signature._hash_func = _HashOfBytes()  # its own gives xxhash a str, which version 4 refuses
             steps = [
                 (CORES, [JsonlReader(str(folder / "in")), signature]),
                 (14, [MinhashDedupBuckets(str(folder / "signatures"), str(folder / "buckets"), config=config)]),
@@ -301,6 +302,15 @@ def duplicates_datatrove(documents: Sequence[str]) -> Result:
             clusters[at] = known.setdefault(cluster, at)
         result["clusters"] = clusters.tolist()
     return result
+
+
+class _HashOfBytes:
+    """Datatrove's hash of a text, over its bytes."""
+
+    def __call__(self, text: str) -> int:
+        import xxhash
+
+        return int(xxhash.xxh64_intdigest(text.encode()))
 
 
 class _Spaces:
