@@ -34,10 +34,16 @@ Result = dict[str, Any]
 # Documents
 
 
-def make_documents(petitions: Path, count: int) -> list[str]:
-    """Return texts as long as petitions, of which none is another: the halves of two petitions joined, in any order.
+STRETCHES = 8
+"""Petitions of which a document has a stretch each."""
 
-    One in twenty is the one before it with a few words changed, a near duplicate.
+
+def make_documents(petitions: Path, count: int) -> list[str]:
+    """Return texts as long as petitions, each of stretches of petitions.
+
+    One in twenty is the one before it with a few words changed: a near duplicate. No others are alike, so that what is
+    found does not hang on the hashes that were drawn: of pairs that share a third of their shingles, MinHash finds
+    some, and others with other hashes.
     """
     from making.texts import petitions as read
 
@@ -51,14 +57,15 @@ def make_documents(petitions: Path, count: int) -> list[str]:
                 words[rng.randrange(len(words))] = "바뀜"
             documents.append(" ".join(words))
             continue
-        one, other = rng.sample(texts, 2)
-        documents.append(_cut(one, rng, first=True) + " " + _cut(other, rng, first=False))
+        documents.append(" ".join(_stretch(rng.choice(texts), rng) for _ in range(STRETCHES)))
     return documents
 
 
-def _cut(text: str, rng: random.Random, *, first: bool) -> str:
-    at = text.find(" ", round(len(text) * rng.uniform(0.35, 0.65)))
-    return text[:at] if first else text[at + 1 :]
+def _stretch(text: str, rng: random.Random) -> str:
+    length = len(text) // STRETCHES
+    start = text.find(" ", rng.randrange(len(text) - length)) + 1
+    end = text.find(" ", start + length)
+    return text[start : end if end > 0 else len(text)]
 
 
 # Sides of the comparisons: each gets the documents and returns what it measured
@@ -79,7 +86,7 @@ def _cpu() -> float:
     )
 
 
-def filter_malgeul(documents: Sequence[str], profile: str) -> Result:
+def filter_malgeul(documents: Sequence[str], profile: str, threads: int = CORES) -> Result:
     """Screen and judge as the workflow's two rules do, with Kiwi in its own process and one thread a core."""
     from malgeul.text.analyzer_process import ProcessAnalyzer
     from malgeul.text.filtering import Candidate, judge, screen
@@ -89,13 +96,22 @@ def filter_malgeul(documents: Sequence[str], profile: str) -> Result:
     rules = rules_of(profile, {})
     measures = [rule.measure for rule in rules if rule.measure in MORPHEME_MEASURES]
     result: Result = {}
-    with ProcessAnalyzer(CORES, measures) as analyzer:
+    with ProcessAnalyzer(threads, measures) as analyzer:
         list(analyzer.analyze(documents[:1]))
         with clock(result):
             screened = (Candidate(text, screen(text, "{}", rules, measure_all=False)) for text in documents)
             result["kept"] = [verdict.kept for verdict in judge(screened, rules, analyzer.analyze)]
     result["peak_mb"] = _peak_mb()
     return result
+
+
+WORKERS = 20
+MANY_THREADS = f"filter with {WORKERS} threads"
+
+
+def filter_many_threads(documents: Sequence[str]) -> Result:
+    """What the memory of a job with many threads is measured on."""
+    return filter_malgeul(documents, "seed_compat", WORKERS)
 
 
 def filter_pool(documents: Sequence[str], processes: int) -> Result:
@@ -167,6 +183,15 @@ def analyze_kiwi(documents: Sequence[str]) -> Result:
     with clock(result):
         result["morphemes"] = sum(len(tokens) for tokens in kiwi.tokenize(iter(documents)))
     return result
+
+
+def filter_limit(documents: Sequence[str], profile: str) -> Result:
+    """Kiwi's native threads doing nothing else, on the documents that no cheaper rule decides."""
+    from malgeul.text.filtering import screen
+    from malgeul.text.profiles import rules_of
+
+    rules = rules_of(profile, {})
+    return analyze_kiwi([text for text in documents if screen(text, "{}", rules, measure_all=False).kept])
 
 
 def filter_datatrove(documents: Sequence[str]) -> Result:
@@ -555,6 +580,12 @@ SIDES: dict[str, Callable[[Any], Result]] = {
 }
 """Every side by name; those of a merge get gigabytes in the place of documents."""
 
+LIMITS: dict[str, Callable[[Any], Result]] = {
+    "filter, forerunner's rules: limit": lambda d: filter_limit(d, "seed_compat"),
+    "FineWeb-2's rules: limit": lambda d: filter_limit(d, "fineweb2_ko"),
+}
+"""What malgeul cannot be faster than, where a library does the work: that library doing nothing else."""
+
 SLOW = ("filter", "Kiwi", "FineWeb")
 """Comparisons that are made on fewer documents."""
 
@@ -576,13 +607,16 @@ def compare(name: str, documents: Path, runs: int) -> Iterator[str]:
     """Yield the rows of one comparison; both sides run in turn."""
     own, *peers = [side for side in SIDES if side.startswith(f"{name}: ")]
     for peer in peers:
-        ours, theirs = zip(*[(_run(own, documents), _run(peer, documents)) for _ in range(runs)], strict=True)
+        sides = [own, peer, *(side for side in LIMITS if side.startswith(f"{name}: "))]
+        ours, theirs, *limits = zip(*[[_run(side, documents) for side in sides] for _ in range(runs)], strict=True)
         ratios = [b["seconds"] / a["seconds"] for a, b in zip(ours, theirs, strict=True)]
+        limit = [b["seconds"] / a["seconds"] for limit in limits for a, b in zip(limit, theirs, strict=True)]
         speeds = [[result["documents"] / result["seconds"] for result in side] for side in (ours, theirs)]
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
         yield (
             f"| {name} | {peer.split(': ')[1]} | {_median(speeds[0])} | {_median(speeds[1])} |"
-            f" {statistics.median(ratios):.2f} ({spread}) | ≥ {TO_REACH[peer]} | {_agreement(ours[0], theirs[0])} |"
+            f" {statistics.median(ratios):.2f} ({spread}) | ≥ {TO_REACH[peer]} |"
+            f" {f'{statistics.median(limit):.2f}' if limit else ''} | {_agreement(ours[0], theirs[0])} |"
         )
 
 
@@ -619,7 +653,10 @@ def _median(values: Iterable[float]) -> str:
 def _agreement(ours: Result, theirs: Result) -> str:
     if "kept" in ours:
         same = sum(a == b for a, b in zip(ours["kept"], theirs["kept"], strict=True))
-        return f"{same / len(ours['kept']):.2%} of verdicts equal, {sum(ours['kept'])} kept"
+        memory = ""
+        if "process_mb" in theirs:
+            memory = f"; {ours['peak_mb']:,.0f} MB, a process of the peer {theirs['process_mb']:,.0f} MB"
+        return f"{same / len(ours['kept']):.2%} of verdicts equal, {sum(ours['kept'])} kept{memory}"
     if "clusters" in ours:
         same = sum(a == b for a, b in zip(ours["clusters"], theirs["clusters"], strict=True))
         repeated = [sum(at != first for at, first in enumerate(side["clusters"])) for side in (ours, theirs)]
@@ -652,11 +689,11 @@ def main() -> None:
     parser.add_argument("--scale", type=int, nargs="*", default=[1_000, 10_000, 30_000], help="sizes of the whole wing")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="beginnings of names")
-    parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=[*SIDES, *LIMITS, MANY_THREADS], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
         documents = json.loads(given.petitions.read_text(encoding="utf-8"))
-        result = SIDES[given.side](documents)
+        result = {**SIDES, **LIMITS, MANY_THREADS: filter_many_threads}[given.side](documents)
         print(json.dumps({"documents": len(documents) if isinstance(documents, list) else result["rows"], **result}))
         return
     try:
@@ -666,8 +703,8 @@ def main() -> None:
         for side in [side for side in SIDES if side.endswith("datatrove")]:
             del SIDES[side]
     print(f"{platform.machine()}, {CORES} cores; kiwipiepy {version('kiwipiepy')}; {peer}\n")
-    print("| what | beside | malgeul, documents/s | peer, documents/s | ratio (spread) | to reach | results |")
-    print("|---|---|---|---|---|---|---|")
+    print("| what | beside | malgeul, documents/s | peer, documents/s | ratio (spread) | to reach | limit | results |")
+    print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name in dict.fromkeys(side.split(": ")[0] for side in SIDES):
             if given.only and not name.startswith(tuple(given.only)):
@@ -681,6 +718,15 @@ def main() -> None:
                 file.write_text(json.dumps(make_documents(given.petitions, count)), encoding="utf-8")
             for row in compare(name, file, given.runs):
                 print(row, flush=True)
+        if not given.only:
+            count = given.slow
+            file = Path(folder) / f"{count}.json"
+            peak = _run(MANY_THREADS, file)["peak_mb"]
+            process = _run(f"filter, forerunner's rules: pool of {CORES}", file)["process_mb"]
+            print(
+                f"\nFilter with {WORKERS} workers: {peak:,.0f} MB measured; the pool {WORKERS} x {process:,.0f} MB,"
+                f" {WORKERS * process / peak:.0f} times as much.\n"
+            )
     if given.scale and not given.only:
         print("\n| documents | ms a document, wall | ms a document, in jobs | peak memory of a job | rows |")
         print("|---|---|---|---|---|")

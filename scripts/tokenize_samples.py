@@ -8,11 +8,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from malgeul.dataset.rows import row_of
-from malgeul.dataset.samples import SPLITS
+from malgeul.dataset.samples import SAMPLES, SPLITS
 from malgeul.dataset.saved import COLUMNS, SplitWriter, describe
 from malgeul.dataset.sequences import Packer
 from malgeul.dataset.settings import SelectSettings
-from malgeul.dataset.tokenizer import PieceTokenizer, load_tokenizer, tokenizer_identity
+from malgeul.dataset.tokenizer import Ids, PieceTokenizer, load_tokenizer, tokenizer_identity
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.progress import Progress
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 BATCH_CHARACTERS = 1 << 19
 """Characters of the documents that are tokenized at a time."""
+
+AHEAD = 2
+"""Batches under way: while a single thread takes the ids out of one, all others encode the next."""
+
+READ = {
+    "mentions": [name for name in SAMPLES.names if name not in ("masked_start", "masked_end")],
+    "sequences": ["sample_id", "doc_id", "source", "split", "entity", "window_first", "window_last", "priority"],
+}
+"""Columns of the samples that their rows need, by kind: lists that are not read cost nothing."""
 
 Batch = list[tuple[str, list[dict[str, Any]]]]
 """Texts of documents, each with its samples."""
@@ -38,7 +47,7 @@ def tokenize_samples(job: Job) -> None:
     packers = {split: Packer(tokenizer, capacity, settings.packing == "packed") for split in SPLITS}
     pieces = 0
 
-    def rows_of(sample: dict[str, Any], ids: list[int]) -> Iterable[tuple[str, dict[str, Any]]]:
+    def rows_of(sample: dict[str, Any], ids: Ids) -> Iterable[tuple[str, dict[str, Any]]]:
         if settings.kind == "mentions":
             return [(sample["sample_id"], row_of(sample, ids, tokenizer))]
         return packers[sample["split"]].add(sample, ids)
@@ -46,7 +55,7 @@ def tokenize_samples(job: Job) -> None:
     with ExitStack() as stack:
         writers = {split: stack.enter_context(SplitWriter(folder / f"{split}.arrow", columns)) for split in SPLITS}
         progress = stack.enter_context(job.progress(count_rows(job.input("samples"))))
-        ahead = stack.enter_context(ThreadPoolExecutor(1))
+        ahead = stack.enter_context(ThreadPoolExecutor(AHEAD))
 
         def write(split: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> None:
             nonlocal pieces
@@ -55,7 +64,7 @@ def tokenize_samples(job: Job) -> None:
                 job.ledger.give(row_id)
                 pieces += len(row["input_ids"])
 
-        for batch, ids in _tokenized(tokenizer, _batches(job, progress), ahead):
+        for batch, ids in _tokenized(tokenizer, _batches(job, READ[settings.kind], progress), ahead):
             for (_, samples), ids_of_document in zip(batch, ids, strict=True):
                 for sample in samples:
                     write(sample["split"], rows_of(sample, ids_of_document))
@@ -66,41 +75,43 @@ def tokenize_samples(job: Job) -> None:
     job.ledger.measure(tokens=pieces, **rows)
 
 
-def _batches(job: Job, progress: Progress) -> Iterator[Batch]:
+def _batches(job: Job, columns: list[str], progress: Progress) -> Iterator[Batch]:
     """Yield texts of documents, each with its samples that survive the cap, so many as are tokenized at a time."""
     largest = _own_caps(job)
     documents = read_rows(job.input("filtered"), ["id", "text"])
     batch: Batch = []
-    characters = 0
-    for doc_id, of_document in groupby(read_rows(job.input("samples")), key=lambda sample: sample["doc_id"]):
+    characters = advanced = 0
+    for doc_id, of_document in groupby(read_rows(job.input("samples"), columns), key=lambda sample: sample["doc_id"]):
         text = next(row["text"] for row in documents if row["id"] == doc_id)
         wanted = []
         for sample in of_document:
-            progress.advance()
             if sample["priority"] > largest.get(sample["entity"], sample["priority"]):
                 job.ledger.reject(sample["sample_id"], "entity_cap")
             else:
                 job.ledger.use(sample["sample_id"])
                 wanted.append(sample)
+            advanced += 1
         if not wanted:
             continue
         batch.append((text, wanted))
         characters += len(text)
         if characters >= BATCH_CHARACTERS:
+            progress.advance(advanced)
             yield batch
-            batch, characters = [], 0
+            batch, characters, advanced = [], 0, 0
+    progress.advance(advanced)
     if batch:
         yield batch
 
 
 def _tokenized(
     tokenizer: PieceTokenizer, batches: Iterator[Batch], ahead: ThreadPoolExecutor
-) -> Iterator[tuple[Batch, list[list[int]]]]:
-    """Yield batches with the ids of their texts; while one is written the next one is tokenized."""
-    waiting: deque[tuple[Batch, Future[list[list[int]]]]] = deque()
+) -> Iterator[tuple[Batch, list[Ids]]]:
+    """Yield batches with the ids of their texts; while one is written the next are tokenized."""
+    waiting: deque[tuple[Batch, Future[list[Ids]]]] = deque()
     for batch in batches:
         waiting.append((batch, ahead.submit(tokenizer.ids, [text for text, _ in batch])))
-        if len(waiting) > 1:
+        if len(waiting) > AHEAD:
             done, ids = waiting.popleft()
             yield done, ids.result()
     for done, ids in waiting:
@@ -109,8 +120,10 @@ def _tokenized(
 
 def _own_caps(job: Job) -> dict[str, int]:
     """Return the largest priority that stays of every capped entity that the shard has samples of."""
-    entities = {row["entity"] for row in read_rows(job.input("samples"), ["entity"])}
     caps = {row["entity"]: row["largest_priority"] for row in read_rows(job.input("entity_cap"))}
+    if not caps:
+        return {}
+    entities = {row["entity"] for row in read_rows(job.input("samples"), ["entity"])}
     return {entity: caps[entity] for entity in sorted(entities & caps.keys())}
 
 

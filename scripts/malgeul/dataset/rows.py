@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from malgeul.dataset.tokenizer import PieceTokenizer
+import numpy as np
+
+from malgeul.dataset.tokenizer import Ids, PieceTokenizer
 
 IGNORED = -100
 """Label of a piece that the loss leaves out (PyTorch's default ignore_index)."""
@@ -30,16 +32,17 @@ all mentions of the entity in ``input_ids``; ``masked_index``: which of them is 
 """
 
 
-def row_of(sample: Mapping[str, Any], ids: Sequence[int], tokenizer: PieceTokenizer) -> dict[str, Any]:
+def row_of(sample: Mapping[str, Any], ids: Ids, tokenizer: PieceTokenizer) -> dict[str, Any]:
     """Return the row of a sample (of :data:`malgeul.dataset.samples.SAMPLES`); ``ids`` are its document's pieces."""
     first, last, masked = sample["window_first"], sample["window_last"], sample["masked_index"]
     offset = len(tokenizer.before) - first
     starts = [start + offset for start in sample["mention_starts"]]
     ends = [end + offset for end in sample["mention_ends"]]
-    row = [*tokenizer.before, *ids[first:last], *tokenizer.after]
-    labels = [IGNORED] * len(row)
-    for position in range(starts[masked], ends[masked]):
-        labels[position], row[position] = row[position], tokenizer.mask_id
+    row = np.concatenate([tokenizer.before, ids[first:last], tokenizer.after])
+    labels = np.full_like(row, IGNORED)
+    place = slice(starts[masked], ends[masked])
+    labels[place] = row[place]
+    row[place] = tokenizer.mask_id
     return {
         "input_ids": row,
         "labels": labels,

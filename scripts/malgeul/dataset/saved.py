@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -69,7 +70,8 @@ class SplitWriter:
             self._flush()
 
     def _flush(self) -> None:
-        self._writer.write_batch(pa.RecordBatch.from_pylist(self._waiting, schema=self._schema))
+        columns = [_column([row[field.name] for row in self._waiting], field.type) for field in self._schema]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
         self._waiting = []
 
     def __enter__(self) -> SplitWriter:
@@ -81,6 +83,13 @@ class SplitWriter:
         if kind is None and self._waiting:
             self._flush()
         self._writer.close()
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if not isinstance(values[0], np.ndarray):
+        return pa.array(values, kind)
+    ends = np.cumsum([0, *map(len, values)], dtype=np.int32)
+    return pa.ListArray.from_arrays(ends, np.concatenate(values), kind)
 
 
 def describe(folder: Path, files: Mapping[str, Sequence[str]], columns: Mapping[str, str]) -> None:

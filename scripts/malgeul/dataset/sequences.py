@@ -7,13 +7,15 @@ DataCollatorForLanguageModeling).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from malgeul.dataset.mentions import windows
 from malgeul.dataset.samples import Choice, split_of
-from malgeul.dataset.tokenizer import PieceTokenizer
+from malgeul.dataset.tokenizer import Ids, PieceTokenizer
 
 COLUMNS: dict[str, str] = {
     "input_ids": "list<int32>",
@@ -70,9 +72,9 @@ class Packer:
     tokenizer: PieceTokenizer
     capacity: int
     packed: bool
-    _waiting: list[tuple[dict[str, Any], Sequence[int]]] = field(default_factory=list)
+    _waiting: list[tuple[dict[str, Any], Ids]] = field(default_factory=list)
 
-    def add(self, sample: dict[str, Any], ids: Sequence[int]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def add(self, sample: dict[str, Any], ids: Ids) -> Iterator[tuple[str, dict[str, Any]]]:
         """Take a sample of a document with these pieces; yield the row that is full before it, if one is, with its id.
 
         A row has the id of its first sample.
@@ -92,13 +94,14 @@ class Packer:
         return sum(len(ids) for _, ids in self._waiting) + (len(self._waiting) - 1) * len(self.tokenizer.after)
 
     def _row(self) -> dict[str, Any]:
-        ids, starts = list(self.tokenizer.before), []
+        parts, starts, length = [self.tokenizer.before], [], len(self.tokenizer.before)
         for _, pieces in self._waiting:
-            starts.append(len(ids))
-            ids += [*pieces, *self.tokenizer.after]
+            starts.append(length)
+            parts += [pieces, self.tokenizer.after]
+            length += len(pieces) + len(self.tokenizer.after)
         samples = [sample for sample, _ in self._waiting]
         return {
-            "input_ids": ids,
+            "input_ids": np.concatenate(parts),
             "doc_starts": starts,
             "doc_ids": [sample["doc_id"] for sample in samples],
             "sources": [sample["source"] for sample in samples],

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from malgeul.models.loading import folder_of, identity
 from malgeul.models.tokenizers import FastTokenizer, load_fast_tokenizer
+
+Ids = npt.NDArray[np.int32]
+"""Ids of pieces, (n,)."""
 
 ANY_TEXT = "말"
 
@@ -34,11 +41,12 @@ class PieceTokenizer:
         self._tokenizer = tokenizer
         bare, whole = tokenizer.ids(ANY_TEXT, special=False), tokenizer.ids(ANY_TEXT)
         at = next(k for k in range(len(whole)) if whole[k : k + len(bare)] == bare)
-        self.before, self.after = whole[:at], whole[at + len(bare) :]
-        if not self.after and tokenizer.end_id is not None:
-            self.after = [tokenizer.end_id]
-        if not self.after:
+        before, after = whole[:at], whole[at + len(bare) :]
+        if not after and tokenizer.end_id is not None:
+            after = [tokenizer.end_id]
+        if not after:
             raise ValueError("the tokenizer has no token that ends a text (eos_token or sep_token)")
+        self.before, self.after = np.array(before, np.int32), np.array(after, np.int32)
 
     @property
     def mask_id(self) -> int:
@@ -52,9 +60,11 @@ class PieceTokenizer:
         encoded = self._tokenizer.backend.encode(text, add_special_tokens=False)
         return Pieces(encoded.ids, encoded.offsets)
 
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+    def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Return the ids of the pieces of texts, without special tokens; on all threads that were granted."""
-        return [encoded.ids for encoded in self._tokenizer.backend.encode_batch_fast(texts, add_special_tokens=False)]
+        encoded = self._tokenizer.backend.encode_batch_fast(texts, add_special_tokens=False)
+        # array() takes a list of integers in a third of the time that NumPy needs.
+        return [np.frombuffer(array("i", one.ids), np.int32) for one in encoded]
 
 
 def load_tokenizer(settings: dict[str, Any]) -> PieceTokenizer:
