@@ -43,6 +43,7 @@ rule transcribe_audio:
     input:
         recordings="<results>/recordings/{shard}",
         model=model_files(settings.transcribe.model),
+        known_phrases=known_phrases(),
         ledger=[ledger("convert")],
     output:
         transcripts=directory("<results>/transcripts/{shard}"),

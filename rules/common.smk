@@ -248,6 +248,14 @@ def document_source(wildcards):
     return f"<results>/{folder}/{wildcards.shard}.parquet"
 
 
+def known_phrases():
+    """The files with phrases that Whisper is known to say where nobody speaks."""
+    return [
+        str(locate(place, Path(workflow.basedir)))
+        for place in settings.transcribe.known_phrases
+    ]
+
+
 def lexicon_files():
     """The lexicons that the config names: files, and the .yaml files of folders."""
     places = [

@@ -158,7 +158,7 @@ if __name__ == "__main__":
         snakemake,
         convert_audio,
         Units("recording", "channel"),
-        packages=("numpy", "pydub"),
+        packages=("numpy", "pydub", "silero-vad", "torch"),
         identity=lambda params: {"ffmpeg": ffmpeg_version()},
         relevant={"recordings": _contents("recordings"), "twins": _contents("twins")},
     )

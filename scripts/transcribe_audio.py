@@ -2,72 +2,152 @@
 
 import json
 import time
-from collections import defaultdict
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from malgeul.models.devices import claimed_device
-from malgeul.models.loading import folder_of, identity
-from malgeul.models.memory import DoesNotFit
+from malgeul.models.devices import Device, claimed_device
+from malgeul.models.loading import folder_of, identity, load_once_more
+from malgeul.models.memory import DoesNotFit, cost_of, planned_size
 from malgeul.shards.faults import Fault
+from malgeul.shards.files import sha256_of
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
+from malgeul.speech.doubts import read_phrases
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.subtitles import to_srt, to_txt, to_vtt
-from malgeul.speech.whisper import Segment, Whisper, window_seconds
-from malgeul.speech.windows import Window, cut, levels, read_audio
+from malgeul.speech.whisper import Heard, Segment, Whisper, precisions_of, window_seconds
+from malgeul.speech.windows import Window, read_window, windows_of
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
+
+Outcome = list[Segment] | DoesNotFit
+"""What came of a window."""
 
 
 def transcribe_audio(job: Job) -> None:
     """Transcribe what neither the journal nor the last success has, and write four files per recording."""
     settings = TranscribeSettings.model_validate(job.params["settings"])
-    model = {**job.identity, "language": settings.language}
     manifest = _read_manifest(job)
-    keys = {r["id"]: job.item_key(r["id"], r["name"], [_sha256(job, stem) for stem in r["channels"]]) for r in manifest}
-    finished = {r["id"]: found for r in manifest if (found := _finished(job, keys[r["id"]]))}
+    keys = {r["id"]: _item_key(job, r) for r in manifest}
+    finished = {r["id"]: found for r in manifest if (found := _finished(job, keys[r["id"]], r["name"]))}
     job.ledger.reused = sum(len(r["channels"]) for r in manifest if r["id"] in finished)
     folder = folder_of(settings.model, settings.revision)
     longest = window_seconds(folder)
-    windows = {r["id"]: _windows(job, r, longest) for r in manifest}
-    # Planned from the whole shard, so that a resumed job computes the same batches.
-    everything = [window for cuts in windows.values() for window in cuts]
-    everything.sort(key=lambda w: (w.start - w.end, w.stem, w.start))
-    size = settings.batch_windows
-    batches = [everything[k : k + size] for k in range(0, len(everything), size)]
-    wanted = [batch for batch in batches if any(window.recording not in finished for window in batch)]
-
+    windows = {r["id"]: windows_of(r, job.input("recordings"), longest) for r in manifest}
     waiting = {recording: len(cuts) for recording, cuts in windows.items() if recording not in finished}
-    heard: dict[str, dict[Window, list[Segment] | DoesNotFit]] = defaultdict(dict)
+    heard: dict[str, dict[Window, Outcome]] = {recording: {} for recording in waiting}
     by_id = {r["id"]: r for r in manifest}
+    model = {**job.identity, "language": settings.language}
     started = time.monotonic()
     with job.progress(len(manifest), "recordings") as progress:
         progress.resume(len(finished))
 
+        def take(window: Window, outcome: Outcome) -> None:
+            heard[window.recording][window] = outcome
+            waiting[window.recording] -= 1
+            finish(window.recording)
+
         def finish(recording: str) -> None:
-            result = _transcript(by_id[recording], model, heard.pop(recording, {}))
+            if waiting[recording]:
+                return
+            result = _transcript(by_id[recording], model, heard.pop(recording))
             if "fault" not in result:  # a killed job's successor tries again
                 job.journal.put(keys[recording], result)
             finished[recording] = result
             progress.advance()
 
-        for recording in [recording for recording, left in waiting.items() if left == 0]:
+        wanted = []
+        for recording in list(waiting):
             finish(recording)
+            for window in windows[recording]:
+                key = _window_key(keys, window)
+                if key in job.journal:
+                    take(window, [Segment(**segment) for segment in job.journal.record(key)["segments"]])
+                elif recording in waiting:
+                    wanted.append(window)
         if wanted:
-            with claimed_device() as device:
-                job.ledger.device = device.to_json()
-                whisper = Whisper(folder, device, settings.language, settings.max_new_tokens, job.threads)
-                job.ledger.measure(load_seconds=round(time.monotonic() - started, 3))
-                for batch in wanted:
-                    for window, segments in zip(batch, whisper.transcribe(_sounds(job, batch)), strict=True):
-                        if window.recording in waiting:
-                            heard[window.recording][window] = segments
-                            waiting[window.recording] -= 1
-                            if waiting[window.recording] == 0:
-                                finish(window.recording)
+            everything = [window for cuts in windows.values() for window in cuts]
+            for window, outcome in _decoded(job, settings, folder, everything, set(wanted)):
+                if isinstance(outcome, list):
+                    segments = [vars(segment) for segment in outcome]
+                    job.journal.put(_window_key(keys, window), {"segments": segments})
+                take(window, outcome)
     _write(job, manifest, finished, keys)
-    job.ledger.measure(windows=len(everything), seconds_of_work=round(time.monotonic() - started, 3))
+    job.ledger.measure(
+        windows=sum(map(len, windows.values())),
+        spoken_seconds=round(sum(window.seconds for cuts in windows.values() for window in cuts), 3),
+        seconds_of_work=round(time.monotonic() - started, 3),
+    )
+
+
+def _decoded(
+    job: Job, settings: TranscribeSettings, folder: Path, everything: list[Window], wanted: set[Window]
+) -> Iterator[tuple[Window, Outcome]]:
+    """Yield what the model hears in every wanted window; the next batch is read and prepared in the meantime.
+
+    Batches are planned over all windows of the shard, the longest first, so that a job that goes on where another was
+    killed computes the same batches.
+    """
+    everything = sorted(everything, key=lambda window: (-window.seconds, window.stem, window.start))
+    started = time.monotonic()
+    with claimed_device() as device, ThreadPoolExecutor(1) as ahead:
+        job.ledger.device = device.to_json()
+        whisper = _load(job, settings, folder, device, everything[0])
+        loaded = time.monotonic()
+        _, cost = cost_of(device, lambda: whisper.transcribe(_hear(job, whisper, everything[:1])))
+        size = planned_size(device, cost, settings.batch_windows)
+        job.ledger.measure(
+            load_seconds=round(loaded - started, 3),
+            warm_up_seconds=round(time.monotonic() - loaded, 3),
+            precision=whisper.precision,
+            window_megabytes=round(cost / 1e6),
+            batch_windows=size,
+        )
+        batches = [everything[at : at + size] for at in range(0, len(everything), size)]
+        batches = [batch for batch in batches if wanted.intersection(batch)]
+        coming = deque(ahead.submit(_hear, job, whisper, batch) for batch in batches[:1])
+        for number, batch in enumerate(batches):
+            sounds = coming.popleft().result()
+            coming.extend(ahead.submit(_hear, job, whisper, later) for later in batches[number + 1 : number + 2])
+            for window, outcome in zip(batch, whisper.transcribe(sounds), strict=True):
+                if window in wanted:
+                    yield window, outcome
+
+
+def _load(job: Job, settings: TranscribeSettings, folder: Path, device: Device, window: Window) -> Whisper:
+    """Load the model in the precision of the settings, or in the one that hears ``window`` fastest."""
+    phrases = read_phrases(job.inputs["known_phrases"])
+
+    def load(precision: str) -> Whisper:
+        known = (folder, device, settings.language, settings.max_new_tokens, job.threads)
+        return load_once_more(lambda: Whisper(*known, phrases, settings.temperatures, precision))
+
+    if settings.precision != "fastest":
+        return load(settings.precision)
+    seconds: dict[str, float] = {}
+    for precision in precisions_of(device):
+        whisper = load(precision)
+        sound = _hear(job, whisper, [window])
+        whisper.transcribe(sound)  # the first time costs more
+        started = time.monotonic()
+        whisper.transcribe(sound)
+        seconds[precision] = round(time.monotonic() - started, 4)
+    job.ledger.measure(seconds_a_window=seconds)
+    return load(min(seconds, key=lambda precision: seconds[precision]))
+
+
+def _hear(job: Job, whisper: Whisper, batch: list[Window]) -> list[Heard]:
+    """Return the sound of every window of a batch."""
+    folder = job.input("recordings")
+    return [whisper.hear(read_window(folder / f"{window.stem}.wav", window)) for window in batch]
+
+
+def _window_key(keys: dict[str, str], window: Window) -> str:
+    return f"{keys[window.recording]}/{window.stem}@{window.start}"
 
 
 def _read_manifest(job: Job) -> list[dict[str, Any]]:
@@ -81,33 +161,27 @@ def _sha256(job: Job, stem: str) -> str:
     return str(upstream.outputs[f"recordings/{job.shard}/{stem}.wav"]["sha256"])
 
 
-def _finished(job: Job, key: str) -> dict[str, Any] | None:
-    """Return what is known of a recording already: from a killed job's journal or from the shard's last success."""
+def _item_key(job: Job, recording: dict[str, Any]) -> str:
+    """Return the key of a recording's transcript: its sound, where it is spoken, and what is known of false phrases."""
+    sounds = [_sha256(job, stem) for stem in recording["channels"]]
+    phrases = [sha256_of(file) for file in job.inputs["known_phrases"]]
+    return job.item_key(recording["id"], sounds, recording["speech"], phrases)
+
+
+def _finished(job: Job, key: str, name: str) -> dict[str, Any] | None:
+    """Return what is known of a recording already: from a killed job's journal or from the shard's last success.
+
+    It may have had another ``name`` then.
+    """
     if key in job.journal:
         return job.journal.record(key)
     for file in job.kept.item(key) or []:
         if file.suffix == ".json":
-            return {"transcript": json.loads(file.read_text(encoding="utf-8"))}
+            return {"transcript": {**json.loads(file.read_text(encoding="utf-8")), "name": name}}
     return None
 
 
-def _windows(job: Job, recording: dict[str, Any], longest: float) -> list[Window]:
-    return [
-        window
-        for channel, stem in enumerate(recording["channels"])
-        for window in cut(recording["id"], channel, stem, levels(job.input("recordings") / f"{stem}.wav"), longest)
-    ]
-
-
-def _sounds(job: Job, batch: list[Window]) -> list[Any]:
-    """Return the sound of every window of a batch."""
-    folder = job.input("recordings")
-    return [read_audio(folder / f"{window.stem}.wav", window.start, window.end) for window in batch]
-
-
-def _transcript(
-    recording: dict[str, Any], model: dict[str, Any], heard: dict[Window, list[Segment] | DoesNotFit]
-) -> dict[str, Any]:
+def _transcript(recording: dict[str, Any], model: dict[str, Any], heard: dict[Window, Outcome]) -> dict[str, Any]:
     """Join a recording's windows in the order of time; a window that failed is the recording's fault alone."""
     for outcome in heard.values():
         if isinstance(outcome, DoesNotFit):
@@ -115,19 +189,21 @@ def _transcript(
     apart = len(recording["channels"]) > 1
     segments = [
         {
-            "start": round(window.start + segment.start, 2),
-            "end": round(window.start + segment.end, 2),
+            "start": round(window.starts_at(segment.start), 2),
+            "end": round(window.ends_at(segment.end), 2),
             "text": segment.text,
             "channel": window.channel if apart else None,
             "speaker": str(window.channel) if apart else None,
             "avg_logprob": segment.avg_logprob,
             "no_speech_prob": segment.no_speech_prob,
             "compression_ratio": segment.compression_ratio,
+            "temperature": segment.temperature,
             "flags": segment.flags,
         }
         for window, found in heard.items()
         for segment in found  # type: ignore[union-attr]
     ]
+    silent = any(segment["no_speech_prob"] is None for segment in segments)
     segments.sort(key=lambda segment: (segment["start"], segment["end"], segment["channel"] or 0))
     transcript = {
         "id": recording["id"],
@@ -139,7 +215,7 @@ def _transcript(
         "text": " ".join(segment["text"] for segment in segments),
         "segments": segments,
         "no_speech": not heard,
-        "not_measured": dict.fromkeys(("avg_logprob", "no_speech_prob"), "greedy decoding keeps no scores"),
+        "not_measured": {"no_speech_prob": "the model has no token for it"} if silent else {},
     }
     return {"transcript": transcript}
 

@@ -93,9 +93,20 @@ def _keys_at(location: list[Any]) -> list[str]:
     definitions = schema.get("$defs", {})
     node = schema
     for part in location:
-        node = _resolve(node, definitions)
-        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+        node = _child(_resolve(node, definitions), part)
     return list(_resolve(node, definitions).get("properties", {}))
+
+
+def _child(node: dict[str, Any], part: Any) -> dict[str, Any]:
+    """Return the schema of what lies under a key, a name of the user's, an index, or the tag of a choice."""
+    if isinstance(part, int):
+        found: dict[str, Any] = node.get("items", {})
+    elif part in (tags := node.get("discriminator", {}).get("mapping", {})):
+        found = {"$ref": tags[part]}
+    else:
+        named: dict[str, Any] = next(iter(node.get("patternProperties", {}).values()), {})
+        found = node.get("properties", {}).get(part, named)
+    return found
 
 
 def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,10 @@ def test_the_reference_lists_every_key_of_the_models():
     [
         ({"recordngs": {}}, "recordngs: unknown key; did you mean 'recordings'?"),
         ({"filter": {"profil": "x"}}, "filter.profil: unknown key; did you mean 'profile'?"),
+        (
+            {"filter": {"scorers": {"korean": {"kind": "language", "minimun": 0.5}}}},
+            "filter.scorers.korean.language.minimun: unknown key; did you mean 'minimum'?",
+        ),
         ({"text": {"sources": [{"path": "x", "format": "txt", "text_fild": "t"}]}}, "did you mean 'text_field'?"),
         ({"text": {"sources": [{"path": "x", "format": "csv"}]}}, "text.sources.0.format: Input should be 'jsonl'"),
         ({"select": {"max_entity_freq": 0}}, "select.max_entity_freq: Input should be greater than or equal to 1"),

@@ -15,6 +15,7 @@ import tempfile
 import time
 import wave
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,13 @@ from making.measures import bare, character_error_rate
 from making.speaking import RATE, Clips
 from making.windows import Said, Sound, disturb, draw_window
 
+from malgeul.audio.pcm import Samples
+from malgeul.audio.settings import ConvertSettings
+from malgeul.audio.voice import detect_speech
 from malgeul.models.devices import claimed_device
 from malgeul.models.loading import folder_of, identity
 from malgeul.speech.whisper import Segment, Whisper, window_seconds
-from malgeul.speech.windows import cut, levels, read_audio
+from malgeul.speech.windows import read_window, windows_of
 
 CLOSE_SECONDS = 0.3
 Heard = list[Segment]
@@ -37,10 +41,12 @@ def transcribe(whisper: Whisper, sounds: Sequence[Sound], longest: float, batch:
     with tempfile.TemporaryDirectory() as folder:
         for number, sound in enumerate(sounds):
             file = Path(folder) / f"{number}.wav"
-            write_pcm(file, sound)
-            for window in cut(str(number), 0, str(number), levels(file), longest):
+            samples = write_pcm(file, sound)
+            spoken = {file.stem: detect_speech([samples], ConvertSettings().speech_threshold)}
+            recording = {"id": file.stem, "channels": [file.stem], "seconds": len(sound) / RATE, "speech": spoken}
+            for window in windows_of(recording, Path(folder), longest):
                 windows.append(window)
-                pieces.append(read_audio(file, window.start, window.end))
+                pieces.append(whisper.hear(read_window(file, window)))
     heard: list[Heard] = [[] for _ in sounds]
     for first in range(0, len(windows), batch):
         for window, segments in zip(
@@ -49,18 +55,20 @@ def transcribe(whisper: Whisper, sounds: Sequence[Sound], longest: float, batch:
             if not isinstance(segments, list):
                 raise MemoryError(str(segments))
             heard[int(window.recording)] += [
-                Segment(**{**vars(s), "start": window.start + s.start, "end": window.start + s.end}) for s in segments
+                replace(s, start=window.starts_at(s.start), end=window.ends_at(s.end)) for s in segments
             ]
     return heard
 
 
-def write_pcm(file: Path, sound: Sound) -> None:
-    """Write a sound as the conversion does."""
+def write_pcm(file: Path, sound: Sound) -> Samples:
+    """Write a sound as the conversion does; returns its samples."""
+    samples: Samples = (np.clip(sound, -1, 1) * 32767).astype("<i2")
     with wave.open(str(file), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(RATE)
-        out.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
+        out.writeframes(samples.tobytes())
+    return samples
 
 
 def rates(said: Sequence[str], heard: Sequence[Heard]) -> dict[str, float]:

@@ -11,9 +11,10 @@ from malgeul.audio.channels import Mix, choose_mix, write_mixed
 from malgeul.audio.decoder import Decoded, Limits, decode
 from malgeul.audio.intake import Recording
 from malgeul.audio.levels import FLOOR_DBFS, NARROWBAND_HZ, Meter, measure
-from malgeul.audio.pcm import read_blocks
+from malgeul.audio.pcm import read_blocks, samples_of
 from malgeul.audio.settings import ConvertSettings
 from malgeul.audio.sources import opened, stat_key
+from malgeul.audio.voice import Span, detect_speech
 from malgeul.shards.faults import ItemFault
 from malgeul.shards.files import sync_file
 
@@ -44,18 +45,28 @@ def convert_recording(recording: Recording, folder: Path, settings: ConvertSetti
         pcm.unlink(missing_ok=True)
     for file in files:
         sync_file(file)
-    return Conversion(files, _facts(recording, decoded, meter, mix, files))
+    speech = {file.stem: _speech(file, settings.speech_threshold) for file in files}
+    return Conversion(files, _facts(recording, decoded, meter, mix, speech))
 
 
-def _facts(recording: Recording, decoded: Decoded, meter: Meter, mix: Mix, files: list[Path]) -> dict[str, Any]:
+def _speech(file: Path, threshold: float) -> list[Span]:
+    return detect_speech((samples_of(block)[:, 0] for block in read_blocks(file)), threshold)
+
+
+def _facts(
+    recording: Recording, decoded: Decoded, meter: Meter, mix: Mix, speech: dict[str, list[Span]]
+) -> dict[str, Any]:
     """Return what the manifest says of a recording besides its names."""
     listing, stream = decoded.listing, decoded.listing.audio[0]
     measured, unmeasured = _measures(decoded, meter)
+    spoken = sum(end - start for spans in speech.values() for start, end in spans)
+    measured["speech_ratio"] = round(spoken / (len(speech) * decoded.seconds), 4)
     missing = decoded.missing_seconds
     return {
-        "channels": [file.stem for file in files],
+        "channels": list(speech),
         "seconds": round(decoded.seconds, 3),
         "mix": str(mix),
+        "speech": speech,
         "source": {
             "bytes": recording.content.stat.size,
             "container": listing.container,

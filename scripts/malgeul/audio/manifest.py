@@ -10,6 +10,8 @@ seconds
     Decoded.
 mix
     How the channels of the source became those of the WAVs.
+speech
+    Of every channel, by stem: [start, end) in seconds of what is spoken there, by Silero's network.
 source
     bytes, container, codec, sample_rate, channels, seconds (declared by the container; null where it states none),
     audio_streams (the first is taken), decoding_errors (complaints of the decoder).
@@ -19,7 +21,7 @@ measured
     On the 16 kHz PCM before channels are mixed, and never applied to it: loudness_lufs (EBU R128, integrated),
     peak_dbfs (sample peak), clipping_share (of samples at full scale), silence_ratio (20 ms frames below -50 dBFS),
     snr_db (95th less 10th percentile of frame levels), bandwidth_hz (-60 dB), narrowband, channel_correlation,
-    channel_dbfs (RMS).
+    channel_dbfs (RMS); speech_ratio (share of what is spoken in the length of all channels).
 unmeasured
     For every null in measured, why.
 """

@@ -39,5 +39,7 @@ class ConvertSettings(Section):
     """A longer recording is quarantined as TOO_LONG. A WAV of two channels holds 18 hours."""
     timeout_seconds: float = Field(1800, gt=0)
     """Wall time for decoding one file."""
+    speech_threshold: float = Field(0.5, gt=0, lt=1)
+    """Silero's probability of speech from which on a frame of 32 ms is spoken; only what is spoken is transcribed."""
     channel_correlation: float = Field(0.6, ge=0, le=1)
     """Two channels that correlate less than this are one speaker each and are transcribed apart."""

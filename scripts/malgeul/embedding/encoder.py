@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from malgeul.models.devices import Device
 from malgeul.models.loading import folder_of, quiet_transformers
-from malgeul.models.memory import DoesNotFit, halving
+from malgeul.models.memory import Batcher, DoesNotFit
 from malgeul.models.tokenizers import FastTokenizer, load_fast_tokenizer
 
 Vectors = npt.NDArray[np.float32]
@@ -115,6 +115,7 @@ class Encoder:
             str(folder), dtype=dtype, use_safetensors=True, attn_implementation="sdpa", trust_remote_code=False
         )
         self._model = model.to(self._device).eval()
+        self._batches = Batcher(self._encode, "text")
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
         """Return the token ids of every text, cut to what the model takes, and how many tokens were cut off."""
@@ -128,7 +129,7 @@ class Encoder:
 
         Out of memory splits the batch; a sequence that does not fit alone gives DoesNotFit in its place.
         """
-        return halving(self._encode, batch, "text")
+        return self._batches(batch)
 
     def _encode(self, batch: Sequence[list[int]]) -> Sequence[Vectors]:
         torch = self._torch

@@ -133,10 +133,46 @@ def _free_slot(folder: Path, devices: Sequence[Device], patience: float) -> tupl
 def free_memory(device: Device) -> int:
     """Return the free memory in bytes: of the GPU by NVML or torch, of the host (and its cgroup) for a CPU."""
     if device.kind == "cuda":
-        import torch
-
-        return int(torch.cuda.mem_get_info()[0])
+        free = _nvml_free(device.uuid)
+        if free is None:
+            free = _torch_free()
+        if free is not None:
+            return free
     return min(_available(), _cgroup_left())
+
+
+def _nvml_free(uuid: str) -> int | None:
+    """Return what NVML says (its second form knows what the driver holds back); None where it cannot tell."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        for form in (pynvml.nvmlMemory_v2, None):
+            try:
+                return int(pynvml.nvmlDeviceGetMemoryInfo(handle, form).free)
+            except pynvml.NVMLError:  # an old driver has no second form; unified memory (GB10) has neither
+                continue
+    except pynvml.NVMLError:
+        pass
+    finally:
+        pynvml.nvmlShutdown()
+    return None
+
+
+def _torch_free() -> int | None:
+    """Return what CUDA says of the device in use; None where it fails, as it may on unified memory."""
+    import torch
+
+    try:
+        return int(torch.cuda.mem_get_info()[0])
+    except RuntimeError:
+        return None
 
 
 def _available() -> int:

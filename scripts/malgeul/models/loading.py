@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from malgeul.models.local import resolve
 from malgeul.shards.files import digest_of, files_under, sha256_of
+
+log = logging.getLogger(__name__)
+
+Model = TypeVar("Model")
 
 
 class ModelNotFound(RuntimeError):
@@ -49,6 +56,21 @@ def snapshot(model: str, revision: str | None) -> Path:
 def folder_of(model: str, revision: str | None) -> Path:
     """Return the folder that a model is loaded from."""
     return resolve(model) or snapshot(model, revision)
+
+
+def load_once_more(make: Callable[[], Model]) -> Model:
+    """Return the model that ``make`` loads; when that fails, free what it held and try once more."""
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the second try raises it again
+        log.warning("loading failed and is tried once more: %s: %s", type(error).__name__, error)
+    # Outside the block: the traceback held what was half loaded.
+    gc.collect()
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return make()
 
 
 def quiet_transformers() -> None:

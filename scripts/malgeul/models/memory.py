@@ -1,35 +1,100 @@
-"""Batches that are halved when the device's memory runs out; what does not fit alone costs only itself."""
+"""How much fits into a device's memory: sizes planned from what is free, batches that are halved when it runs out."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from malgeul.models.devices import Device, free_memory
 
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+SAFETY = 0.8
+"""Share of the free memory that batches are planned for."""
+
+GROW_AFTER = 8
+"""Batches that must fit before larger ones are tried again."""
+
 
 class DoesNotFit(Exception):
     """A single item does not fit into the device's memory."""
 
 
-def halving(
-    work: Callable[[Sequence[Item]], Sequence[Result]], batch: Sequence[Item], unit: str
-) -> list[Result | DoesNotFit]:
-    """Return what ``work`` makes of a batch, in order; DoesNotFit in the place of an item that does not fit alone."""
-    import torch
+class Batcher(Generic[Item, Result]):
+    """Gives batches to ``work``; when memory runs out it halves them, and after some that fit it doubles them again."""
 
-    try:
-        return list(work(batch))
-    except torch.OutOfMemoryError:
-        pass  # the traceback holds tensors: only outside the block is their memory free
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if len(batch) == 1:
-        return [DoesNotFit(f"a single {unit} does not fit into the device's memory")]
-    half = len(batch) // 2
-    log.warning("out of memory with %d %ss; going on with %d", len(batch), unit, half)
-    return [*halving(work, batch[:half], unit), *halving(work, batch[half:], unit)]
+    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], unit: str) -> None:
+        self._work, self._unit = work, unit
+        self._most: int | None = None
+        self._fitted = 0
+
+    def __call__(self, batch: Sequence[Item]) -> list[Result | DoesNotFit]:
+        """Return what ``work`` makes of a batch, in order; DoesNotFit in place of an item that does not fit alone."""
+        results: list[Result | DoesNotFit] = []
+        while len(results) < len(batch):
+            part = batch[len(results) :][: self._most]
+            found = self._try(part)
+            if found is not None:
+                results += found
+                self._grow(len(batch))
+            elif len(part) == 1:
+                results.append(DoesNotFit(f"a single {self._unit} does not fit into the device's memory"))
+        return results
+
+    def _try(self, part: Sequence[Item]) -> list[Result] | None:
+        import torch
+
+        try:
+            return list(self._work(part))
+        except torch.OutOfMemoryError:
+            pass  # the traceback holds tensors: only outside the block is their memory free
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._most, self._fitted = max(1, len(part) // 2), 0
+        if len(part) > 1:
+            log.warning("out of memory with %d %ss; going on with %d", len(part), self._unit, self._most)
+        return None
+
+    def _grow(self, whole: int) -> None:
+        self._fitted += 1
+        if self._most is not None and self._fitted >= GROW_AFTER:
+            self._most, self._fitted = self._most * 2, 0
+            if self._most >= whole:
+                self._most = None
+
+
+def planned_size(device: Device, cost: int, most: int) -> int:
+    """Return how many items of ``cost`` bytes fit into the device's free memory: at least one, at most ``most``."""
+    free = free_memory(device)
+    if device.kind == "cuda":
+        import torch
+
+        free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return max(1, min(most, int(SAFETY * free / max(cost, 1))))
+
+
+def cost_of(device: Device, work: Callable[[], Result]) -> tuple[Result, int]:
+    """Return what ``work`` returns, and how many bytes of the device's memory it took at its peak."""
+    if device.kind == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        result = work()
+        return result, torch.cuda.max_memory_allocated() - before
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew (proc(5))
+    before = _status("VmRSS")
+    result = work()
+    return result, max(0, _status("VmHWM") - before)
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}")

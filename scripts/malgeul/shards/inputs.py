@@ -82,7 +82,7 @@ def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     for entry in listing:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if (folder / entry.name).is_dir():  # unlike entry.is_dir, False for a link that leads to itself
             yield from _walk(folder / entry.name, visited)
         else:
             yield folder / entry.name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,8 +20,17 @@ class TranscribeSettings(Section):
     """Language that is spoken."""
     batch_windows: int = Field(16, ge=1)
     """Windows of up to 30 s that are decoded together, at most; halved when memory runs out."""
+    precision: Literal["auto", "fastest", "float32", "bfloat16", "float16", "int8"] = "auto"
+    """In what the model computes. auto: float16 on a GPU, float32 on a processor, the same everywhere. fastest: what
+    hears a window of the shard fastest on this machine, of float32, bfloat16 (where there are instructions for it) and
+    int8; texts may differ a little from machine to machine."""
     max_new_tokens: int = Field(440, ge=1, le=444)
     """Tokens that a window may give."""
+    temperatures: list[Annotated[float, Field(gt=0, le=1)]] = [0.2, 0.4, 0.6, 0.8, 1.0]
+    """At which a window is decoded again, one after the other, while its text is doubtful (repeats itself, is too fast
+    or too unlikely); none: doubtful text is only flagged."""
+    known_phrases: list[str] = ["resources/known_phrases.txt"]
+    """Files with what Whisper is known to say where nobody speaks, a phrase a line; such segments are flagged."""
 
 
 class AnalyzeSettings(Section):

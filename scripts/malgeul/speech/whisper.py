@@ -1,24 +1,42 @@
-"""Whisper by transformers: windows of sound to segments with times, batch by batch, halved when memory runs out."""
+"""Whisper by transformers: windows of sound to segments with times, batch by batch, halved when memory runs out.
+
+Decoding is a loop of its own and not transformers' ``generate``: rows that have ended leave the batch, log
+probabilities are taken on the way instead of keeping the scores of every step, and what is doubtful is decoded again
+from the same encoder states.
+"""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from malgeul.models.devices import Device
 from malgeul.models.loading import quiet_transformers
-from malgeul.models.memory import DoesNotFit, halving
+from malgeul.models.memory import Batcher, DoesNotFit
+from malgeul.speech.doubts import DECODED_AGAIN, compression_ratio, doubts
+from malgeul.speech.timestamps import SECONDS_PER_TIMESTAMP, TimestampRules
 from malgeul.speech.windows import RATE, Audio
 
-REPETITIVE = 2.4
-"""Text that compresses better than this repeats itself (Radford et al. 2022, section 4.5)."""
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
+"""At which what is doubtful is decoded again, until it is not (Radford et al. 2022, section 4.5)."""
+
+SHORTEST_REST = 1.0
+"""Seconds that must be left of a window for what the model has not reached to be heard by itself."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """What was said in [start, end) seconds of a window, with the window's measures of trust (None: not measured)."""
+    """What was said in [start, end) seconds of a window, with measures of trust (None: not measured).
+
+    ``avg_logprob`` is the mean over its tokens, ``no_speech_prob`` that of its window; ``temperature`` is 0 for the
+    first, greedy decoding.
+    """
 
     start: float
     end: float
@@ -26,11 +44,26 @@ class Segment:
     avg_logprob: float | None
     no_speech_prob: float | None
     compression_ratio: float
+    temperature: float = 0.0
+    flags: list[str] = field(default_factory=list)
 
-    @property
-    def flags(self) -> list[str]:
-        """What makes the text doubtful; a flagged segment stays."""
-        return ["repetitive"] if self.compression_ratio > REPETITIVE else []
+
+@dataclass(frozen=True)
+class Heard:
+    """A window of sound (float32, 16 kHz) and what the encoder takes of it."""
+
+    sound: Audio
+    features: Any
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The tokens of a window with their log probabilities, and the probability that nobody speaks."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    no_speech_prob: float | None
+    temperature: float
 
 
 def window_seconds(folder: Path) -> float:
@@ -40,80 +73,222 @@ def window_seconds(folder: Path) -> float:
     return float(WhisperFeatureExtractor.from_pretrained(str(folder)).chunk_length)
 
 
+def precision_for(device: Device, asked: str) -> str:
+    """Return in what a device computes: ``asked``, or for auto what every device of its kind can.
+
+    Raises ValueError for int8 on a GPU.
+    """
+    if asked == "auto":
+        return "float16" if device.kind == "cuda" else "float32"
+    if asked == "int8" and device.kind == "cuda":
+        raise ValueError("transcribe.precision: int8 is for processors; a GPU takes float16 or bfloat16")
+    return asked
+
+
+def precisions_of(device: Device) -> list[str]:
+    """Return the precisions among which the fastest is worth looking for: those that a processor is made for."""
+    import torch
+
+    if device.kind == "cuda":
+        return ["float16"]
+    halves = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return ["float32", *(["bfloat16"] if halves else []), "int8"]
+
+
 class Whisper:
     """A Whisper checkpoint with its processor on one device."""
 
-    def __init__(self, folder: Path, device: Device, language: str, max_new_tokens: int, threads: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: Device,
+        language: str,
+        max_new_tokens: int,
+        threads: int,
+        phrases: Collection[str] = (),
+        temperatures: Sequence[float] = TEMPERATURES,
+        precision: str = "auto",
+    ) -> None:
         import torch
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
         quiet_transformers()
         torch.set_num_threads(threads)
         self._torch = torch
-        self._language = language
-        self._max_new_tokens = max_new_tokens
+        self._phrases, self._temperatures = phrases, temperatures
         self.device = "cuda:0" if device.kind == "cuda" else "cpu"
-        self.dtype = torch.float16 if device.kind == "cuda" else torch.float32
+        self.precision = precision_for(device, precision)
+        self.dtype = getattr(torch, "float32" if self.precision == "int8" else self.precision)
         self._processor = WhisperProcessor.from_pretrained(str(folder))
         self._model = WhisperForConditionalGeneration.from_pretrained(
-            str(folder),
-            dtype=self.dtype,
-            use_safetensors=True,
-            attn_implementation="sdpa",
+            str(folder), dtype=self.dtype, use_safetensors=True, attn_implementation="sdpa"
         ).to(self.device)
         self._model.eval()
-        tokenizer = self._processor.tokenizer
-        self._timestamp_begin = tokenizer.convert_tokens_to_ids("<|0.00|>")
-        # Text comes first in the vocabulary; from the end-of-text token on there are marks only.
-        self._text_end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+        if self.precision == "int8":
+            self._model = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
+                self._model, {torch.nn.Linear}, torch.qint8
+            )
+        self._batches = Batcher(self._transcribe, "window")
+        self._read_tokens(language)
+        room = self._model.config.max_target_positions - len(self._prompt)
+        self._max_new_tokens = min(max_new_tokens, room)
 
-    def transcribe(self, sounds: Sequence[Audio]) -> list[list[Segment] | DoesNotFit]:
-        """Return the segments of every window of sound (float32, 16 kHz, at most window_seconds), in order.
+    def _read_tokens(self, language: str) -> None:
+        """Look up the tokens that decoding needs. Raises ValueError for a language that the model does not know."""
+        config = self._model.generation_config
+        ids = self._processor.tokenizer.convert_tokens_to_ids
+        unknown = ids("<|endoftext|>")
+        self._end = unknown
+        wanted = ["<|startoftranscript|>", f"<|{language}|>", "<|transcribe|>"]
+        self._prompt = [ids(token) for token in (wanted if getattr(config, "is_multilingual", True) else wanted[:1])]
+        if unknown in self._prompt:
+            raise ValueError(f"the model has no token for the language {language!r}")
+        found = (ids(name) for name in ("<|nospeech|>", "<|nocaptions|>"))
+        self._no_speech = next((token for token in found if token not in (None, unknown)), None)
+        self._rules = TimestampRules(
+            begin=ids("<|0.00|>"),
+            end_of_text=self._end,
+            no_timestamps=ids("<|notimestamps|>"),
+            latest_begin=getattr(config, "max_initial_timestamp_index", None),
+        )
+        never = [token for token in config.suppress_tokens or [] if token >= 0]
+        self._never = self._torch.tensor(never, dtype=self._torch.long, device=self.device)
+
+    def hear(self, sound: Audio) -> Heard:
+        """Return a window (at most window_seconds) as the encoder takes it; for a GPU it is made there."""
+        return Heard(sound, None if self.device != "cpu" else self._features([sound])[0])
+
+    def _features(self, sounds: Sequence[Audio]) -> Tensor:
+        made = self._processor.feature_extractor(
+            list(sounds), sampling_rate=RATE, return_tensors="pt", device=self.device
+        )
+        features: Tensor = made["input_features"].to(self.device, self.dtype)
+        return features
+
+    def transcribe(self, batch: Sequence[Heard]) -> list[list[Segment] | DoesNotFit]:
+        """Return the segments of every window, in order, with times from its start.
 
         Out of memory halves the batch; a window that does not fit alone gives DoesNotFit in its place.
         """
-        return halving(self._transcribe, sounds, "window")
+        return self._batches(batch)
 
-    def _transcribe(self, sounds: Sequence[Audio]) -> Sequence[list[Segment]]:
+    def _transcribe(self, batch: Sequence[Heard]) -> list[list[Segment]]:
         torch = self._torch
-        features = self._processor(list(sounds), sampling_rate=RATE, return_tensors="pt", return_attention_mask=True)
         with torch.inference_mode():
-            generated = self._model.generate(
-                features["input_features"].to(self.device, self.dtype),
-                attention_mask=features["attention_mask"].to(self.device),
-                language=self._language,
-                task="transcribe",
-                return_timestamps=True,
-                num_beams=1,
-                do_sample=False,
-                max_new_tokens=self._max_new_tokens,
-                return_dict_in_generate=True,
-                output_scores=False,
-            )
-        sequences = generated["sequences"] if isinstance(generated, dict) else generated
-        return [self._segments(ids.tolist(), len(sound) / RATE) for ids, sound in zip(sequences, sounds, strict=True)]
+            known = [heard.features for heard in batch]
+            features = self._features([heard.sound for heard in batch]) if known[0] is None else torch.stack(known)
+            states = self._model.model.encoder(features).last_hidden_state
+            first = self._decode(states, 0.0)
+            segments = []
+            for row, (heard, decoded) in enumerate(zip(batch, first, strict=True)):
+                segments.append(self._best(states[row : row + 1], decoded, len(heard.sound) / RATE))
+        return self._with_rests(batch, segments)
 
-    def _segments(self, ids: list[int], seconds: float) -> list[Segment]:
-        """Cut the tokens of a window at its timestamp tokens; without any the text spans the window."""
-        segments: list[Segment] = []
-        start, words = 0.0, list[int]()
-        for token in ids:
-            if token >= self._timestamp_begin:
-                at = min((token - self._timestamp_begin) * 0.02, seconds)
-                if words:
-                    segments += self._segment(start, max(at, start), words)
-                    words = []
-                start = at
-            elif token < self._text_end:
-                words.append(token)
-        if words:
-            segments += self._segment(start, seconds, words)
+    def _best(self, states: Tensor, decoded: Decoded, seconds: float) -> tuple[list[Segment], float]:
+        """Return the segments of a window and how far they reach, decoded again until nothing is doubtful.
+
+        Where everything is, the likeliest decoding stands.
+        """
+        tried = []
+        for temperature in (0.0, *self._temperatures):
+            if temperature:
+                (decoded,) = self._decode(states, temperature, seed=zlib.crc32(str(decoded.tokens).encode()))
+            segments, reached = self._segments(decoded, seconds)
+            if not any(DECODED_AGAIN & set(segment.flags) for segment in segments):
+                return segments, reached
+            tried.append((sum(decoded.logprobs) / len(decoded.logprobs), -temperature, segments, reached))
+        _, _, segments, reached = max(tried, key=lambda one: one[:2])
+        return segments, reached
+
+    def _with_rests(self, batch: Sequence[Heard], found: Sequence[tuple[list[Segment], float]]) -> list[list[Segment]]:
+        """Add what is said after the place at which the model stopped in the middle of a window."""
+        rests = {
+            row: self.hear(batch[row].sound[round(reached * RATE) :])
+            for row, (_, reached) in enumerate(found)
+            if 0 < reached <= len(batch[row].sound) / RATE - SHORTEST_REST
+        }
+        segments = [of_window for of_window, _ in found]
+        if rests:
+            later = dict(zip(rests, self._transcribe(list(rests.values())), strict=True))
+            for row, of_rest in later.items():
+                at = found[row][1]
+                segments[row] = [*segments[row], *(replace(s, start=s.start + at, end=s.end + at) for s in of_rest)]
         return segments
 
-    def _segment(self, start: float, end: float, words: list[int]) -> list[Segment]:
+    def _decode(self, states: Tensor, temperature: float, seed: int = 0) -> list[Decoded]:
+        """Decode windows from their encoder states (n, frames, dimension); rows that have ended leave the batch."""
+        torch = self._torch
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        n = len(states)
+        tokens: list[list[int]] = [[] for _ in range(n)]
+        logprobs: list[list[float]] = [[] for _ in range(n)]
+        no_speech: list[float | None] = [None] * n
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.arange(n, device=self.device)
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        ids = torch.tensor([self._prompt] * n, device=self.device)
+        made = torch.empty((n, 0), dtype=torch.long, device=self.device)
+        for _ in range(self._max_new_tokens):
+            hidden = self._model.model.decoder(
+                input_ids=ids, encoder_hidden_states=states, past_key_values=cache, use_cache=True
+            ).last_hidden_state
+            if not made.shape[1] and self._no_speech is not None:
+                chances = self._model.proj_out(hidden[:, 0]).float().softmax(-1)
+                no_speech = chances[:, self._no_speech].tolist()
+            logits = self._model.proj_out(hidden[:, -1]).float()
+            logits[:, self._never] = -torch.inf
+            self._rules.apply(logits, made)
+            logs = logits.log_softmax(-1)
+            if temperature:
+                chosen = torch.multinomial((logits / temperature).softmax(-1).cpu(), 1, generator=generator)[:, 0]
+                chosen = chosen.to(self.device)
+            else:
+                chosen = logits.argmax(-1)
+            picked = logs.gather(1, chosen[:, None])[:, 0].tolist()
+            for row, token, logprob in zip(rows.tolist(), chosen.tolist(), picked, strict=True):
+                tokens[row].append(token)
+                logprobs[row].append(logprob)
+            going = chosen != self._end
+            if not going.all():
+                left = going.nonzero()[:, 0]
+                if not len(left):
+                    break
+                cache.batch_select_indices(left)
+                rows, states, made, chosen = rows[left], states[left], made[left], chosen[left]
+            ids = chosen[:, None]
+            made = torch.cat([made, ids], dim=1)
+        return [Decoded(*one, temperature) for one in zip(tokens, logprobs, no_speech, strict=True)]
+
+    def _segments(self, decoded: Decoded, seconds: float) -> tuple[list[Segment], float]:
+        """Cut the tokens of a window at its timestamps; without any the text spans the window.
+
+        Returns how far the model has come, too: a pair of timestamps at the very end says that more follows.
+        """
+        segments: list[Segment] = []
+        begin = self._rules.begin
+        start, words, logs = 0.0, list[int](), list[float]()
+        for token, logprob in zip(decoded.tokens, decoded.logprobs, strict=True):
+            if token >= begin:
+                at = min((token - begin) * SECONDS_PER_TIMESTAMP, seconds)
+                segments += self._segment(start, max(at, start), words, logs, decoded)
+                start, words, logs = at, [], []
+            elif token < self._end:
+                words.append(token)
+                logs.append(logprob)
+        segments += self._segment(start, seconds, words, logs, decoded)
+        last = [token for token in decoded.tokens if token != self._end][-2:]
+        paired = len(last) == 2 and min(last) >= begin
+        return segments, start if paired else seconds
+
+    def _segment(
+        self, start: float, end: float, words: list[int], logs: Sequence[float], decoded: Decoded
+    ) -> Iterable[Segment]:
         text = self._processor.tokenizer.decode(words, skip_special_tokens=True).strip()
         if not text:
             return []
-        raw = text.encode()
-        ratio = len(raw) / len(zlib.compress(raw))
-        return [Segment(round(start, 2), round(end, 2), text, None, None, round(ratio, 3))]
+        likely = round(sum(logs) / len(logs), 4)
+        silent = None if decoded.no_speech_prob is None else round(decoded.no_speech_prob, 4)
+        flags = doubts(text, end - start, likely, silent, self._phrases)
+        ratio = compression_ratio(text)
+        return [Segment(round(start, 2), round(end, 2), text, likely, silent, ratio, decoded.temperature, flags)]

@@ -1,10 +1,12 @@
-"""Speech windows: where a channel is silent, and where it can be cut into windows that a model hears at once."""
+"""Speech windows: what is spoken in a channel, packed so that a model hears as much as it can at once."""
 
 from __future__ import annotations
 
 import wave
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,87 +15,148 @@ RATE = 16_000
 FRAME = 320
 """Samples of a level frame: 20 ms."""
 
-SILENCE_DBFS = -50.0
-"""A frame under this level holds no speech."""
-
 LONGEST_SECONDS = 30.0
 """What OpenAI's Whisper hears at once."""
 
+MARGIN_SECONDS = 0.2
+"""What a model hears before and after what is spoken."""
+BRIDGED_SECONDS = 1.0
+"""A pause up to this stays in a window; a longer one is left out, but for the margins."""
+
 SEARCH_SECONDS = 8.0
 SEARCH_SHARE = 0.75
-"""How far before the end of a window its quietest place is looked for: so long, but only in this share of it."""
+"""How far before the end of what is too long for a window its quietest place is looked for: so long, but only in this
+share of it."""
 
-BLOCK = 60 * RATE
-"""Samples that are measured at once."""
+BLOCK_SECONDS = 60.0
+"""How much is measured at once."""
 
 Audio = npt.NDArray[np.float32]
 Levels = npt.NDArray[np.float32]
 
 
+Span = tuple[float, float]
+"""[start, end) in seconds of a recording."""
+
+
 @dataclass(frozen=True)
 class Window:
-    """A stretch of one channel of one recording, in seconds from the recording's start."""
+    """Spans of one channel of one recording that a model hears one after the other."""
 
     recording: str
     channel: int
     stem: str
-    start: float
-    end: float
+    spans: tuple[Span, ...]
+
+    @property
+    def start(self) -> float:
+        """Where it begins in the recording."""
+        return self.spans[0][0]
+
+    @property
+    def seconds(self) -> float:
+        """How much sound it holds."""
+        return sum(end - start for start, end in self.spans)
+
+    def starts_at(self, seconds: float) -> float:
+        """Return where in the recording a sound begins that begins ``seconds`` after the window's start."""
+        return self._at(seconds, ending=False)
+
+    def ends_at(self, seconds: float) -> float:
+        """Return where in the recording a sound ends that ends ``seconds`` after the window's start."""
+        return self._at(seconds, ending=True)
+
+    def _at(self, seconds: float, *, ending: bool) -> float:
+        for start, end in self.spans[:-1]:
+            length = end - start
+            if seconds < length or (ending and seconds == length):
+                return start + seconds
+            seconds -= length
+        start, end = self.spans[-1]
+        return min(start + seconds, end)
 
 
-def read_audio(file: Path, start: float = 0.0, end: float | None = None) -> Audio:
-    """Return the samples of a 16 kHz mono PCM file, or of [start, end) seconds of it, as float32 in -1..1."""
+def read_audio(file: Path, start: float, end: float) -> Audio:
+    """Return the samples of [start, end) seconds of a 16 kHz mono PCM file as float32 in -1..1."""
     with wave.open(str(file), "rb") as audio:
         first = round(start * RATE)
-        last = audio.getnframes() if end is None else round(end * RATE)
         audio.setpos(first)
-        raw = audio.readframes(last - first)
+        raw = audio.readframes(round(end * RATE) - first)
     samples: npt.NDArray[np.int16] = np.frombuffer(raw, dtype="<i2")
     return samples.astype(np.float32) / np.float32(32768)
 
 
-def levels(file: Path) -> Levels:
-    """Return the level of every 20 ms frame of a 16 kHz mono PCM file in dB of full scale, shape (frames,).
+def read_window(file: Path, window: Window) -> Audio:
+    """Return the sound of a window, its spans one after the other; ``file`` holds its channel."""
+    return np.concatenate([read_audio(file, start, end) for start, end in window.spans])
 
-    Read by the minute, so that a recording of many hours takes no more memory than a short one.
+
+def levels(file: Path, start: float, end: float) -> Levels:
+    """Return the level of every 20 ms frame of [start, end) seconds of a 16 kHz mono PCM file, dBFS, shape (frames,).
+
+    Read by the minute, so that many hours take no more memory than a short stretch.
     """
     parts = [np.empty(0, np.float32)]
-    with wave.open(str(file), "rb") as audio:
-        while raw := audio.readframes(BLOCK):
-            samples: npt.NDArray[np.int16] = np.frombuffer(raw, dtype="<i2")
-            whole = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME) / 32768.0
-            power = np.einsum("fs,fs->f", whole, whole) / FRAME
-            parts.append((10 * np.log10(np.maximum(power, 1e-12))).astype(np.float32))
+    for at in np.arange(start, end, BLOCK_SECONDS):
+        samples = read_audio(file, at, min(at + BLOCK_SECONDS, end))
+        whole = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+        power = np.einsum("fs,fs->f", whole, whole) / FRAME
+        parts.append((10 * np.log10(np.maximum(power, 1e-12))).astype(np.float32))
     return np.concatenate(parts)
 
 
-def cut(
-    recording: str, channel: int, stem: str, level: Levels, longest_seconds: float = LONGEST_SECONDS
-) -> list[Window]:
-    """Cut a channel of these levels into windows of at most ``longest_seconds``, at its quietest places.
+def windows_of(recording: dict[str, Any], folder: Path, longest: float = LONGEST_SECONDS) -> list[Window]:
+    """Pack what is spoken in every channel of a recording into windows of at most ``longest`` seconds of sound.
 
-    Silence gives no window. Silence at the ends of a window is left out up to a fifth of a second, so that every window
-    holds sound.
+    ``recording`` is its row of the manifest. ``folder`` holds its channels; they are looked at only where somebody
+    speaks for longer than a window without a pause, which is cut at the quietest place.
     """
-    loud = np.flatnonzero(level > SILENCE_DBFS)
-    if not len(loud):
-        return []
-    per_second = RATE // FRAME
-    longest = int(longest_seconds * per_second)
-    search = int(min(SEARCH_SECONDS, SEARCH_SHARE * longest_seconds) * per_second)
-    margin = per_second // 5
-    quiet = _smoothed(level)
-    windows: list[Window] = []
-    border = 0  # what lies before it is in a window already
-    while len(later := loud[loud >= border]):
-        first = max(int(later[0]) - margin, border)
-        last = min(first + longest, len(level))
-        if last < len(level):
-            last += int(np.argmin(quiet[last - search : last])) - search
-        end = min(int(later[later < last][-1]) + 1 + margin, last)
-        windows.append(Window(recording, channel, stem, first / per_second, end / per_second))
-        border = last
+    return [
+        Window(recording["id"], channel, stem, tuple(spans))
+        for channel, stem in enumerate(recording["channels"])
+        for spans in _packed(recording["speech"][stem], recording["seconds"], folder / f"{stem}.wav", longest)
+    ]
+
+
+def _packed(spoken: Sequence[Span], seconds: float, file: Path, longest: float) -> list[list[Span]]:
+    windows: list[list[Span]] = []
+    room = 0.0
+    for span in _with_margins(spoken, seconds):
+        for start, end in _split(span, file, longest):
+            if end - start > room:
+                windows.append([])
+                room = longest
+            windows[-1].append((start, end))
+            room -= end - start
     return windows
+
+
+def _with_margins(spoken: Sequence[Span], seconds: float) -> list[Span]:
+    """Return the spans with margins, those joined that only a short pause parts."""
+    joined: list[Span] = []
+    for start, end in spoken:
+        start, end = max(start - MARGIN_SECONDS, 0.0), min(end + MARGIN_SECONDS, seconds)
+        if joined and start - joined[-1][1] <= BRIDGED_SECONDS - 2 * MARGIN_SECONDS:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _split(span: Span, file: Path, longest: float) -> Iterator[Span]:
+    """Yield the parts of a span that are short enough, cut at the quietest places."""
+    start, end = span
+    if end - start > longest:
+        quiet = _smoothed(levels(file, start, end))
+        frames = int(longest * RATE / FRAME)
+        search = int(min(SEARCH_SECONDS, SEARCH_SHARE * longest) * RATE / FRAME)
+        first = 0
+        while len(quiet) - first > frames:
+            last = first + frames - search + int(np.argmin(quiet[first + frames - search : first + frames]))
+            yield start + first * FRAME / RATE, start + last * FRAME / RATE
+            first = last
+        start += first * FRAME / RATE
+    yield start, end
 
 
 def _smoothed(level: Levels, frames: int = 15) -> Levels:

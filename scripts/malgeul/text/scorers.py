@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from malgeul.models.memory import DoesNotFit, halving
+from malgeul.models.memory import Batcher, DoesNotFit
 from malgeul.text.settings import ClassifierSettings, LanguageSettings, OverlapSettings, OwnSettings
 from malgeul.text.signatures import simplified
 
@@ -149,6 +149,7 @@ class Classifier:
         self._independent = several or len(labels) == 1
         self._settings = settings
         self._dtype = dtype
+        self._batches = Batcher(self._probabilities, "text")
 
     def __call__(self, texts: Sequence[str]) -> list[float | None]:
         """Return the label's probability for each text; the longest are computed first."""
@@ -160,7 +161,7 @@ class Classifier:
         while at < len(order):
             size = max(1, self._settings.batch_tokens // max(1, len(ids[order[at]])))
             batch = order[at : at + size]
-            found = halving(self._probabilities, [ids[k] for k in batch], "text")
+            found = self._batches([ids[k] for k in batch])
             for number, score in zip(batch, found, strict=True):
                 if isinstance(score, DoesNotFit):
                     raise MemoryError(str(score))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from malgeul import ROOT
 from malgeul.embedding.encoder import Encoder, plan_batches, read_recipe
 from malgeul.models.devices import Device
-from malgeul.models.memory import DoesNotFit
+from malgeul.models.memory import Batcher, DoesNotFit
 
 BUNDLED = ROOT / "resources/models/embed-ko-demo"
 TEXTS = ["짧은 글", "조금 더 긴 글이며 낱말이 여럿 있다", "서울에서 열린 회의", "끝"]
@@ -71,7 +71,7 @@ def test_out_of_memory_splits_the_batch_and_costs_only_what_does_not_fit_alone(e
             raise encoder._torch.OutOfMemoryError
         return [np.array([len(ids)], np.float32) for ids in batch]
 
-    monkeypatch.setattr(encoder, "_encode", limited)
+    monkeypatch.setattr(encoder, "_batches", Batcher(limited, "text"))
     ids = encoder.tokenize(TEXTS)[0]
     found = encoder.encode(ids)
     if most == 0:

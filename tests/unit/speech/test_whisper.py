@@ -1,66 +1,172 @@
 """The code that runs openai/whisper-large-v3-turbo, on the bundled model: batches, memory, segments."""
 
+import numpy as np
 import pytest
+import torch
 
 from malgeul import ROOT
 from malgeul.models.devices import Device
 from malgeul.models.memory import DoesNotFit
-from malgeul.speech.whisper import Segment, Whisper
+from malgeul.speech.whisper import Decoded, Segment, Whisper
 from unit.spoken import spoken
 
-SOUNDS = spoken("seen")[1][:3]
+SOUNDS = spoken("seen")[1]
+FOLDER = ROOT / "resources/models/whisper-ko-demo"
+
+
+def load(**options):
+    return Whisper(FOLDER, Device("cpu", "x"), "ko", 200, 1, **options)
 
 
 @pytest.fixture(scope="module")
 def whisper():
-    return Whisper(ROOT / "resources/models/whisper-ko-demo", Device("cpu", "x"), "ko", 200, 1)
+    return load()
+
+
+def hear(whisper, sounds):
+    return whisper.transcribe([whisper.hear(sound) for sound in sounds])
 
 
 def test_every_window_gives_its_own_segments_inside_its_time(whisper):
-    found = whisper.transcribe(SOUNDS)
-    assert len(found) == len(SOUNDS)
-    for segments, sound in zip(found, SOUNDS, strict=True):
+    found = hear(whisper, SOUNDS[:3])
+    assert len(found) == 3
+    for segments, sound in zip(found, SOUNDS, strict=False):
         assert segments
         for segment in segments:
             assert 0 <= segment.start <= segment.end <= len(sound) / 16_000
             assert segment.text == segment.text.strip() != ""
             assert "<|" not in segment.text
+            assert -1 < segment.avg_logprob < 0
+            assert 0 < segment.no_speech_prob < 0.5
 
 
 def test_a_window_gives_the_same_text_alone_and_in_a_batch(whisper):
-    together = whisper.transcribe(SOUNDS)
-    alone = [whisper.transcribe([sound])[0] for sound in SOUNDS]
+    together = hear(whisper, SOUNDS)
+    alone = [hear(whisper, [sound])[0] for sound in SOUNDS]
     assert [[s.text for s in segments] for segments in together] == [[s.text for s in segments] for segments in alone]
 
 
+def test_the_tokens_are_those_of_transformers(whisper):
+    torch, model = whisper._torch, whisper._model
+    features = whisper._features(SOUNDS)
+    with torch.inference_mode():
+        ours = whisper._decode(model.model.encoder(features).last_hidden_state, 0.0)
+        theirs = model.generate(
+            features,
+            language="ko",
+            task="transcribe",
+            return_timestamps=True,
+            max_new_tokens=200,
+            force_unique_generate_call=True,
+        ).tolist()
+    for decoded, ids in zip(ours, theirs, strict=True):
+        expected = [token for token in ids if token != whisper._end and token not in whisper._prompt]
+        assert [token for token in decoded.tokens if token != whisper._end] == expected
+
+
+def test_log_probabilities_are_those_of_the_distribution_that_was_decoded_from(whisper):
+    """The first token is a timestamp; all other tokens were forbidden."""
+    torch = whisper._torch
+    with torch.inference_mode():
+        states = whisper._model.model.encoder(whisper._features(SOUNDS[:1])).last_hidden_state
+        (decoded,) = whisper._decode(states, 0.0)
+        logits = whisper._model(encoder_outputs=(states,), decoder_input_ids=torch.tensor([whisper._prompt])).logits[
+            :, -1
+        ]
+    logits = logits.clone()
+    logits[:, : whisper._rules.begin] = -torch.inf
+    if whisper._rules.latest_begin is not None:
+        logits[:, whisper._rules.begin + whisper._rules.latest_begin + 1 :] = -torch.inf
+    assert decoded.logprobs[0] == pytest.approx(float(logits.log_softmax(-1).max()), abs=1e-4)
+
+
 @pytest.mark.parametrize("most", [0, 1, 2])
-def test_out_of_memory_halves_the_batch_and_costs_only_what_does_not_fit_alone(whisper, monkeypatch, most):
+def test_out_of_memory_halves_the_batch_and_costs_only_what_does_not_fit_alone(monkeypatch, most):
     sizes = []
 
-    def limited(sounds):
-        sizes.append(len(sounds))
-        if len(sounds) > most:
-            raise whisper._torch.OutOfMemoryError
-        return [[Segment(0.0, 1.0, str(len(sound)), None, None, 1.0)] for sound in sounds]
+    def limited(_self, batch):
+        sizes.append(len(batch))
+        if len(batch) > most:
+            raise torch.OutOfMemoryError
+        return [[Segment(0.0, 1.0, str(len(heard.sound)), None, None, 1.0)] for heard in batch]
 
-    monkeypatch.setattr(whisper, "_transcribe", limited)
-    found = whisper.transcribe(SOUNDS)
+    monkeypatch.setattr(Whisper, "_transcribe", limited)
+    found = hear(load(), SOUNDS[:3])
     if most == 0:
         assert all(isinstance(outcome, DoesNotFit) for outcome in found)
     else:
-        assert [outcome[0].text for outcome in found] == [str(len(sound)) for sound in SOUNDS]
+        assert [outcome[0].text for outcome in found] == [str(len(sound)) for sound in SOUNDS[:3]]
     assert sizes[0] == 3
 
 
 def test_timestamps_cut_the_text_and_text_without_them_spans_the_window(whisper):
+    words = whisper._processor.tokenizer.encode("네", add_special_tokens=False)
+    at, end = whisper._rules.begin, whisper._end
+
+    def cut(tokens):
+        segments, reached = whisper._segments(Decoded(tokens, [-0.1] * len(tokens), 0.1, 0.0), 10.0)
+        return [(s.start, s.end) for s in segments], reached
+
+    assert cut([at + 10, *words, at + 50, at + 60, *words, at + 75, end]) == ([(0.2, 1.0), (1.2, 1.5)], 10.0)
+    assert cut(words) == ([(0.0, 10.0)], 10.0)
+    assert cut([at, *words, at + 50, at + 50, end]) == ([(0.0, 1.0)], 1.0), "more follows"
+    assert cut([end]) == ([], 10.0)
+
+
+def test_what_the_model_did_not_reach_is_heard_by_itself(whisper, monkeypatch):
+    words = whisper._processor.tokenizer.encode("네", add_special_tokens=False)
+    at, end = whisper._rules.begin, whisper._end
+    stopped = [at, *words, at + 50, at + 50, end]
+    whole = [at, *words, at + 100, end]
+    given = iter([stopped, whole])
+    monkeypatch.setattr(
+        whisper, "_decode", lambda states, temperature: [Decoded(tokens := next(given), [-0.1] * len(tokens), 0.1, 0.0)]
+    )
+    (segments,) = hear(whisper, [np.concatenate(SOUNDS[:2])])
+    assert [(s.start, s.end) for s in segments] == [(0.0, 1.0), (1.0, 3.0)]
+
+
+def test_what_is_doubtful_is_decoded_again_until_it_is_not(whisper, monkeypatch):
     tokenizer = whisper._processor.tokenizer
-    words = tokenizer.encode("네", add_special_tokens=False)
-    at = whisper._timestamp_begin
-    marked = [at + 10, *words, at + 50, at + 60, *words, at + 75]
-    assert [(s.start, s.end) for s in whisper._segments(marked, 10.0)] == [(0.2, 1.0), (1.2, 1.5)]
-    assert [(s.start, s.end) for s in whisper._segments(words, 10.0)] == [(0.0, 10.0)]
+    looping = tokenizer.encode("네 " * 60, add_special_tokens=False)
+    words = tokenizer.encode("네, 알겠습니다.", add_special_tokens=False)
+    at, end = whisper._rules.begin, whisper._end
+    asked = []
+
+    def decode(_states, temperature, seed=0):
+        asked.append(temperature)
+        tokens = [at, *(words if temperature > 0.3 else looping), at + 200, end]
+        return [Decoded(tokens, [-0.1] * len(tokens), 0.1, temperature)]
+
+    monkeypatch.setattr(whisper, "_decode", decode)
+    (segments,) = hear(whisper, SOUNDS[:1])
+    assert asked == [0.0, 0.2, 0.4]
+    assert [(s.text, s.temperature, s.flags) for s in segments] == [("네, 알겠습니다.", 0.4, [])]
 
 
-def test_repetition_is_flagged_and_stays():
-    assert Segment(0, 1, "네 " * 100, None, None, 9.0).flags == ["repetitive"]
-    assert Segment(0, 1, "네", None, None, 0.5).flags == []
+def test_what_stays_doubtful_stays_with_its_flags(whisper, monkeypatch):
+    looping = whisper._processor.tokenizer.encode("네 " * 60, add_special_tokens=False)
+    at, end = whisper._rules.begin, whisper._end
+
+    def decode(_states, temperature, seed=0):
+        tokens = [at, *looping, at + 200, end]
+        return [Decoded(tokens, [-0.2 if temperature == 0.6 else -0.5] * len(tokens), 0.1, temperature)]
+
+    monkeypatch.setattr(whisper, "_decode", decode)
+    (segments,) = hear(whisper, SOUNDS[:1])
+    assert [(s.temperature, s.flags) for s in segments] == [(0.6, ["looping", "repetitive"])]
+
+
+def test_sampling_gives_the_same_every_time(whisper):
+    torch = whisper._torch
+    with torch.inference_mode():
+        states = whisper._model.model.encoder(whisper._features(SOUNDS[:1])).last_hidden_state
+        first, again = (whisper._decode(states, 1.0, seed=7) for _ in range(2))
+        other = whisper._decode(states, 1.0, seed=8)
+    assert first == again
+    assert first != other
+
+
+def test_a_language_that_the_model_does_not_know_is_said():
+    with pytest.raises(ValueError, match="no token for the language 'xx'"):
+        Whisper(FOLDER, Device("cpu", "x"), "xx", 200, 1)

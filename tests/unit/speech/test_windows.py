@@ -1,4 +1,4 @@
-"""Windows hold all sound, at most thirty seconds of it, and silence gives none."""
+"""Windows hold all that is spoken, at most thirty seconds of it, and silence gives none."""
 
 import tracemalloc
 import wave
@@ -7,29 +7,20 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from malgeul.speech.windows import BLOCK, FRAME, LONGEST_SECONDS, RATE, cut, levels, read_audio
+from malgeul.speech.windows import (
+    BLOCK_SECONDS,
+    FRAME,
+    LONGEST_SECONDS,
+    MARGIN_SECONDS,
+    RATE,
+    Window,
+    levels,
+    read_audio,
+    read_window,
+    windows_of,
+)
 
 RNG = np.random.default_rng(0)
-
-
-def sound(*parts):
-    """Noise (positive seconds) and silence (negative seconds) one after the other."""
-    pieces = [
-        0.1 * RNG.standard_normal(int(seconds * RATE)) if seconds > 0 else np.zeros(int(-seconds * RATE))
-        for seconds in parts
-    ]
-    return np.concatenate(pieces).astype(np.float32)
-
-
-@pytest.fixture
-def windows_of(tmp_path):
-    """Write a sound as PCM and cut it as the transcription does."""
-
-    def cut_sound(audio, *longest):
-        write_pcm(tmp_path / "r.wav", (audio * 32767).astype("<i2"))
-        return cut("r", 0, "r", levels(tmp_path / "r.wav"), *longest)
-
-    return cut_sound
 
 
 def write_pcm(file, samples):
@@ -37,56 +28,111 @@ def write_pcm(file, samples):
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(RATE)
-        out.writeframes(samples.tobytes())
+        out.writeframes(np.asarray(samples, "<i2").tobytes())
 
 
-@pytest.mark.parametrize("parts", [(5,), (-3, 10, -2), (20, -0.5, 20, -0.5, 20), (100,), (1, -60, 1), (29.9, -0.1, 5)])
-def test_every_loud_second_lies_in_one_window(windows_of, parts):
-    audio = sound(*parts)
-    windows = windows_of(audio)
-    for before, after in pairwise(windows):
-        assert before.end <= after.start
-    assert all(0 < window.end - window.start <= LONGEST_SECONDS + 1e-6 for window in windows)
-    covered = np.zeros(len(audio), bool)
-    for window in windows:
-        covered[round(window.start * RATE) : round(window.end * RATE)] = True
-    frame = RATE // 50
-    loud = [k for k in range(0, len(audio) - frame, frame) if np.abs(audio[k : k + frame]).max() > 0.05]
-    assert all(covered[k] for k in loud)
+@pytest.fixture
+def cut(tmp_path):
+    """Cut a recording in which is spoken, as noise, in the given spans."""
+
+    def cut_recording(spoken, seconds, *longest):
+        samples = np.zeros(int(seconds * RATE))
+        for start, end in spoken:
+            at = slice(int(start * RATE), int(end * RATE))
+            samples[at] = 3000 * RNG.standard_normal(at.stop - at.start)
+        write_pcm(tmp_path / "r.wav", samples)
+        row = {"id": "r", "channels": ["r"], "seconds": seconds, "speech": {"r": spoken}}
+        return windows_of(row, tmp_path, *longest)
+
+    return cut_recording
 
 
-def test_a_window_ends_in_a_pause_where_there_is_one(windows_of):
-    first, *_ = windows_of(sound(25, -1, 25))
-    assert 25 <= first.end <= 26
+@pytest.mark.parametrize(
+    "spoken",
+    [
+        [(0, 5)],
+        [(3, 13)],
+        [(0, 20), (20.5, 40), (40.1, 60)],
+        [(0, 100)],
+        [(0, 1), (61, 62)],
+        [(0, 29.9), (30, 35)],
+        [(k, k + 0.5) for k in range(100)],
+    ],
+)
+def test_all_that_is_spoken_lies_in_one_window_in_the_order_of_time(cut, spoken):
+    windows = cut(spoken, spoken[-1][1] + 5)
+    spans = [span for window in windows for span in window.spans]
+    assert all(0 < window.seconds <= LONGEST_SECONDS + 1e-6 for window in windows)
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
+    covered = np.zeros(int((spoken[-1][1] + 5) * 100), bool)
+    for start, end in spans:
+        covered[round(start * 100) : round(end * 100)] = True
+    for start, end in spoken:
+        assert covered[int(start * 100) : int(end * 100)].all()
 
 
-def test_a_model_that_hears_less_at_once_gets_shorter_windows(windows_of):
-    windows = windows_of(sound(3, -0.6, 6, -0.6, 3), 8.0)
+def test_long_pauses_are_left_out_and_short_ones_stay(cut):
+    (window,) = cut([(10, 12), (12.8, 14), (300, 302)], 310)
+    margin = MARGIN_SECONDS
+    assert window.spans == (pytest.approx((10 - margin, 14 + margin)), pytest.approx((300 - margin, 302 + margin)))
+
+
+def test_places_in_a_window_are_places_in_the_recording():
+    window = Window("r", 0, "r", ((10.0, 12.0), (300.0, 303.0)))
+    assert (window.start, window.seconds) == (10.0, 5.0)
+    assert [window.starts_at(at) for at in (0, 1.5, 2.0, 4.0)] == [10, 11.5, 300, 302]
+    assert [window.ends_at(at) for at in (1.5, 2.0, 2.5, 9.0)] == [11.5, 12, 300.5, 303]
+
+
+def test_speech_without_a_pause_is_cut_at_the_quietest_place(tmp_path):
+    samples = 3000 * RNG.standard_normal(50 * RATE)
+    samples[25 * RATE : 26 * RATE] /= 100
+    write_pcm(tmp_path / "r.wav", samples)
+    row = {"id": "r", "channels": ["r"], "seconds": 50.0, "speech": {"r": [(0, 50)]}}
+    first, second = windows_of(row, tmp_path)
+    assert 25 <= first.spans[-1][1] <= 26
+    assert second.start == first.spans[-1][1]
+
+
+def test_a_model_that_hears_less_at_once_gets_shorter_windows(cut):
+    windows = cut([(0, 3), (3.6, 9.6), (10.2, 13)], 14, 8.0)
     assert [round(window.start) for window in windows] == [0, 3, 10]
-    assert all(window.end - window.start <= 8 for window in windows)
+    assert all(window.seconds <= 8 for window in windows)
 
 
-def test_silence_gives_no_window(windows_of):
-    assert windows_of(sound(-10)) == []
+def test_silence_gives_no_window(cut):
+    assert cut([], 10) == []
 
 
-def test_pcm_is_read_as_float(tmp_path):
-    write_pcm(tmp_path / "a.wav", np.array([0, 16384, -32768], "<i2"))
-    assert read_audio(tmp_path / "a.wav").tolist() == [0.0, 0.5, -1.0]
+def test_every_channel_has_windows_of_its_own(tmp_path):
+    for stem in ("r.0", "r.1"):
+        write_pcm(tmp_path / f"{stem}.wav", np.zeros(10 * RATE))
+    row = {"id": "r", "channels": ["r.0", "r.1"], "seconds": 10, "speech": {"r.0": [(1, 2)], "r.1": [(3, 4)]}}
+    assert [(window.channel, window.stem) for window in windows_of(row, tmp_path)] == [(0, "r.0"), (1, "r.1")]
+
+
+def test_pcm_is_read_as_float_and_a_window_without_its_pauses(tmp_path):
+    file = tmp_path / "a.wav"
+    write_pcm(file, [0, 16384, -32768])
+    assert read_audio(file, 0, 3 / RATE).tolist() == [0.0, 0.5, -1.0]
+    write_pcm(file, np.arange(3 * RATE) % 1000)
+    sound = read_window(file, Window("a", 0, "a", ((0.0, 0.5), (2.0, 2.25))))
+    assert sound.tolist() == [*read_audio(file, 0, 0.5), *read_audio(file, 2, 2.25)]
 
 
 def test_levels_are_those_of_the_whole_sound_across_the_borders_of_blocks(tmp_path):
-    samples = (3000 * RNG.standard_normal(BLOCK * 2 + 5 * FRAME + 7)).astype("<i2")
+    seconds = 2 * BLOCK_SECONDS + 0.1
+    samples = (3000 * RNG.standard_normal(round(seconds * RATE))).astype("<i2")
     write_pcm(tmp_path / "a.wav", samples)
     frames = (samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME) / 32768) ** 2
-    assert levels(tmp_path / "a.wav") == pytest.approx(10 * np.log10(frames.mean(axis=1)), abs=1e-4)
+    assert levels(tmp_path / "a.wav", 0, seconds) == pytest.approx(10 * np.log10(frames.mean(axis=1)), abs=1e-4)
 
 
 def test_a_long_recording_takes_no_more_memory_than_its_levels(tmp_path):
     file = tmp_path / "hour.wav"
     write_pcm(file, np.zeros(3600 * RATE, "<i2"))
     tracemalloc.start()
-    levels(file)
+    levels(file, 0, 3600)
     _now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 40 * 2**20, "the samples of an hour are 115 MB, of one block 1.9 MB, 15 MB in double precision"

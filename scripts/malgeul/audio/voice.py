@@ -1,0 +1,120 @@
+"""Voice activity: where somebody speaks, by Silero's network (MIT), whose weights come with the package silero-vad.
+
+The package runs its network frame by frame in Python. Here the convolutions take a block of frames at once and the
+recurrent layer runs over them in native code: the same probabilities in a fraction of the time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from malgeul.audio.pcm import FULL_SCALE, RATE, Samples
+
+FRAME = 512
+"""Samples of a frame, 32 ms: what a probability is of."""
+CONTEXT = 64
+"""Samples of the frame before that the network sees too."""
+FRAMES_AT_ONCE = 1024
+"""Frames that the network takes at once: some 33 s, so that memory does not grow with the length."""
+
+Probabilities = npt.NDArray[np.float32]
+Span = tuple[float, float]
+"""[start, end) in seconds."""
+
+_HOP, _BINS = 128, 129
+"""Of the network's short-time Fourier transform."""
+_STRIDES = (1, 2, 2, 1)
+"""Of the convolutions: they make one vector of the four spectra of a frame."""
+_RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+_loading = threading.Lock()
+
+
+def detect_speech(blocks: Iterable[Samples], threshold: float) -> list[Span]:
+    """Return where somebody speaks in a channel, given as blocks of 16 kHz samples of any length.
+
+    Speech begins where the probability reaches ``threshold`` and ends where it stays 0.15 below that for 0.1 s; what is
+    shorter than 0.25 s is none. Spans are padded by 30 ms (all as the package does).
+    """
+    from silero_vad.utils_vad import get_speech_timestamps_from_probs
+
+    samples = 0
+
+    def counted() -> Iterator[Samples]:
+        nonlocal samples
+        for block in blocks:
+            samples += len(block)
+            yield block
+
+    found = probabilities(counted())
+    spans = get_speech_timestamps_from_probs(found.tolist(), threshold=threshold, audio_length_samples=samples)
+    return [(round(span["start"] / RATE, 3), round(span["end"] / RATE, 3)) for span in spans]
+
+
+def probabilities(blocks: Iterable[Samples]) -> Probabilities:
+    """Return the probability of speech of every frame; the last one is filled up with silence."""
+    with _loading:
+        network = _load()
+    state: Any = None
+    found = [np.zeros(0, np.float32)]
+    for frames in _frames(blocks):
+        of_block, state = network(frames, state)
+        found.append(of_block)
+    return np.concatenate(found)
+
+
+def _frames(blocks: Iterable[Samples]) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield (n, CONTEXT + FRAME) samples in -1..1: every frame after the end of the one before it."""
+    rest: Samples = np.zeros(CONTEXT, np.int16)
+    for block in blocks:
+        rest = np.concatenate([rest, block])
+        while (whole := min((len(rest) - CONTEXT) // FRAME, FRAMES_AT_ONCE)) == FRAMES_AT_ONCE:
+            yield _cut(rest, whole)
+            rest = rest[whole * FRAME :]
+    if left := -(-(len(rest) - CONTEXT) // FRAME):
+        yield _cut(np.pad(rest, (0, CONTEXT + left * FRAME - len(rest))), left)
+
+
+def _cut(samples: Samples, n: int) -> npt.NDArray[np.float32]:
+    windows = np.lib.stride_tricks.sliding_window_view(samples, CONTEXT + FRAME)[: n * FRAME : FRAME]
+    return windows.astype(np.float32) / np.float32(FULL_SCALE)
+
+
+@cache
+def _load() -> Callable[[npt.NDArray[np.float32], Any], tuple[Probabilities, Any]]:
+    """Return the network: frames and the state after those before them to probabilities and the state after them."""
+    import torch
+    from torch.nn import functional
+
+    package = find_spec("silero_vad")
+    assert package is not None, "silero-vad is not installed"
+    (folder,) = package.submodule_search_locations or [""]
+    script = torch.jit.load(Path(folder) / "data/silero_vad.jit")  # type: ignore[no-untyped-call]
+    weights = script.state_dict()
+    lstm = torch.nn.LSTM(128, 128)
+    lstm.load_state_dict({f"{name}_l0": weights[f"_model.decoder.rnn.{name}"] for name in _RECURRENT})
+
+    def convolved(x: torch.Tensor, layer: str, **how: int) -> torch.Tensor:
+        return functional.conv1d(x, weights[f"_model.{layer}.weight"], weights[f"_model.{layer}.bias"], **how)
+
+    def network(frames: npt.NDArray[np.float32], state: Any) -> tuple[Probabilities, Any]:
+        torch.set_num_threads(1)  # a thread a recording; the number holds for this thread alone
+        with torch.inference_mode():
+            x = functional.pad(torch.from_numpy(frames), (0, CONTEXT), mode="reflect").unsqueeze(1)
+            x = functional.conv1d(x, weights["_model.stft.forward_basis_buffer"], stride=_HOP)
+            x = (x[:, :_BINS] ** 2 + x[:, _BINS:] ** 2).sqrt()
+            for layer, stride in enumerate(_STRIDES):
+                x = convolved(x, f"encoder.{layer}.reparam_conv", stride=stride, padding=1).relu()
+            x, state = lstm(x.squeeze(-1), state)
+            x = convolved(x.relu().unsqueeze(-1), "decoder.decoder.2")
+            return x.sigmoid().flatten().numpy(), state
+
+    return network

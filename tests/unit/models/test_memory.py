@@ -1,0 +1,92 @@
+"""Batches shrink when memory runs out and grow again; what does not fit alone costs only itself."""
+
+import numpy as np
+import pytest
+import torch
+
+from malgeul.models import memory
+from malgeul.models.devices import Device
+from malgeul.models.memory import GROW_AFTER, Batcher, DoesNotFit, cost_of, planned_size
+
+CPU = Device("cpu", "x")
+
+
+class Limited:
+    """Works on batches of at most ``most`` items and remembers the sizes it was given."""
+
+    def __init__(self, most):
+        self.most, self.sizes = most, []
+
+    def __call__(self, batch):
+        self.sizes.append(len(batch))
+        if len(batch) > self.most:
+            raise torch.OutOfMemoryError
+        return [item * 10 for item in batch]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("n", [1, 2, 7, 8])
+def test_every_item_has_its_own_result_however_little_fits(most, n):
+    assert Batcher(Limited(most), "item")(range(n)) == [item * 10 for item in range(n)]
+
+
+def test_a_smaller_batch_is_kept_to_and_a_larger_one_tried_again_later():
+    work = Limited(3)
+    batches = Batcher(work, "item")
+    batches(range(8))
+    assert work.sizes == [8, 4, 2, 2, 2, 2]
+    work.most = 8
+    for _ in range(GROW_AFTER):
+        batches(range(8))
+    assert work.sizes[-1] == 8
+    assert 4 in work.sizes[6:]
+
+
+def test_memory_that_runs_out_in_any_batch_costs_nothing():
+    for failing in range(1, 8):
+        calls = 0
+
+        def work(batch, failing=failing):
+            nonlocal calls
+            calls += 1
+            if calls == failing:
+                raise torch.OutOfMemoryError
+            return [item * 10 for item in batch]
+
+        batches = Batcher(work, "item")
+        found = [result for first in range(0, 16, 4) for result in batches(range(first, first + 4))]
+        assert found == [item * 10 for item in range(16)]
+
+
+def test_an_item_that_does_not_fit_alone_costs_itself():
+    def work(batch):
+        if 5 in batch:
+            raise torch.OutOfMemoryError
+        return list(batch)
+
+    found = Batcher(work, "item")(range(8))
+    assert isinstance(found[5], DoesNotFit)
+    assert [result for result in found if not isinstance(result, DoesNotFit)] == [0, 1, 2, 3, 4, 6, 7]
+
+
+def test_another_error_is_not_taken_for_memory():
+    def work(_batch):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        Batcher(work, "item")([1])
+
+
+def test_the_size_follows_free_memory_with_a_margin_and_a_cap(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda _device: 1000)
+    assert [planned_size(CPU, cost, 16) for cost in (0, 10, 100, 400, 900, 5000)] == [16, 16, 8, 2, 1, 1]
+
+
+def test_the_cost_is_what_was_taken_at_the_peak():
+    def work():
+        held = np.ones(200 << 20, np.uint8)
+        return int(held[-1])
+
+    result, cost = cost_of(CPU, work)
+    assert result == 1
+    assert 190 << 20 < cost < 260 << 20

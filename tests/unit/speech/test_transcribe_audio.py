@@ -1,0 +1,250 @@
+"""The rule transcribe_audio: a transcript per recording, whatever ends the job, and nothing transcribed twice."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import transcribe_audio as script
+from malgeul import ROOT
+from malgeul.audio.voice import detect_speech
+from malgeul.shards.files import sha256_of, write_json
+from malgeul.shards.job import Job
+from malgeul.shards.ledger import Ledger, Tally, Units
+from malgeul.speech.settings import TranscribeSettings
+from malgeul.speech.whisper import Whisper
+from unit.speech.conversations import write_wav
+from unit.spoken import RATE, spoken
+
+SOUNDS = [np.concatenate(spoken("seen")[1][first : first + 3]) for first in range(0, 12, 3)]
+"""Four recordings of three sentences each, of two windows or so."""
+SILENCE = np.zeros(3 * RATE)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """What the conversion made of four recordings, a call of two channels and a silent one."""
+    results = tmp_path / "results"
+    folder = results / "recordings/calls-0000"
+    folder.mkdir(parents=True)
+    rows = [row(folder, f"{number:016x}", [sound]) for number, sound in enumerate(SOUNDS)]
+    rows.append(row(folder, "a" * 16, [SOUNDS[0][: 5 * RATE], SOUNDS[1][: 5 * RATE]]))
+    rows.append(row(folder, "b" * 16, [SILENCE]))
+    write_manifest(results, rows)
+    return results
+
+
+def row(folder, name, channels):
+    stems = [name] if len(channels) == 1 else [f"{name}.{channel}" for channel in range(len(channels))]
+    for stem, samples in zip(stems, channels, strict=True):
+        write_wav(folder / f"{stem}.wav", samples)
+    return {
+        "id": name,
+        "name": f"{name}.m4a",
+        "channels": stems,
+        "seconds": max(map(len, channels)) / RATE,
+        "speech": {
+            stem: detect_speech([(samples * 32767).astype("<i2")], 0.5)
+            for stem, samples in zip(stems, channels, strict=True)
+        },
+    }
+
+
+def write_manifest(results, rows):
+    folder = results / "recordings/calls-0000"
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    ledger = Ledger("convert", "calls-0000", Units("recording", "channel"))
+    ledger.given = Tally.of(file.stem for file in folder.glob("*.wav"))
+    ledger.outputs = {
+        str(file.relative_to(results)): {
+            "size": file.stat().st_size,
+            "mtime_ns": file.stat().st_mtime_ns,
+            "inode": file.stat().st_ino,
+            "sha256": sha256_of(file),
+        }
+        for file in folder.iterdir()
+    }
+    write_json(results / "ledger/convert/calls-0000.json", ledger.to_json())
+
+
+def read_manifest(results):
+    lines = (results / "recordings/calls-0000/manifest.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def run(results, **settings):
+    """Run the job; return the transcripts by recording and its ledger."""
+    phrases = ROOT / "resources/known_phrases.txt"
+    job = Job(
+        inputs={
+            "recordings": [results / "recordings/calls-0000"],
+            "known_phrases": [phrases],
+            "ledger": [results / "ledger/convert/calls-0000.json"],
+        },
+        outputs={
+            "transcripts": results / "transcripts/calls-0000",
+            "ledger": results / "ledger/transcribe/calls-0000.json",
+        },
+        params={"settings": TranscribeSettings(batch_windows=2, **settings).model_dump()},
+        units=Units("channel", "recording"),
+        identity={"model": "demo", "digest": "0"},
+    )
+    try:
+        job.run(script.transcribe_audio)
+    finally:
+        job.journal.close()
+    return transcripts(results), job.ledger
+
+
+def transcripts(results):
+    files = sorted((results / "transcripts/calls-0000").glob("*.json"))
+    return {file.stem: json.loads(file.read_text("utf-8")) for file in files}
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Every batch that the model is given, as numbers of its windows; the first is the warm-up."""
+    sizes = []
+    transcribe = Whisper.transcribe
+
+    def counted(self, batch):
+        sizes.append(len(batch))
+        return transcribe(self, batch)
+
+    monkeypatch.setattr(Whisper, "transcribe", counted)
+    return sizes
+
+
+def test_every_recording_has_a_transcript_of_its_own_speech(results):
+    found, ledger = run(results)
+    assert list(found) == [f"{number:016x}" for number in range(4)] + ["a" * 16, "b" * 16]
+    texts = spoken("seen")[0]
+    for number in range(4):
+        said = " ".join(texts[3 * number : 3 * number + 3])
+        heard = found[f"{number:016x}"]["text"]
+        assert len(set(said) & set(heard)) > 0.7 * len(set(said))
+    assert found["b" * 16]["no_speech"] is True
+    assert found["b" * 16]["segments"] == []
+    assert ledger.imbalance() is None
+    assert (ledger.used.n, ledger.given.n) == (7, 6)
+    assert ledger.measured["batch_windows"] == 2
+
+
+def test_channels_are_speakers_and_times_are_those_of_the_recording(results):
+    found, _ = run(results)
+    call = found["a" * 16]
+    assert {segment["speaker"] for segment in call["segments"]} == {"0", "1"}
+    rows = {row["id"]: row for row in read_manifest(results)}
+    for name, transcript in found.items():
+        for segment in transcript["segments"]:
+            stem = rows[name]["channels"][segment["channel"] or 0]
+            assert 0 <= segment["start"] <= segment["end"] <= rows[name]["seconds"]
+            assert any(
+                start - 0.5 <= segment["start"] and segment["end"] <= end + 0.5
+                for start, end in [(rows[name]["speech"][stem][0][0], rows[name]["speech"][stem][-1][1])]
+            )
+
+
+@pytest.mark.parametrize("failing", range(1, 6))
+def test_memory_that_runs_out_in_any_batch_changes_nothing(results, monkeypatch, failing):
+    expected, _ = run(results)
+    calls = 0
+    transcribe = Whisper._transcribe
+
+    def limited(self, batch):
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise torch.OutOfMemoryError
+        return transcribe(self, batch)
+
+    monkeypatch.setattr(Whisper, "_transcribe", limited)
+    found, ledger = run(results, language="ko", max_new_tokens=439)  # another setting: nothing is taken again
+    assert calls >= failing
+    assert {name: one["text"] for name, one in found.items()} == {name: one["text"] for name, one in expected.items()}
+    assert not ledger.quarantined
+
+
+def test_a_recording_that_does_not_fit_alone_is_quarantined_and_the_others_are_not(results, monkeypatch):
+    transcribe, lengths = Whisper._transcribe, []
+
+    def limited(self, batch):
+        lengths.append(len(batch[0].sound))  # the warm-up hears the longest window
+        if any(len(heard.sound) == lengths[0] for heard in batch):
+            raise torch.OutOfMemoryError
+        return transcribe(self, batch)
+
+    monkeypatch.setattr(Whisper, "_transcribe", limited)
+    found, ledger = run(results)
+    assert len(found) == 5
+    assert {one["class"] for one in ledger.quarantined} == {"OUT_OF_MEMORY"}
+    assert ledger.imbalance() is None
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 3])
+def test_a_killed_job_goes_on_and_computes_at_most_one_batch_again(results, batches, monkeypatch, done):
+    expected, _ = run(results, max_new_tokens=439)
+    everything = len(batches)
+    batches.clear()
+    transcribe = Whisper.transcribe
+
+    def dying(self, batch):
+        if len(batches) == done + 1:
+            raise KeyboardInterrupt
+        return transcribe(self, batch)
+
+    monkeypatch.setattr(Whisper, "transcribe", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(results)
+    monkeypatch.setattr(Whisper, "transcribe", transcribe)
+    before = len(batches)
+    found, _ = run(results)
+    assert len(batches) <= everything + 1 + (before > 0)  # the warm-up twice
+    assert {name: one["segments"] for name, one in found.items()} == {
+        name: one["segments"] for name, one in expected.items()
+    }
+
+
+def test_a_renamed_recording_is_not_transcribed_again_and_has_its_new_name(results, batches):
+    first, _ = run(results)
+    batches.clear()
+    rows = read_manifest(results)
+    rows[0]["name"] = "renamed.m4a"
+    write_manifest(results, rows)
+    found, ledger = run(results)
+    assert batches == []
+    assert ledger.reused == 7
+    assert found[rows[0]["id"]] == {**first[rows[0]["id"]], "name": "renamed.m4a"}
+
+
+def test_another_setting_of_the_decoding_transcribes_again(results, batches):
+    run(results)
+    batches.clear()
+    run(results, temperatures=[])
+    assert sum(batches) > 1
+
+
+def test_a_load_that_fails_once_is_tried_again(results, monkeypatch):
+    init, tries = Whisper.__init__, []
+
+    def failing(self, *arguments):
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("the driver is not ready")
+        init(self, *arguments)
+
+    monkeypatch.setattr(Whisper, "__init__", failing)
+    assert len(run(results)[0]) == 6
+    assert len(tries) == 2
+
+
+def test_a_load_that_fails_twice_fails_the_shard(results, monkeypatch):
+    def failing(self, *_):
+        raise RuntimeError("the driver is not ready")
+
+    monkeypatch.setattr(Whisper, "__init__", failing)
+    with pytest.raises(RuntimeError, match="not ready"):
+        run(results)
