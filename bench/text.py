@@ -24,22 +24,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sides import CORES, Result, clock, peak_mb, ratios, run_side
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "resources/models/scripts")]
 
-CORES = os.cpu_count() or 1
-Result = dict[str, Any]
-
-
 # Documents
-
 
 STRETCHES = 8
 """Petitions of which a document has a stretch each."""
 FAR_APART = 150
 """In a near duplicate one word in so many is changed; MinHash then misses it once in 200,000 times."""
-
-
 SHORTEST = 200
 """Characters of a petition; shorter ones are left out."""
 
@@ -85,21 +80,6 @@ def _stretch(text: str, rng: random.Random) -> str:
 # Sides of the comparisons: each gets the documents and returns what it measured
 
 
-@contextmanager
-def clock(result: Result) -> Iterator[None]:
-    """Add wall and processor seconds (of children too) to a result."""
-    started, spent = time.perf_counter(), _cpu()
-    yield
-    result["seconds"] = time.perf_counter() - started
-    result["cpu_seconds"] = _cpu() - spent
-
-
-def _cpu() -> float:
-    return sum(
-        u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
-
-
 def filter_malgeul(documents: Sequence[str], profile: str, threads: int = CORES) -> Result:
     """Screen and judge as the workflow's two rules do, with Kiwi in its own process and one thread a core."""
     from malgeul.text.analyzer_process import ProcessAnalyzer
@@ -115,7 +95,7 @@ def filter_malgeul(documents: Sequence[str], profile: str, threads: int = CORES)
         with clock(result):
             screened = (Candidate(text, screen(text, "{}", rules, measure_all=False)) for text in documents)
             result["kept"] = [verdict.kept for verdict in judge(screened, rules, analyzer.analyze)]
-    result["peak_mb"] = _peak_mb()
+    result["peak_mb"] = peak_mb()
     return result
 
 
@@ -409,7 +389,7 @@ def tokenize_malgeul(documents: Sequence[str]) -> Result:
         with clock(result):
             job.run(tokenize_samples)
         result["bytes"] = sum(file.stat().st_size for file in (results / "tokenized").rglob("*.arrow"))
-        result["peak_mb"] = _peak_mb()
+        result["peak_mb"] = peak_mb()
     return result
 
 
@@ -570,11 +550,6 @@ def merge_datasets(gigabytes: float) -> Result:
 # The comparisons
 
 
-def _peak_mb() -> float:
-    used = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(used) / 1024
-
-
 SIDES: dict[str, Callable[[Any], Result]] = {
     "filter, forerunner's rules: malgeul": lambda d: filter_malgeul(d, "seed_compat"),
     f"filter, forerunner's rules: pool of {2 * CORES}": lambda d: filter_pool(d, 2 * CORES),
@@ -622,14 +597,14 @@ def compare(name: str, documents: Path, runs: int) -> Iterator[str]:
     own, *peers = [side for side in SIDES if side.startswith(f"{name}: ")]
     for peer in peers:
         sides = [own, peer, *(side for side in LIMITS if side.startswith(f"{name}: "))]
-        ours, theirs, *limits = zip(*[[_run(side, documents) for side in sides] for _ in range(runs)], strict=True)
-        ratios = [b["seconds"] / a["seconds"] for a, b in zip(ours, theirs, strict=True)]
+        ours, theirs, *limits = zip(
+            *[[run_side(__file__, side, documents) for side in sides] for _ in range(runs)], strict=True
+        )
         limit = [b["seconds"] / a["seconds"] for limit in limits for a, b in zip(limit, theirs, strict=True)]
         speeds = [[result["documents"] / result["seconds"] for result in side] for side in (ours, theirs)]
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
         yield (
             f"| {name} | {peer.split(': ')[1]} | {_median(speeds[0])} | {_median(speeds[1])} |"
-            f" {statistics.median(ratios):.2f} ({spread}) | ≥ {TO_REACH[peer]} |"
+            f" {ratios(ours, theirs)} | ≥ {TO_REACH[peer]} |"
             f" {f'{statistics.median(limit):.2f}' if limit else ''} | {_agreement(ours[0], theirs[0])} |"
         )
 
@@ -684,15 +659,6 @@ def _agreement(ours: Result, theirs: Result) -> str:
     return f"{ours['morphemes']:,} and {theirs['morphemes']:,} morphemes"
 
 
-def _run(side: str, documents: Path) -> Result:
-    """Run one side in a process of its own."""
-    command = [sys.executable, __file__, "--side", side, str(documents)]
-    finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    result: Result = json.loads(finished.stdout.splitlines()[-1])
-    print(f"{side}: {result['seconds']:.1f} s, {result['cpu_seconds']:.1f} s of processor", file=sys.stderr)
-    return result
-
-
 def main() -> None:
     """Measure and print, or run one side."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -735,8 +701,8 @@ def main() -> None:
                 print(row, flush=True)
         if not given.only:
             file = Path(folder) / f"{some_petitions.__name__}.json"
-            peak = _run(MANY_THREADS, file)["peak_mb"]
-            process = _run(f"filter, forerunner's rules: pool of {CORES}", file)["process_mb"]
+            peak = run_side(__file__, MANY_THREADS, file)["peak_mb"]
+            process = run_side(__file__, f"filter, forerunner's rules: pool of {CORES}", file)["process_mb"]
             print(
                 f"\nFilter with {WORKERS} workers: {peak:,.0f} MB measured; the pool {WORKERS} x {process:,.0f} MB,"
                 f" {WORKERS * process / peak:.0f} times as much.\n"

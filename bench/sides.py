@@ -1,0 +1,54 @@
+"""Comparisons side by side: each side in a process of its own, the sides in turn, ratios taken pair by pair."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CORES = os.cpu_count() or 1
+Result = dict[str, Any]
+
+
+@contextmanager
+def clock(result: Result) -> Iterator[None]:
+    """Add wall and processor seconds (of children too) to a result."""
+    started, spent = time.perf_counter(), _cpu()
+    yield
+    result["seconds"] = time.perf_counter() - started
+    result["cpu_seconds"] = _cpu() - spent
+
+
+def _cpu() -> float:
+    return sum(
+        u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def peak_mb() -> float:
+    """Return the peak memory of this process and of the largest of its children that have ended, in MB."""
+    used = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(used) / 1024
+
+
+def run_side(script: str, side: str, work: Path) -> Result:
+    """Run one side of a comparison; ``script --side SIDE WORK`` prints its result as JSON on the last line."""
+    command = [sys.executable, script, "--side", side, str(work)]
+    finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    result: Result = json.loads(finished.stdout.splitlines()[-1])
+    print(f"{side}: {result['seconds']:.1f} s, {result['cpu_seconds']:.1f} s of processor", file=sys.stderr)
+    return result
+
+
+def ratios(ours: Sequence[Result], theirs: Sequence[Result]) -> str:
+    """Return how many times the peer's time is ours: the median and the spread over the runs."""
+    each = [b["seconds"] / a["seconds"] for a, b in zip(ours, theirs, strict=True)]
+    return f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
