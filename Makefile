@@ -2,6 +2,7 @@
 # make test   every test
 # make lint   snakemake --lint, snakefmt, ruff, types
 # make bench-text PETITIONS=folder   the text wing beside its peers (bench/text.md)
+# make bench-audio   the audio wing beside its peers (bench/audio.md)
 # What decides how: PYTHON (the interpreter for .venv), CORES, SNAKEMAKE_ARGS (anything snakemake takes)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: run test lint bench-text clean
+.PHONY: run test lint bench-text bench-audio clean
 
 run: $(VENV)/.installed
 	@$(BIN)/python scripts/release_lock.py
@@ -38,9 +39,15 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	@$(INSTALL) --requirement requirements-dev.txt
 	@touch $@
 
-bench-text: $(VENV)/.installed-dev
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --requirement bench/requirements.txt
+bench-text: $(VENV)/.installed-bench
 	@$(BIN)/python bench/text.py $(PETITIONS)
+
+bench-audio: $(VENV)/.installed-bench
+	@$(BIN)/python bench/audio.py
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev bench/requirements.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --requirement bench/requirements.txt
+	@touch $@
 
 clean:
 	rm -rf $(VENV) results .snakemake

@@ -2,7 +2,7 @@
 
     python bench/audio.py [--minutes N] [--files N] [--windows N] [--runs N] [--only NAME ...]
 
-The speech is espeak-ng's: the error rates say that two sides hear the same, not how well anybody hears people. Every side
+The speech is espeak-ng's: error rates say that two sides hear the same, not how well anybody hears people. Every side
 of a comparison runs in a process of its own, the sides in turn, run after run; models are loaded and have heard one
 batch before the clock starts. Rows whose peer is not installed (bench/requirements.txt) are left out and named.
 bench/audio.md holds a table.
@@ -165,7 +165,7 @@ def _by_pydub(file: Path) -> float:
 
 
 def _read(file: Path) -> Any:
-    """Read as pydub does, by ffmpeg into one WAV in memory; its own from_file also wants ffprobe, which no wheel has."""
+    """Read as pydub does, by ffmpeg into a WAV in memory; its own from_file also wants ffprobe, which no wheel has."""
     import io
 
     from pydub import AudioSegment
@@ -349,9 +349,8 @@ def main() -> None:
         peer = "faster-whisper is not installed: its rows are left out"
         for side in [side for side in SIDES if "faster-whisper" in side]:
             del SIDES[side]
-    print(
-        f"{platform.machine()}, {CORES} cores; torch {version('torch')}, transformers {version('transformers')}; {peer}\n"
-    )
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
+    print(f"{platform.machine()}, {CORES} cores; {versions}; {peer}\n")
     print("| what | beside | malgeul, times real time | peer | ratio (spread) | to reach | results |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:

@@ -33,6 +33,8 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "resources/models/scripts")]
 
 STRETCHES = 8
 """Petitions of which a document has a stretch each."""
+LONGEST_STRETCH = 250
+"""Characters of it at most, so that no two documents have much in common."""
 FAR_APART = 150
 """In a near duplicate one word in so many is changed; MinHash then misses it once in 200,000 times."""
 SHORTEST = 200
@@ -71,7 +73,7 @@ def make_documents(petitions: Path, count: int) -> list[str]:
 
 
 def _stretch(text: str, rng: random.Random) -> str:
-    length = len(text) // STRETCHES
+    length = min(len(text) // STRETCHES, LONGEST_STRETCH)
     start = text.find(" ", rng.randrange(len(text) - length)) + 1
     end = text.find(" ", start + length)
     return text[start : end if end > 0 else len(text)]

@@ -76,6 +76,7 @@ def _facts(
             "seconds": decoded.declared_seconds,
             "audio_streams": len(listing.audio),
             "decoding_errors": listing.errors,
+            "tags": listing.tags,
         },
         "partial": {
             "declared_seconds": round(decoded.declared_seconds or 0, 3),

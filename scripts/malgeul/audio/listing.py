@@ -19,6 +19,9 @@ _STREAM = re.compile(r"  Stream #0:\d+(?:\[0x[0-9a-f]+\])?(?:\([^)]*\))?: (?P<ki
 _CODEC = re.compile(
     r"(?P<codec>[^\s,]+)(?:.*?\(.{1,16} / 0x(?P<tag>[0-9A-F]{8})\))?.*?, (?P<rate>\d+) Hz, (?P<layout>[^,]+)"
 )
+_METADATA = frozenset({"  Metadata:", "    Metadata:"})
+"""Before the tags of the container and of a stream; those of a chapter are further in."""
+_TAG = re.compile(r"^ {4,6}(?P<name>\S.*?)? *: (?P<value>.*)$")
 _LOUDNESS = re.compile(r"^    I: +(?P<lufs>-?[\d.]+) LUFS")
 
 CUT_OFF = ("partial file", "File ended prematurely", "corrupt input packet")
@@ -27,6 +30,8 @@ PROTECTED_TAGS = frozenset({"drms", "enca", "adrm", "aavd"})
 """Sample entries of encrypted audio: Apple's FairPlay, Common Encryption, Audible."""
 GATE_LUFS = -70.0
 """Absolute gate of EBU R128; ffmpeg gives this figure when nothing passes it."""
+MOST_TAGS, LONGEST_TAG = 64, 1000
+"""Of tags so many are kept, and so many characters of each."""
 CHANNELS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8, "cube": 8}
 """Layouts whose names do not count their channels."""
 
@@ -55,6 +60,8 @@ class Listing:
     first_error: str = ""
     said: set[str] = field(default_factory=set)
     loudness_lufs: float | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    _about_tags: bool = False
     _about_input: bool = True
     _about_loudness: bool = False
 
@@ -81,7 +88,16 @@ class Listing:
             self._about_input = False
         elif not self._about_input:
             return
-        elif found := _INPUT.match(text):
+        elif self._about_tags and (found := _TAG.match(text)):
+            self._read_tag(found["name"], found["value"])
+        elif text in _METADATA:
+            self._about_tags = len(self.audio) <= 1
+        else:
+            self._about_tags = False
+            self._read_input(text)
+
+    def _read_input(self, text: str) -> None:
+        if found := _INPUT.match(text):
             self.container = found["containers"]
         elif found := _DURATION.match(text):
             hours, minutes, seconds = (float(part) for part in found.groups())
@@ -97,6 +113,14 @@ class Listing:
             self.audio.append(AudioStream(found["codec"], tag, int(found["rate"]), count_channels(found["layout"])))
         else:  # a stream that the demuxer names and cannot describe
             self.audio.append(AudioStream(what.split(",")[0].split(" ")[0], "", 0, 0))
+
+    def _read_tag(self, name: str | None, value: str) -> None:
+        """Take a tag of the container or the first stream; a line without a name goes on with the value before it."""
+        if name is None and self.tags:
+            name, before = next(reversed(self.tags.items()))
+            value = f"{before}\n{value}"
+        if name and (name in self.tags or len(self.tags) < MOST_TAGS):
+            self.tags[name] = value[:LONGEST_TAG]
 
     def _read_complaint(self, level: str, text: str) -> None:
         self.cut_off |= any(sign in text for sign in CUT_OFF)

@@ -14,7 +14,8 @@ speech
     Of every channel, by stem: [start, end) in seconds of what is spoken there, by Silero's network.
 source
     bytes, container, codec, sample_rate, channels, seconds (declared by the container; null where it states none),
-    audio_streams (the first is taken), decoding_errors (complaints of the decoder).
+    audio_streams (the first is taken), decoding_errors (complaints of the decoder), tags (of the container and the
+    first stream, as they stand there: title, artist, creation_time).
 partial
     null, or declared_seconds, decoded_seconds and missing_seconds of a recording that was salvaged.
 measured

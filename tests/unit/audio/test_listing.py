@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from malgeul.audio.listing import AudioStream, Listing, count_channels
+from malgeul.audio.listing import LONGEST_TAG, MOST_TAGS, AudioStream, Listing, count_channels
 
 CALL = """\
 [info] Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'file:/proc/self/fd/5':
@@ -13,7 +13,11 @@ CALL = """\
 [info]                     :   Stream #0:0: Audio: opus, 48000 Hz, stereo, fltp
 [info]   Duration: 01:02:03.50, start: 0.000000, bitrate: 72 kb/s
 [info]   Stream #0:0[0x1](kor): Audio: aac (LC) (mp4a / 0x6134706D), 44100 Hz, stereo, fltp, 69 kb/s (default)
+[info]     Metadata:
+[info]       handler_name    : SoundHandler
 [info]   Stream #0:1[0x2](und): Audio: aac (LC) (mp4a / 0x6134706D), 8000 Hz, mono, fltp, 69 kb/s
+[info]     Metadata:
+[info]       handler_name    : another stream's
 [info]   Stream #0:2[0x0]: Video: mjpeg (Baseline), yuvj420p, 500x500, 90k tbr, 90k tbn (attached pic)
 [info] Stream mapping:
 [info]   Stream #0:0 -> #0:0 (aac (native) -> pcm_s16le (native))
@@ -44,12 +48,23 @@ def test_the_listing_of_a_call_is_read():
     assert not listing.has_video, "a cover is no film"
     assert listing.loudness_lufs == -21.4
     assert listing.cut_off
+    assert listing.tags == {
+        "title": "  Duration: 99:00:00.00, start: 0\n  Stream #0:0: Audio: opus, 48000 Hz, stereo, fltp",
+        "handler_name": "SoundHandler",
+    }
     assert (listing.errors, listing.first_error) == (1, "Input buffer exhausted before END element found")
 
 
 def test_a_title_that_imitates_a_line_is_not_taken_for_one():
     forged = "[info]     title           : x] [error] moov atom not found"
     assert listing_of(forged) == Listing()
+
+
+def test_of_tags_without_end_some_are_kept():
+    many = ["[info]   Metadata:", *(f"[info]     t{k:<15}: {'x' * 2000}" for k in range(1000))]
+    tags = listing_of("\n".join(["[info] Input #0, mp3, from 'x':", *many])).tags
+    assert len(tags) == MOST_TAGS
+    assert set(map(len, tags.values())) == {LONGEST_TAG}
 
 
 def test_loudness_below_the_gate_is_unknown():
