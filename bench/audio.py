@@ -28,6 +28,9 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "resource
 
 MODEL = ROOT / "resources/models/whisper-ko-demo"
 BATCH = 16
+MOST_TOKENS = 64
+"""Of a window that is heard by a model of random weights."""
+TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 # What is worked on
 
@@ -100,7 +103,6 @@ def convert_malgeul(folder: Path) -> Result:
         result: Result = {}
         with clock(result):
             job.run(convert_audio)
-        result["audio_seconds"] = job.ledger.measured["audio_seconds"]
     result["peak_mb"] = peak_mb()
     return result
 
@@ -115,7 +117,7 @@ def decode_malgeul(folder: Path) -> Result:
 
     result: Result = {}
     with ThreadPoolExecutor(CORES) as pool, clock(result):
-        result["audio_seconds"] = sum(pool.map(one, recordings(folder)))
+        list(pool.map(one, recordings(folder)))
     return result
 
 
@@ -134,7 +136,7 @@ def convert_ffmpeg(folder: Path) -> Result:
 
     result: Result = {}
     with ThreadPoolExecutor(CORES) as pool, clock(result):
-        result["audio_seconds"] = sum(pool.map(one, recordings(folder)))
+        list(pool.map(one, recordings(folder)))
     return result
 
 
@@ -146,7 +148,7 @@ def convert_pydub(folder: Path) -> Result:
     with get_context("spawn").Pool(CORES, _find_ffmpeg) as pool:
         pool.map(len, [""] * CORES)
         with clock(result):
-            result["audio_seconds"] = sum(pool.map(_by_pydub, recordings(folder), chunksize=1))
+            pool.map(_by_pydub, recordings(folder), chunksize=1)
         result["process_mb"] = max(pool.map(_own_mb, range(CORES), chunksize=1))
     return result
 
@@ -189,96 +191,122 @@ def sounds(number: int) -> list[Any]:
     return [known[k % len(known)] for k in range(number)]
 
 
-def _texts(number: int) -> list[str]:
-    from unit.spoken import spoken
+def make_base(folder: Path) -> None:
+    """Write a Whisper of the size of openai/whisper-base with weights drawn at random, which never ends a text.
 
-    known = spoken("seen")[0]
-    return [known[k % len(known)] for k in range(number)]
+    Every side then decodes as many tokens as it may: MOST_TOKENS a window of 30 s.
+    """
+    import shutil
+
+    import torch
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    shutil.copytree(MODEL, folder)
+    small = WhisperConfig.from_pretrained(str(MODEL))
+    layers = {
+        "d_model": 512,
+        "encoder_layers": 6,
+        "decoder_layers": 6,
+        "encoder_ffn_dim": 2048,
+        "decoder_ffn_dim": 2048,
+    }
+    heads = {"encoder_attention_heads": 8, "decoder_attention_heads": 8, "max_source_positions": 1500}
+    torch.manual_seed(0)
+    model = WhisperForConditionalGeneration(WhisperConfig(**{**small.to_dict(), **layers, **heads}))
+    model.save_pretrained(str(folder))
+    generation = json.loads((MODEL / "generation_config.json").read_text(encoding="utf-8"))
+    generation["suppress_tokens"] = sorted({*(generation.get("suppress_tokens") or []), small.eos_token_id})
+    (folder / "generation_config.json").write_text(json.dumps(generation), encoding="utf-8")
+    processor = json.loads((MODEL / "processor_config.json").read_text(encoding="utf-8"))
+    processor["feature_extractor"] |= {"chunk_length": 30, "n_samples": 480_000, "nb_max_frames": 3000}
+    (folder / "processor_config.json").write_text(json.dumps(processor), encoding="utf-8")
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor["feature_extractor"]), encoding="utf-8")
 
 
-def _heard(result: Result, texts: Sequence[str], seconds: float) -> Result:
-    from making.measures import character_error_rate
-
-    result["cer"] = character_error_rate(_texts(len(texts)), texts)
-    result["audio_seconds"] = seconds
-    result["peak_mb"] = peak_mb()
-    return result
-
-
-def transcribe_malgeul(number: int, precision: str) -> Result:
-    """The stage's own code, log probabilities and a second pass where it doubts included."""
+def transcribe_malgeul(work: dict[str, Any], precision: str, temperatures: Sequence[float] = ()) -> Result:
+    """The stage's own code with its log probabilities; with temperatures it decodes again what it doubts."""
     from malgeul.models.devices import Device
     from malgeul.speech.whisper import Whisper
 
-    whisper = Whisper(MODEL, Device("cpu", ""), "ko", 200, CORES, precision=precision)
-    windows = sorted(enumerate(sounds(number)), key=lambda one: -len(one[1]))
+    whisper = Whisper(Path(work["model"]), Device("cpu", ""), "ko", work["tokens"], CORES, (), temperatures, precision)
+    windows = sorted(enumerate(sounds(work["windows"])), key=lambda one: -len(one[1]))
     whisper.transcribe([whisper.hear(sound) for _, sound in windows[:BATCH]])
-    texts = [""] * number
+    texts = [""] * len(windows)
     result: Result = {}
     with clock(result):
-        for first in range(0, number, BATCH):
+        for first in range(0, len(windows), BATCH):
             batch = windows[first : first + BATCH]
             for (at, _), segments in zip(batch, whisper.transcribe([whisper.hear(s) for _, s in batch]), strict=True):
                 assert isinstance(segments, list)
                 texts[at] = " ".join(segment.text for segment in segments)
-    return _heard(result, texts, sum(len(sound) for _, sound in windows) / 16_000)
+    return _heard(result, texts)
 
 
-def transcribe_pipeline(number: int) -> Result:
+def transcribe_pipeline(work: dict[str, Any]) -> Result:
     """Transformers' pipeline for speech, batched, with timestamps as we have them."""
     import torch
     from transformers import pipeline
 
     torch.set_num_threads(CORES)
-    transcribe = pipeline("automatic-speech-recognition", model=str(MODEL), device="cpu", dtype=torch.float32)
-    options = {"language": "ko", "task": "transcribe", "max_new_tokens": 200, "num_beams": 1, "do_sample": False}
-    windows = [{"raw": sound, "sampling_rate": 16_000} for sound in sounds(number)]
+    transcribe = pipeline("automatic-speech-recognition", model=work["model"], device="cpu", dtype=torch.float32)
+    transcribe.tokenizer.pad_token_id = transcribe.model.config.eos_token_id  # without it no batches
+    options = {"language": "ko", "task": "transcribe", "max_new_tokens": work["tokens"], "num_beams": 1}
+    options |= {"do_sample": False, "force_unique_generate_call": work["once"]}
+    windows = [{"raw": sound, "sampling_rate": 16_000} for sound in sounds(work["windows"])]
 
     def hear(some: list[Any]) -> list[str]:
-        found = transcribe(
-            [dict(one) for one in some], batch_size=BATCH, return_timestamps=True, generate_kwargs=options
-        )
+        given = [dict(one) for one in some]  # it takes them apart
+        found = transcribe(given, batch_size=BATCH, return_timestamps=True, generate_kwargs=options)
         return [one["text"] for one in found]
 
     hear(windows[:BATCH])
     result: Result = {}
     with clock(result):
         texts = hear(windows)
-    return _heard(result, texts, sum(len(one["raw"]) for one in windows) / 16_000)
+    return _heard(result, texts)
 
 
-def transcribe_faster_whisper(number: int, precision: str) -> Result:
-    """CTranslate2's Whisper by faster-whisper, batched, without its own search for speech."""
+def transcribe_faster_whisper(work: dict[str, Any], precision: str) -> Result:
+    """CTranslate2's Whisper by faster-whisper, batched, each window a clip of its own."""
     import numpy as np
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "model"
-        command = ["ct2-transformers-converter", "--model", str(MODEL), "--output_dir", str(folder)]
-        copied = ["--copy_files", "tokenizer.json", "preprocessor_config.json"]
-        subprocess.run([str(Path(sys.executable).parent / command[0]), *command[1:], *copied], check=True)
-        model = WhisperModel(str(folder), device="cpu", compute_type=precision, cpu_threads=CORES)
+        converter = str(Path(sys.executable).parent / "ct2-transformers-converter")
+        command = [converter, "--model", work["model"], "--output_dir", f"{name}/model"]
+        files = ["--copy_files", "tokenizer.json", "preprocessor_config.json"]
+        subprocess.run([*command, *files], check=True, stdout=subprocess.DEVNULL)
+        model = WhisperModel(f"{name}/model", device="cpu", compute_type=precision, cpu_threads=CORES)
         batched = BatchedInferencePipeline(model)
+        end_of_text = model.hf_tokenizer.token_to_id("<|endoftext|>")
 
         def hear(some: Sequence[Any]) -> list[str]:
-            """All windows as one recording, of which the peer is told where each lies."""
             ends = np.cumsum([len(sound) for sound in some]) / 16_000
             clips = [{"start": float(a), "end": float(b)} for a, b in zip([0.0, *ends[:-1]], ends, strict=True)]
             segments, _ = batched.transcribe(
                 np.concatenate(some), language="ko", batch_size=BATCH, vad_filter=False, clip_timestamps=clips,
-                beam_size=1, temperature=0.0, without_timestamps=False,
+                beam_size=1, temperature=0.0, without_timestamps=False, suppress_tokens=[end_of_text],
+                max_new_tokens=work["tokens"], log_prob_threshold=None, compression_ratio_threshold=None,
+                no_speech_threshold=None,
             )  # fmt: skip
-            texts = [""] * len(some)
-            for segment in segments:
-                texts[int(np.searchsorted(ends, (segment.start + segment.end) / 2))] += segment.text
-            return texts
+            return [segment.text for segment in segments]
 
-        windows = sounds(number)
+        windows = sounds(work["windows"])
         hear(windows[:BATCH])
         result: Result = {}
         with clock(result):
             texts = hear(windows)
-    return _heard(result, texts, sum(map(len, windows)) / 16_000)
+    return _heard(result, texts)
+
+
+def _heard(result: Result, texts: Sequence[str]) -> Result:
+    from making.measures import character_error_rate
+
+    from unit.spoken import spoken
+
+    known = spoken("seen")[0]
+    said = [known[k % len(known)] for k in range(len(texts))]
+    return result | {"cer": character_error_rate(said, texts), "peak_mb": peak_mb()}
 
 
 # The comparisons
@@ -289,32 +317,41 @@ SIDES: dict[str, Callable[[Any], Result]] = {
     f"convert: pydub, {CORES} processes": lambda work: convert_pydub(Path(work)),
     "decode: malgeul": lambda work: decode_malgeul(Path(work)),
     f"decode: {CORES} x ffmpeg alone": lambda work: convert_ffmpeg(Path(work)),
-    "transcribe, float32: malgeul": lambda work: transcribe_malgeul(work, "float32"),
-    "transcribe, float32: transformers' pipeline": transcribe_pipeline,
-    "transcribe, float32: faster-whisper": lambda work: transcribe_faster_whisper(work, "float32"),
-    "transcribe, int8: malgeul": lambda work: transcribe_malgeul(work, "int8"),
-    "transcribe, int8: transformers' pipeline, float32": transcribe_pipeline,
-    "transcribe, int8: faster-whisper, int8": lambda work: transcribe_faster_whisper(work, "int8"),
+    "transcribe: malgeul": lambda work: transcribe_malgeul(work, "float32"),
+    "transcribe: transformers' pipeline": transcribe_pipeline,
+    "transcribe, a second pass where in doubt: malgeul": lambda w: transcribe_malgeul(w, "float32", TEMPERATURES),
+    "transcribe, a second pass where in doubt: transformers' pipeline": transcribe_pipeline,
+    "base, float32: malgeul": lambda work: transcribe_malgeul(work, "float32"),
+    "base, float32: transformers' pipeline": transcribe_pipeline,
+    "base, float32: faster-whisper": lambda work: transcribe_faster_whisper(work, "float32"),
+    "base, bfloat16: malgeul": lambda work: transcribe_malgeul(work, "bfloat16"),
+    "base, bfloat16: transformers' pipeline in float32": transcribe_pipeline,
+    "base, int8: malgeul": lambda work: transcribe_malgeul(work, "int8"),
+    "base, int8: transformers' pipeline in float32": transcribe_pipeline,
+    "base, int8: faster-whisper in int8": lambda work: transcribe_faster_whisper(work, "int8"),
 }
-"""Every side by name; those of a conversion get a folder of recordings, the others a number of windows."""
+"""Every side by name. Those of a conversion get a folder of recordings; the others a model, how many windows it hears
+and how many tokens it may say of each: the bundled one, or one of the size of openai/whisper-base."""
 
 TO_REACH = {
     f"convert: {CORES} x ffmpeg alone": "≥ 0.95",
     f"convert: pydub, {CORES} processes": "≥ 3",
-    "transcribe, float32: transformers' pipeline": "≥ 1",
-    "transcribe, float32: faster-whisper": "≥ 1",
-    "transcribe, int8: transformers' pipeline, float32": "≥ 2",
-    "transcribe, int8: faster-whisper, int8": "≥ 1",
+    "transcribe: transformers' pipeline": "≥ 1",
+    "base, float32: transformers' pipeline": "≥ 1",
+    "base, float32: faster-whisper": "≥ 1",
+    "base, bfloat16: transformers' pipeline in float32": "≥ 2",
+    "base, int8: transformers' pipeline in float32": "≥ 2",
+    "base, int8: faster-whisper in int8": "≥ 1",
 }
 
 
-def compare(name: str, work: Path, runs: int) -> Iterator[str]:
+def compare(name: str, work: Path, audio_seconds: float, runs: int) -> Iterator[str]:
     """Yield the rows of one comparison; both sides run in turn."""
     own, *peers = [side for side in SIDES if side.startswith(f"{name}: ")]
     for peer in peers:
         rounds = [[run_side(__file__, side, work) for side in (own, peer)] for _ in range(runs)]
         ours, theirs = zip(*rounds, strict=True)
-        speeds = [statistics.median(r["audio_seconds"] / r["seconds"] for r in side) for side in (ours, theirs)]
+        speeds = [statistics.median(audio_seconds / r["seconds"] for r in side) for side in (ours, theirs)]
         yield (
             f"| {name} | {peer.split(': ')[1]} | {speeds[0]:,.0f}x | {speeds[1]:,.0f}x | {ratios(ours, theirs)} |"
             f" {TO_REACH.get(peer, '')} | {_said(ours[0], theirs[0])} |"
@@ -323,7 +360,8 @@ def compare(name: str, work: Path, runs: int) -> Iterator[str]:
 
 def _said(ours: Result, theirs: Result) -> str:
     if "cer" in ours:
-        return f"CER {ours['cer']:.2%} and {theirs['cer']:.2%}; {ours['peak_mb']:,.0f} and {theirs['peak_mb']:,.0f} MB"
+        rates = f"CER {ours['cer']:.2%} and {theirs['cer']:.2%}; " if min(ours["cer"], theirs["cer"]) < 0.5 else ""
+        return f"{rates}{ours['peak_mb']:,.0f} and {theirs['peak_mb']:,.0f} MB"
     if "process_mb" in theirs:
         return f"{ours['peak_mb']:,.0f} MB in all, a process of the peer {theirs['process_mb']:,.0f} MB"
     return ""
@@ -356,15 +394,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "calls").mkdir()
-        (folder / "calls.json").write_text(json.dumps(str(folder / "calls")), encoding="utf-8")
-        (folder / "windows.json").write_text(json.dumps(given.windows), encoding="utf-8")
+        works = {
+            "decode": str(folder / "calls"),
+            "transcribe": {"model": str(MODEL), "windows": given.windows, "tokens": 200, "once": False},
+            "base": {"model": str(folder / "base"), "windows": given.windows // 4, "tokens": MOST_TOKENS, "once": True},
+        }
+        works["convert"] = works["decode"]
+        make_base(folder / "base")
         for one in dict.fromkeys(side.split(": ")[0] for side in SIDES):
             if given.only and not one.startswith(tuple(given.only)):
                 continue
-            spoken = one.startswith("transcribe")
-            if not spoken and not recordings(folder / "calls"):
-                make_recordings(folder / "calls", given.files, given.minutes)
-            for row in compare(one, folder / ("windows.json" if spoken else "calls.json"), given.runs):
+            kind = one.partition(",")[0]
+            work = folder / f"{kind}.json"
+            work.write_text(json.dumps(works[kind]), encoding="utf-8")
+            if isinstance(works[kind], str):
+                if not recordings(folder / "calls"):
+                    make_recordings(folder / "calls", given.files, given.minutes)
+                seconds = given.files * given.minutes * 60
+            else:
+                seconds = sum(map(len, sounds(works[kind]["windows"]))) / 16_000
+            for row in compare(one, work, seconds, given.runs):
                 print(row, flush=True)
 
 

@@ -178,27 +178,34 @@ class Whisper:
             known = [heard.features for heard in batch]
             features = self._features([heard.sound for heard in batch]) if known[0] is None else torch.stack(known)
             states = self._model.model.encoder(features).last_hidden_state
-            first = self._decode(states, 0.0)
-            segments = []
-            for row, (heard, decoded) in enumerate(zip(batch, first, strict=True)):
-                segments.append(self._best(states[row : row + 1], decoded, len(heard.sound) / RATE))
-        return self._with_rests(batch, segments)
+            found = self._trusted(states, [len(heard.sound) / RATE for heard in batch])
+        return self._with_rests(batch, found)
 
-    def _best(self, states: Tensor, decoded: Decoded, seconds: float) -> tuple[list[Segment], float]:
-        """Return the segments of a window and how far they reach, decoded again until nothing is doubtful.
+    def _trusted(self, states: Tensor, seconds: Sequence[float]) -> list[tuple[list[Segment], float]]:
+        """Return the segments of windows and how far they reach; what is doubtful is decoded again.
 
-        Where everything is, the likeliest decoding stands.
+        It is tried at one temperature after the other; where everything stays doubtful, the likeliest decoding stands.
         """
-        tried = []
+        tried: list[list[tuple[float, float, list[Segment], float]]] = [[] for _ in seconds]
+        rows = list(range(len(seconds)))
+        seeds: list[int] = []
         for temperature in (0.0, *self._temperatures):
-            if temperature:
-                (decoded,) = self._decode(states, temperature, seed=zlib.crc32(str(decoded.tokens).encode()))
-            segments, reached = self._segments(decoded, seconds)
-            if not any(DECODED_AGAIN & set(segment.flags) for segment in segments):
-                return segments, reached
-            tried.append((sum(decoded.logprobs) / len(decoded.logprobs), -temperature, segments, reached))
-        _, _, segments, reached = max(tried, key=lambda one: one[:2])
-        return segments, reached
+            decoded = self._decode(states[rows], temperature, seeds)
+            seeds = seeds or [zlib.crc32(str(one.tokens).encode()) for one in decoded]
+            doubtful = []
+            for row, one in zip(rows, decoded, strict=True):
+                segments, reached = self._segments(one, seconds[row])
+                likely = sum(one.logprobs) / len(one.logprobs)
+                if any(DECODED_AGAIN & set(segment.flags) for segment in segments):
+                    doubtful.append(row)
+                else:
+                    tried[row] = []
+                tried[row].append((likely, -temperature, segments, reached))
+            seeds = [seed for row, seed in zip(rows, seeds, strict=True) if row in doubtful]
+            rows = doubtful
+            if not rows:
+                break
+        return [max(of_row, key=lambda one: one[:2])[2:] for of_row in tried]
 
     def _with_rests(self, batch: Sequence[Heard], found: Sequence[tuple[list[Segment], float]]) -> list[list[Segment]]:
         """Add what is said after the place at which the model stopped in the middle of a window."""
@@ -215,8 +222,11 @@ class Whisper:
                 segments[row] = [*segments[row], *(replace(s, start=s.start + at, end=s.end + at) for s in of_rest)]
         return segments
 
-    def _decode(self, states: Tensor, temperature: float, seed: int = 0) -> list[Decoded]:
-        """Decode windows from their encoder states (n, frames, dimension); rows that have ended leave the batch."""
+    def _decode(self, states: Tensor, temperature: float, seeds: Sequence[int] = ()) -> list[Decoded]:
+        """Decode windows from their encoder states (n, frames, dimension); rows that have ended leave the batch.
+
+        At a temperature other than 0 tokens are drawn by a seed per window, so that they do not hang on the others.
+        """
         torch = self._torch
         from transformers import DynamicCache, EncoderDecoderCache
 
@@ -224,7 +234,7 @@ class Whisper:
         tokens: list[list[int]] = [[] for _ in range(n)]
         logprobs: list[list[float]] = [[] for _ in range(n)]
         no_speech: list[float | None] = [None] * n
-        generator = torch.Generator().manual_seed(seed)
+        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
         rows = torch.arange(n, device=self.device)
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         ids = torch.tensor([self._prompt] * n, device=self.device)
@@ -240,11 +250,11 @@ class Whisper:
             logits[:, self._never] = -torch.inf
             self._rules.apply(logits, made)
             logs = logits.log_softmax(-1)
+            chosen = logits.argmax(-1)
             if temperature:
-                chosen = torch.multinomial((logits / temperature).softmax(-1).cpu(), 1, generator=generator)[:, 0]
-                chosen = chosen.to(self.device)
-            else:
-                chosen = logits.argmax(-1)
+                # The largest of logits with Gumbel's noise is a draw from their softmax.
+                noise = torch.stack([torch.rand(logits.shape[1], generator=draws[row]) for row in rows.tolist()])
+                chosen = (logits / temperature - (-noise.to(self.device).log()).log()).argmax(-1)
             picked = logs.gather(1, chosen[:, None])[:, 0].tolist()
             for row, token, logprob in zip(rows.tolist(), chosen.tolist(), picked, strict=True):
                 tokens[row].append(token)

@@ -120,7 +120,9 @@ def test_what_the_model_did_not_reach_is_heard_by_itself(whisper, monkeypatch):
     whole = [at, *words, at + 100, end]
     given = iter([stopped, whole])
     monkeypatch.setattr(
-        whisper, "_decode", lambda states, temperature: [Decoded(tokens := next(given), [-0.1] * len(tokens), 0.1, 0.0)]
+        whisper,
+        "_decode",
+        lambda states, temperature, seeds: [Decoded(tokens := next(given), [-0.1] * len(tokens), 0.1, 0.0)],
     )
     (segments,) = hear(whisper, [np.concatenate(SOUNDS[:2])])
     assert [(s.start, s.end) for s in segments] == [(0.0, 1.0), (1.0, 3.0)]
@@ -133,7 +135,7 @@ def test_what_is_doubtful_is_decoded_again_until_it_is_not(whisper, monkeypatch)
     at, end = whisper._rules.begin, whisper._end
     asked = []
 
-    def decode(_states, temperature, seed=0):
+    def decode(_states, temperature, _seeds):
         asked.append(temperature)
         tokens = [at, *(words if temperature > 0.3 else looping), at + 200, end]
         return [Decoded(tokens, [-0.1] * len(tokens), 0.1, temperature)]
@@ -148,7 +150,7 @@ def test_what_stays_doubtful_stays_with_its_flags(whisper, monkeypatch):
     looping = whisper._processor.tokenizer.encode("네 " * 60, add_special_tokens=False)
     at, end = whisper._rules.begin, whisper._end
 
-    def decode(_states, temperature, seed=0):
+    def decode(_states, temperature, _seeds):
         tokens = [at, *looping, at + 200, end]
         return [Decoded(tokens, [-0.2 if temperature == 0.6 else -0.5] * len(tokens), 0.1, temperature)]
 
@@ -161,10 +163,19 @@ def test_sampling_gives_the_same_every_time(whisper):
     torch = whisper._torch
     with torch.inference_mode():
         states = whisper._model.model.encoder(whisper._features(SOUNDS[:1])).last_hidden_state
-        first, again = (whisper._decode(states, 1.0, seed=7) for _ in range(2))
-        other = whisper._decode(states, 1.0, seed=8)
+        first, again = (whisper._decode(states, 1.0, [7]) for _ in range(2))
+        other = whisper._decode(states, 1.0, [8])
     assert first == again
     assert first != other
+
+
+def test_what_is_drawn_for_a_window_does_not_hang_on_the_others(whisper):
+    torch = whisper._torch
+    with torch.inference_mode():
+        states = whisper._model.model.encoder(whisper._features(SOUNDS[:3])).last_hidden_state
+        together = whisper._decode(states, 1.0, [1, 2, 3])
+        alone = [whisper._decode(states[row : row + 1], 1.0, [row + 1])[0] for row in range(3)]
+    assert [one.tokens for one in together] == [one.tokens for one in alone]
 
 
 def test_a_language_that_the_model_does_not_know_is_said():
