@@ -226,8 +226,11 @@ def make_base(folder: Path) -> None:
 def transcribe_malgeul(work: dict[str, Any], precision: str, temperatures: Sequence[float] = ()) -> Result:
     """The stage's own code with its log probabilities; with temperatures it decodes again what it doubts."""
     from malgeul.models.devices import Device
+    from malgeul.speech import whisper as module
     from malgeul.speech.whisper import Whisper
 
+    if work["once"]:
+        module.SHORTEST_REST = float("inf")  # what was not reached is not heard by itself
     whisper = Whisper(Path(work["model"]), Device("cpu", ""), "ko", work["tokens"], CORES, (), temperatures, precision)
     windows = sorted(enumerate(sounds(work["windows"])), key=lambda one: -len(one[1]))
     whisper.transcribe([whisper.hear(sound) for _, sound in windows[:BATCH]])

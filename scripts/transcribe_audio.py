@@ -12,10 +12,10 @@ from malgeul.models.devices import Device, claimed_device
 from malgeul.models.loading import folder_of, identity, load_once_more
 from malgeul.models.memory import DoesNotFit, cost_of, planned_size
 from malgeul.shards.faults import Fault
-from malgeul.shards.files import sha256_of
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.speech.doubts import read_phrases
+from malgeul.speech.manifest import read_manifest
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.subtitles import to_srt, to_txt, to_vtt
 from malgeul.speech.whisper import Heard, Segment, Whisper, precisions_of, window_seconds
@@ -67,7 +67,7 @@ def transcribe_audio(job: Job) -> None:
                 key = _window_key(keys, window)
                 if key in job.journal:
                     take(window, [Segment(**segment) for segment in job.journal.record(key)["segments"]])
-                elif recording in waiting:
+                else:
                     wanted.append(window)
         if wanted:
             everything = [window for cuts in windows.values() for window in cuts]
@@ -89,24 +89,29 @@ def _decoded(
 ) -> Iterator[tuple[Window, Outcome]]:
     """Yield what the model hears in every wanted window; the next batch is read and prepared in the meantime.
 
-    Batches are planned over all windows of the shard, the longest first, so that a job that goes on where another was
-    killed computes the same batches.
+    Batches are planned over all windows of the shard, the longest first, and the plan is journaled, so that a job that
+    goes on where another was killed computes the same batches in the same precision.
     """
     everything = sorted(everything, key=lambda window: (-window.seconds, window.stem, window.start))
     started = time.monotonic()
     with claimed_device() as device, ThreadPoolExecutor(1) as ahead:
         job.ledger.device = device.to_json()
-        whisper = _load(job, settings, folder, device, everything[0])
+        key = job.item_key("plan", [window.stem for window in everything])
+        plan = job.journal.record(key) if key in job.journal else None
+        precision = plan["precision"] if plan else _precision(job, settings, folder, device, everything[0])
+        whisper = _load(job, settings, folder, device, precision)
         loaded = time.monotonic()
-        _, cost = cost_of(device, lambda: whisper.transcribe(_hear(job, whisper, everything[:1])))
-        size = planned_size(device, cost, settings.batch_windows)
+        if plan is None:
+            cost = 0
+            if settings.batch_windows > 1 and len(everything) > 1:
+                _, cost = cost_of(device, lambda: whisper.transcribe(_hear(job, whisper, everything[:1])))
+            size = planned_size(device, cost, settings.batch_windows)
+            plan = {"batch_windows": size, "precision": whisper.precision, "window_megabytes": round(cost / 1e6)}
+            job.journal.put(key, plan)
         job.ledger.measure(
-            load_seconds=round(loaded - started, 3),
-            warm_up_seconds=round(time.monotonic() - loaded, 3),
-            precision=whisper.precision,
-            window_megabytes=round(cost / 1e6),
-            batch_windows=size,
+            load_seconds=round(loaded - started, 3), warm_up_seconds=round(time.monotonic() - loaded, 3), **plan
         )
+        size = plan["batch_windows"]
         batches = [everything[at : at + size] for at in range(0, len(everything), size)]
         batches = [batch for batch in batches if wanted.intersection(batch)]
         coming = deque(ahead.submit(_hear, job, whisper, batch) for batch in batches[:1])
@@ -118,26 +123,31 @@ def _decoded(
                     yield window, outcome
 
 
-def _load(job: Job, settings: TranscribeSettings, folder: Path, device: Device, window: Window) -> Whisper:
-    """Load the model in the precision of the settings, or in the one that hears ``window`` fastest."""
+def _load(job: Job, settings: TranscribeSettings, folder: Path, device: Device, precision: str) -> Whisper:
     phrases = read_phrases(job.inputs["known_phrases"])
+    how = (settings.language, settings.max_new_tokens, job.threads, phrases, settings.temperatures, precision)
+    return load_once_more(lambda: Whisper(folder, device, *how))
 
-    def load(precision: str) -> Whisper:
-        known = (folder, device, settings.language, settings.max_new_tokens, job.threads)
-        return load_once_more(lambda: Whisper(*known, phrases, settings.temperatures, precision))
 
-    if settings.precision != "fastest":
-        return load(settings.precision)
-    seconds: dict[str, float] = {}
-    for precision in precisions_of(device):
-        whisper = load(precision)
-        sound = _hear(job, whisper, [window])
-        whisper.transcribe(sound)  # the first time costs more
-        started = time.monotonic()
-        whisper.transcribe(sound)
-        seconds[precision] = round(time.monotonic() - started, 4)
+def _precision(job: Job, settings: TranscribeSettings, folder: Path, device: Device, window: Window) -> str:
+    """Return the precision of the settings, or the one that hears ``window`` fastest: one model at a time is loaded."""
+    candidates = precisions_of(device) if settings.precision == "fastest" else [settings.precision]
+    if len(candidates) == 1:
+        return candidates[0]
+    seconds = {precision: _seconds_for(job, settings, folder, device, window, precision) for precision in candidates}
     job.ledger.measure(seconds_a_window=seconds)
-    return load(min(seconds, key=lambda precision: seconds[precision]))
+    return min(seconds, key=lambda precision: seconds[precision])
+
+
+def _seconds_for(
+    job: Job, settings: TranscribeSettings, folder: Path, device: Device, window: Window, precision: str
+) -> float:
+    whisper = _load(job, settings, folder, device, precision)
+    sound = _hear(job, whisper, [window])
+    whisper.transcribe(sound)  # the first time costs more
+    started = time.monotonic()
+    whisper.transcribe(sound)
+    return round(time.monotonic() - started, 4)
 
 
 def _hear(job: Job, whisper: Whisper, batch: list[Window]) -> list[Heard]:
@@ -151,8 +161,7 @@ def _window_key(keys: dict[str, str], window: Window) -> str:
 
 
 def _read_manifest(job: Job) -> list[dict[str, Any]]:
-    lines = (job.input("recordings") / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    return list(read_manifest(job.input("recordings")).values())
 
 
 def _sha256(job: Job, stem: str) -> str:
@@ -164,7 +173,7 @@ def _sha256(job: Job, stem: str) -> str:
 def _item_key(job: Job, recording: dict[str, Any]) -> str:
     """Return the key of a recording's transcript: its sound, where it is spoken, and what is known of false phrases."""
     sounds = [_sha256(job, stem) for stem in recording["channels"]]
-    phrases = [sha256_of(file) for file in job.inputs["known_phrases"]]
+    phrases = [digest for role, digest in job.input_digests.items() if role.startswith("known_phrases")]
     return job.item_key(recording["id"], sounds, recording["speech"], phrases)
 
 
@@ -173,12 +182,11 @@ def _finished(job: Job, key: str, name: str) -> dict[str, Any] | None:
 
     It may have had another ``name`` then.
     """
-    if key in job.journal:
-        return job.journal.record(key)
+    transcript = job.journal.record(key)["transcript"] if key in job.journal else None
     for file in job.kept.item(key) or []:
         if file.suffix == ".json":
-            return {"transcript": {**json.loads(file.read_text(encoding="utf-8")), "name": name}}
-    return None
+            transcript = transcript or json.loads(file.read_text(encoding="utf-8"))
+    return {"transcript": {**transcript, "name": name}} if transcript else None
 
 
 def _transcript(recording: dict[str, Any], model: dict[str, Any], heard: dict[Window, Outcome]) -> dict[str, Any]:
@@ -187,23 +195,25 @@ def _transcript(recording: dict[str, Any], model: dict[str, Any], heard: dict[Wi
         if isinstance(outcome, DoesNotFit):
             return {"fault": str(outcome)}
     apart = len(recording["channels"]) > 1
-    segments = [
-        {
-            "start": round(window.starts_at(segment.start), 2),
-            "end": round(window.ends_at(segment.end), 2),
-            "text": segment.text,
-            "channel": window.channel if apart else None,
-            "speaker": str(window.channel) if apart else None,
-            "avg_logprob": segment.avg_logprob,
-            "no_speech_prob": segment.no_speech_prob,
-            "compression_ratio": segment.compression_ratio,
-            "temperature": segment.temperature,
-            "flags": segment.flags,
-        }
-        for window, found in heard.items()
-        for segment in found  # type: ignore[union-attr]
-    ]
-    silent = any(segment["no_speech_prob"] is None for segment in segments)
+    segments = []
+    for window, found in heard.items():
+        for segment in found:  # type: ignore[union-attr]
+            start, end, across = window.place(segment.start, segment.end)
+            segments.append(
+                {
+                    "start": round(start, 2),
+                    "end": round(end, 2),
+                    "text": segment.text,
+                    "channel": window.channel if apart else None,
+                    "speaker": str(window.channel) if apart else None,
+                    "avg_logprob": segment.avg_logprob,
+                    "no_speech_prob": segment.no_speech_prob,
+                    "compression_ratio": segment.compression_ratio,
+                    "temperature": segment.temperature,
+                    "flags": sorted([*segment.flags, *(["across_pause"] if across else [])]),
+                }
+            )
+    unmeasured = any(segment["no_speech_prob"] is None for segment in segments)
     segments.sort(key=lambda segment: (segment["start"], segment["end"], segment["channel"] or 0))
     transcript = {
         "id": recording["id"],
@@ -215,7 +225,7 @@ def _transcript(recording: dict[str, Any], model: dict[str, Any], heard: dict[Wi
         "text": " ".join(segment["text"] for segment in segments),
         "segments": segments,
         "no_speech": not heard,
-        "not_measured": {"no_speech_prob": "the model has no token for it"} if silent else {},
+        "not_measured": {"no_speech_prob": "the model has no token for it"} if unmeasured else {},
     }
     return {"transcript": transcript}
 

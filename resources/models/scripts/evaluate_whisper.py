@@ -55,7 +55,7 @@ def transcribe(whisper: Whisper, sounds: Sequence[Sound], longest: float, batch:
             if not isinstance(segments, list):
                 raise MemoryError(str(segments))
             heard[int(window.recording)] += [
-                replace(s, start=window.starts_at(s.start), end=window.ends_at(s.end)) for s in segments
+                replace(s, start=start, end=end) for s in segments for start, end, _ in [window.place(s.start, s.end)]
             ]
     return heard
 

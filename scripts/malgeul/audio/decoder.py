@@ -137,8 +137,8 @@ def _run(command: list[str], source: FileIO, limits: Limits, read: Callable[[str
     largest = int((limits.recording + 2) * RATE) * 2 * BYTES_PER_SAMPLE + WAV_HEADER
     bounds = {
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_AS: MEMORY,
         resource.RLIMIT_FSIZE: largest,
+        resource.RLIMIT_AS: MEMORY,  # the last: until it runs ffmpeg the child has the address space of its parent
     }
     lowered = {what: _at_most(what, bound) for what, bound in bounds.items()}
     in_time = True

@@ -21,7 +21,8 @@ _CODEC = re.compile(
 )
 _METADATA = frozenset({"  Metadata:", "    Metadata:"})
 """Before the tags of the container and of a stream; those of a chapter are further in."""
-_TAG = re.compile(r"^ {4,6}(?P<name>\S.*?)? *: (?P<value>.*)$")
+_TAG = re.compile(r"^ {4,6}(?P<name>\S.*?) *: (?P<value>.*)$")
+_TAG_GOES_ON = re.compile(r"^ {20,}: (?P<value>.*)$")
 _LOUDNESS = re.compile(r"^    I: +(?P<lufs>-?[\d.]+) LUFS")
 
 CUT_OFF = ("partial file", "File ended prematurely", "corrupt input packet")
@@ -61,7 +62,9 @@ class Listing:
     said: set[str] = field(default_factory=set)
     loudness_lufs: float | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    _has_tags: bool = False  # whether what is described are the container or its first audio stream
     _about_tags: bool = False
+    _last_tag: str | None = None
     _about_input: bool = True
     _about_loudness: bool = False
 
@@ -76,6 +79,8 @@ class Listing:
             self._read_complaint(leveled["level"], leveled["text"])
 
     def _read_plain(self, line: str) -> None:
+        if self._about_tags and self._last_tag and (more := _TAG_GOES_ON.match(line)):
+            self.tags[self._last_tag] = f"{self.tags[self._last_tag]}\n{more['value']}"[:LONGEST_TAG]
         loudness = _LOUDNESS.match(line) if self._about_loudness else None
         if loudness:
             lufs = float(loudness["lufs"])
@@ -91,7 +96,7 @@ class Listing:
         elif self._about_tags and (found := _TAG.match(text)):
             self._read_tag(found["name"], found["value"])
         elif text in _METADATA:
-            self._about_tags = len(self.audio) <= 1
+            self._about_tags = self._has_tags
         else:
             self._about_tags = False
             self._read_input(text)
@@ -99,11 +104,15 @@ class Listing:
     def _read_input(self, text: str) -> None:
         if found := _INPUT.match(text):
             self.container = found["containers"]
+            self._has_tags = True
         elif found := _DURATION.match(text):
             hours, minutes, seconds = (float(part) for part in found.groups())
             self.declared_seconds = hours * 3600 + minutes * 60 + seconds
         elif found := _STREAM.match(text):
+            self._has_tags = found["kind"] == "Audio" and not self.audio
             self._read_stream(found["kind"], found["what"])
+        elif text.startswith("  Stream"):  # subtitles, data
+            self._has_tags = False
 
     def _read_stream(self, kind: str, what: str) -> None:
         if kind == "Video":
@@ -114,12 +123,10 @@ class Listing:
         else:  # a stream that the demuxer names and cannot describe
             self.audio.append(AudioStream(what.split(",")[0].split(" ")[0], "", 0, 0))
 
-    def _read_tag(self, name: str | None, value: str) -> None:
-        """Take a tag of the container or the first stream; a line without a name goes on with the value before it."""
-        if name is None and self.tags:
-            name, before = next(reversed(self.tags.items()))
-            value = f"{before}\n{value}"
-        if name and (name in self.tags or len(self.tags) < MOST_TAGS):
+    def _read_tag(self, name: str, value: str) -> None:
+        """Take a tag of the container or, where that has none of the name, of the first audio stream."""
+        self._last_tag = name if name not in self.tags and len(self.tags) < MOST_TAGS else None
+        if self._last_tag:
             self.tags[name] = value[:LONGEST_TAG]
 
     def _read_complaint(self, level: str, text: str) -> None:

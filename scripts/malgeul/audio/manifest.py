@@ -57,5 +57,6 @@ def read_facts(path: Path | None) -> dict[str, dict[str, Any]]:
     """Return the facts of every recording of a manifest by id, without its names; none where there is no manifest."""
     if path is None:
         return {}
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8", newline="\n") as lines:  # a tag may hold what splitlines takes for a line's end
+        rows = [json.loads(line) for line in lines]
     return {row["id"]: {key: value for key, value in row.items() if key not in _NAMES} for row in rows}

@@ -187,6 +187,8 @@ def _cgroup_left() -> int:
     try:
         limit = (folder / "memory.max").read_text(encoding="utf-8").strip()
         used = int((folder / "memory.current").read_text(encoding="utf-8"))
+        facts = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
     except OSError:
         return 1 << 62
+    used -= int(facts.get("active_file", 0)) + int(facts.get("inactive_file", 0))  # the cache of files gives way
     return 1 << 62 if limit == "max" else max(0, int(limit) - used)

@@ -59,9 +59,14 @@ def folder_of(model: str, revision: str | None) -> Path:
 
 
 def load_once_more(make: Callable[[], Model]) -> Model:
-    """Return the model that ``make`` loads; when that fails, free what it held and try once more."""
+    """Return the model that ``make`` loads; when that fails, free what it held and try once more.
+
+    A ValueError, which tells that something is asked for that the model has not, is raised at once.
+    """
     try:
         return make()
+    except ValueError:  # what was asked for is wrong, and will be so again
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the second try raises it again
         log.warning("loading failed and is tried once more: %s: %s", type(error).__name__, error)
     # Outside the block: the traceback held what was half loaded.

@@ -30,7 +30,8 @@ class Batcher(Generic[Item, Result]):
 
     def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], unit: str) -> None:
         self._work, self._unit = work, unit
-        self._most: int | None = None
+        self._most: int | None = None  # how many are tried; None: all
+        self._whole = 0
         self._fitted = 0
 
     def __call__(self, batch: Sequence[Item]) -> list[Result | DoesNotFit]:
@@ -41,7 +42,7 @@ class Batcher(Generic[Item, Result]):
             found = self._try(part)
             if found is not None:
                 results += found
-                self._grow(len(batch))
+                self._grow()
             elif len(part) == 1:
                 results.append(DoesNotFit(f"a single {self._unit} does not fit into the device's memory"))
         return results
@@ -55,17 +56,18 @@ class Batcher(Generic[Item, Result]):
             pass  # the traceback holds tensors: only outside the block is their memory free
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        self._whole = max(self._whole, len(part))
         self._most, self._fitted = max(1, len(part) // 2), 0
         if len(part) > 1:
             log.warning("out of memory with %d %ss; going on with %d", len(part), self._unit, self._most)
         return None
 
-    def _grow(self, whole: int) -> None:
+    def _grow(self) -> None:
         self._fitted += 1
         if self._most is not None and self._fitted >= GROW_AFTER:
             self._most, self._fitted = self._most * 2, 0
-            if self._most >= whole:
-                self._most = None
+            if self._most >= self._whole:
+                self._most, self._whole = None, 0
 
 
 def planned_size(device: Device, cost: int, most: int) -> int:
@@ -79,7 +81,7 @@ def planned_size(device: Device, cost: int, most: int) -> int:
 
 
 def cost_of(device: Device, work: Callable[[], Result]) -> tuple[Result, int]:
-    """Return what ``work`` returns, and how many bytes of the device's memory it took at its peak."""
+    """Return what ``work`` returns, and how many bytes of the device's memory it took at its peak; 0 if unknown."""
     if device.kind == "cuda":
         import torch
 
@@ -87,14 +89,22 @@ def cost_of(device: Device, work: Callable[[], Result]) -> tuple[Result, int]:
         before = torch.cuda.memory_allocated()
         result = work()
         return result, torch.cuda.max_memory_allocated() - before
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew (proc(5))
-    before = _status("VmRSS")
+    before = _status("VmRSS") if _forget_peak() else 0
     result = work()
-    return result, max(0, _status("VmHWM") - before)
+    return result, max(0, _status("VmHWM") - before) if before else 0
+
+
+def _forget_peak() -> bool:
+    """Have the peak of this process start anew (proc(5)); some containers do not allow it."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
 
 
 def _status(field: str) -> int:
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {field}")
+    return 0

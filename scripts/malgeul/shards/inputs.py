@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
@@ -82,10 +83,19 @@ def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     for entry in listing:
         if entry.name.startswith("."):
             continue
-        if (folder / entry.name).is_dir():  # unlike entry.is_dir, False for a link that leads to itself
+        if _is_folder(entry):
             yield from _walk(folder / entry.name, visited)
         else:
             yield folder / entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link that leads to itself
+            return False
+        raise
 
 
 def _input_file(file: Path, base: Path) -> InputFile:

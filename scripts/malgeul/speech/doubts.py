@@ -21,7 +21,8 @@ FASTEST = 15.0
 SHORTEST_SECONDS = 0.3
 """A segment is taken to last at least so long: times are exact to 20 ms only."""
 
-DECODED_AGAIN = frozenset({"repetitive", "looping", "fast", "unlikely"})
+REPEATS = frozenset({"looping", "repetitive"})
+DECODED_AGAIN = REPEATS | {"fast", "unlikely"}
 """Flags that another decoding may mend."""
 
 _LOOP = re.compile(rf"(\S.{{0,30}}?)\1{{{LOOPS - 1},}}")
@@ -33,14 +34,18 @@ def doubts(
     """Return what is doubtful about a segment, sorted; ``phrases`` are bare."""
     letters = bare(text)
     found = {
-        "repetitive": compression_ratio(text) > REPETITIVE,
-        "looping": _LOOP.search(letters) is not None,
         "fast": len(letters) / max(seconds, SHORTEST_SECONDS) > FASTEST,
         "unlikely": avg_logprob is not None and avg_logprob < UNLIKELY,
         "no_speech": no_speech_prob is not None and no_speech_prob > NO_SPEECH,
         "known_phrase": letters in phrases,
     }
-    return sorted(name for name, holds in found.items() if holds)
+    return sorted([*repeats(text), *(name for name, holds in found.items() if holds)])
+
+
+def repeats(text: str) -> list[str]:
+    """Return in which ways a text repeats itself, sorted: of a segment, or of all segments of a window together."""
+    looping = _LOOP.search(bare(text)) is not None
+    return [*(["looping"] if looping else []), *(["repetitive"] if compression_ratio(text) > REPETITIVE else [])]
 
 
 def compression_ratio(text: str) -> float:
@@ -57,4 +62,4 @@ def bare(text: str) -> str:
 def read_phrases(files: Iterable[Path]) -> frozenset[str]:
     """Read what Whisper is known to say where nobody speaks: a phrase a line; ``#`` begins a comment."""
     lines = (line.partition("#")[0].strip() for file in files for line in file.read_text(encoding="utf-8").splitlines())
-    return frozenset(bare(line) for line in lines if line)
+    return frozenset(letters for line in lines if (letters := bare(line)))

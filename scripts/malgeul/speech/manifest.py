@@ -11,5 +11,5 @@ MANIFEST = "manifest.jsonl"
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the rows of recordings/<shard>/manifest.jsonl by recording id, in the order of the ids."""
-    lines = (folder / MANIFEST).read_text(encoding="utf-8").splitlines()
-    return {row["id"]: row for row in map(json.loads, lines)}
+    with (folder / MANIFEST).open(encoding="utf-8", newline="\n") as lines:  # a tag may hold other ends of lines
+        return {row["id"]: row for row in map(json.loads, lines)}

@@ -29,6 +29,8 @@ class TimestampRules:
         Timestamps come in pairs, except before the end; they never go back; a window begins with one; and where all of
         them together are likelier than the likeliest text, the next token is one.
         """
+        import torch
+
         never = float("-inf")
         logits[:, self.no_timestamps] = never
         if not made.shape[1]:
@@ -45,7 +47,7 @@ class TimestampRules:
         # A segment may not have the length 0: after its first timestamp the next one is later.
         latest = made.masked_fill(~times, self.begin - 1).amax(1)
         earliest = latest + (~closed).long()
-        ids = made.new_tensor(range(self.begin, logits.shape[1]))
+        ids = torch.arange(self.begin, logits.shape[1], device=made.device)
         logits[:, self.begin :].masked_fill_(ids[None] < earliest[:, None], never)
         logs = logits.log_softmax(-1)
         likelier = logs[:, self.begin :].logsumexp(-1) > logs[:, : self.begin].amax(-1)

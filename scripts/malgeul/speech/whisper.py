@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from malgeul.models.devices import Device
 from malgeul.models.loading import quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
-from malgeul.speech.doubts import DECODED_AGAIN, compression_ratio, doubts
+from malgeul.speech.doubts import DECODED_AGAIN, REPEATS, compression_ratio, doubts, repeats
 from malgeul.speech.timestamps import SECONDS_PER_TIMESTAMP, TimestampRules
 from malgeul.speech.windows import RATE, Audio
 
@@ -28,6 +28,8 @@ TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 SHORTEST_REST = 1.0
 """Seconds that must be left of a window for what the model has not reached to be heard by itself."""
+LEAST_PROGRESS = 0.5
+"""Seconds of a window that must be heard before the rest of it is heard by itself."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Whisper:
         self._model.eval()
         if self.precision == "int8":
             self._model = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
-                self._model, {torch.nn.Linear}, torch.qint8
+                self._model, {torch.nn.Linear}, torch.qint8, inplace=True
             )
         self._batches = Batcher(self._transcribe, "window")
         self._read_tokens(language)
@@ -135,20 +137,31 @@ class Whisper:
 
     def _read_tokens(self, language: str) -> None:
         """Look up the tokens that decoding needs. Raises ValueError for a language that the model does not know."""
+        from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
+
         config = self._model.generation_config
-        ids = self._processor.tokenizer.convert_tokens_to_ids
-        unknown = ids("<|endoftext|>")
-        self._end = unknown
-        wanted = ["<|startoftranscript|>", f"<|{language}|>", "<|transcribe|>"]
-        self._prompt = [ids(token) for token in (wanted if getattr(config, "is_multilingual", True) else wanted[:1])]
-        if unknown in self._prompt:
+        tokenizer = self._processor.tokenizer
+
+        def known(token: str) -> int | None:
+            found = tokenizer.convert_tokens_to_ids(token)
+            return None if found is None or found == tokenizer.unk_token_id != self._end else int(found)
+
+        self._end = int(tokenizer.convert_tokens_to_ids("<|endoftext|>"))
+        code = TO_LANGUAGE_CODE.get(language.lower(), language)
+        wanted = ["<|startoftranscript|>", f"<|{code}|>", "<|transcribe|>"]
+        prompt = [known(token) for token in (wanted if getattr(config, "is_multilingual", True) else wanted[:1])]
+        no_timestamps = known("<|notimestamps|>")
+        if None in prompt or self._end in prompt:
             raise ValueError(f"the model has no token for the language {language!r}")
-        found = (ids(name) for name in ("<|nospeech|>", "<|nocaptions|>"))
-        self._no_speech = next((token for token in found if token not in (None, unknown)), None)
+        if no_timestamps in (None, self._end):
+            raise ValueError("the model has no tokens for timestamps")
+        self._prompt = [token for token in prompt if token is not None]
+        found = (known(name) for name in ("<|nospeech|>", "<|nocaptions|>"))
+        self._no_speech = next((token for token in found if token not in (None, self._end)), None)
         self._rules = TimestampRules(
-            begin=ids("<|0.00|>"),
+            begin=no_timestamps + 1,
             end_of_text=self._end,
-            no_timestamps=ids("<|notimestamps|>"),
+            no_timestamps=no_timestamps,
             latest_begin=getattr(config, "max_initial_timestamp_index", None),
         )
         never = [token for token in config.suppress_tokens or [] if token >= 0]
@@ -173,54 +186,51 @@ class Whisper:
         return self._batches(batch)
 
     def _transcribe(self, batch: Sequence[Heard]) -> list[list[Segment]]:
+        """Hear every window, and then by itself what the model did not reach in one."""
+        segments: list[list[Segment]] = [[] for _ in batch]
+        waiting = [(row, 0.0, heard) for row, heard in enumerate(batch)]
+        while waiting:
+            rests = []
+            found = self._hear_once([heard for _, _, heard in waiting])
+            for (row, at, heard), (of_window, reached) in zip(waiting, found, strict=True):
+                segments[row] += [replace(s, start=s.start + at, end=s.end + at) for s in of_window]
+                if reached <= len(heard.sound) / RATE - SHORTEST_REST:
+                    rests.append((row, at + reached, self.hear(heard.sound[round(reached * RATE) :])))
+            waiting = rests
+        return segments
+
+    def _hear_once(self, batch: Sequence[Heard]) -> list[tuple[list[Segment], float]]:
+        """Return the segments of windows and how far they reach; what is doubtful is decoded again.
+
+        It is tried at one temperature after the other; where everything stays doubtful, what repeats itself least, is
+        least doubtful and then likeliest stands.
+        """
         torch = self._torch
+        seconds = [len(heard.sound) / RATE for heard in batch]
+        tried: list[list[tuple[Any, list[Segment], float]]] = [[] for _ in batch]
         with torch.inference_mode():
             known = [heard.features for heard in batch]
             features = self._features([heard.sound for heard in batch]) if known[0] is None else torch.stack(known)
             states = self._model.model.encoder(features).last_hidden_state
-            found = self._trusted(states, [len(heard.sound) / RATE for heard in batch])
-        return self._with_rests(batch, found)
-
-    def _trusted(self, states: Tensor, seconds: Sequence[float]) -> list[tuple[list[Segment], float]]:
-        """Return the segments of windows and how far they reach; what is doubtful is decoded again.
-
-        It is tried at one temperature after the other; where everything stays doubtful, the likeliest decoding stands.
-        """
-        tried: list[list[tuple[float, float, list[Segment], float]]] = [[] for _ in seconds]
-        rows = list(range(len(seconds)))
-        seeds: list[int] = []
-        for temperature in (0.0, *self._temperatures):
-            decoded = self._decode(states[rows], temperature, seeds)
-            seeds = seeds or [zlib.crc32(str(one.tokens).encode()) for one in decoded]
-            doubtful = []
-            for row, one in zip(rows, decoded, strict=True):
-                segments, reached = self._segments(one, seconds[row])
-                likely = sum(one.logprobs) / len(one.logprobs)
-                if any(DECODED_AGAIN & set(segment.flags) for segment in segments):
-                    doubtful.append(row)
-                else:
-                    tried[row] = []
-                tried[row].append((likely, -temperature, segments, reached))
-            seeds = [seed for row, seed in zip(rows, seeds, strict=True) if row in doubtful]
-            rows = doubtful
-            if not rows:
-                break
-        return [max(of_row, key=lambda one: one[:2])[2:] for of_row in tried]
-
-    def _with_rests(self, batch: Sequence[Heard], found: Sequence[tuple[list[Segment], float]]) -> list[list[Segment]]:
-        """Add what is said after the place at which the model stopped in the middle of a window."""
-        rests = {
-            row: self.hear(batch[row].sound[round(reached * RATE) :])
-            for row, (_, reached) in enumerate(found)
-            if 0 < reached <= len(batch[row].sound) / RATE - SHORTEST_REST
-        }
-        segments = [of_window for of_window, _ in found]
-        if rests:
-            later = dict(zip(rests, self._transcribe(list(rests.values())), strict=True))
-            for row, of_rest in later.items():
-                at = found[row][1]
-                segments[row] = [*segments[row], *(replace(s, start=s.start + at, end=s.end + at) for s in of_rest)]
-        return segments
+            rows = list(range(len(batch)))
+            decoded = self._decode(states, 0.0)
+            draws = [zlib.crc32(str(one.tokens).encode()) for one in decoded]
+            for temperature in (*self._temperatures, None):
+                doubtful = []
+                for row, one in zip(rows, decoded, strict=True):
+                    segments, reached = self._segments(one, seconds[row])
+                    flags = [flag for segment in segments for flag in segment.flags if flag in DECODED_AGAIN]
+                    likely = sum(one.logprobs) / len(one.logprobs)
+                    rank = (not REPEATS & set(flags), -len(flags), likely, -one.temperature)
+                    tried[row] = [*(tried[row] if flags else []), (rank, segments, reached)]
+                    if flags:
+                        doubtful.append(row)
+                rows = doubtful
+                if not rows or temperature is None:
+                    break
+                seeds = [zlib.crc32(f"{draws[row]} {temperature}".encode()) for row in rows]
+                decoded = self._decode(states[rows], temperature, seeds)
+        return [max(of_row, key=lambda one: one[0])[1:] for of_row in tried]
 
     def _decode(self, states: Tensor, temperature: float, seeds: Sequence[int] = ()) -> list[Decoded]:
         """Decode windows from their encoder states (n, frames, dimension); rows that have ended leave the batch.
@@ -273,23 +283,35 @@ class Whisper:
     def _segments(self, decoded: Decoded, seconds: float) -> tuple[list[Segment], float]:
         """Cut the tokens of a window at its timestamps; without any the text spans the window.
 
-        Returns how far the model has come, too: a pair of timestamps at the very end says that more follows.
+        Returns how far the model has come, too. A pair of timestamps at the end says that more follows, and so does an
+        end of the tokens before that of the text; what comes after the last pair is then left to be heard by itself.
         """
-        segments: list[Segment] = []
         begin = self._rules.begin
+        tokens = [token for token in decoded.tokens if token != self._end]
+        last = next((k for k in range(len(tokens) - 1, 0, -1) if min(tokens[k - 1 : k + 1]) >= begin), 0)
+        goes_on = len(tokens) == len(decoded.tokens) or (last > 0 and last == len(tokens) - 1)
+        rest_follows = goes_on and last > 0 and self._seconds(tokens[last]) >= LEAST_PROGRESS
+        if rest_follows:
+            tokens = tokens[: last + 1]
+        segments: list[Segment] = []
         start, words, logs = 0.0, list[int](), list[float]()
-        for token, logprob in zip(decoded.tokens, decoded.logprobs, strict=True):
+        for token, logprob in zip(tokens, decoded.logprobs, strict=False):
             if token >= begin:
-                at = min((token - begin) * SECONDS_PER_TIMESTAMP, seconds)
+                at = min(self._seconds(token), seconds)
                 segments += self._segment(start, max(at, start), words, logs, decoded)
                 start, words, logs = at, [], []
             elif token < self._end:
                 words.append(token)
                 logs.append(logprob)
         segments += self._segment(start, seconds, words, logs, decoded)
-        last = [token for token in decoded.tokens if token != self._end][-2:]
-        paired = len(last) == 2 and min(last) >= begin
-        return segments, start if paired else seconds
+        shared = set(repeats(" ".join(segment.text for segment in segments)))
+        if goes_on and not rest_follows:
+            shared.add("unfinished")
+        segments = [replace(segment, flags=sorted(shared | set(segment.flags))) for segment in segments]
+        return segments, start if rest_follows else seconds
+
+    def _seconds(self, timestamp: int) -> float:
+        return (timestamp - self._rules.begin) * SECONDS_PER_TIMESTAMP
 
     def _segment(
         self, start: float, end: float, words: list[int], logs: Sequence[float], decoded: Decoded

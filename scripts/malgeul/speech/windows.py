@@ -22,6 +22,8 @@ MARGIN_SECONDS = 0.2
 """What a model hears before and after what is spoken."""
 BRIDGED_SECONDS = 1.0
 """A pause up to this stays in a window; a longer one is left out, but for the margins."""
+PAUSE_SECONDS = BRIDGED_SECONDS - 2 * MARGIN_SECONDS
+"""Silence in the place of a pause that was left out: with the margins it is long enough to end a segment."""
 
 SEARCH_SECONDS = 8.0
 SEARCH_SHARE = 0.75
@@ -55,25 +57,25 @@ class Window:
 
     @property
     def seconds(self) -> float:
-        """How much sound it holds."""
-        return sum(end - start for start, end in self.spans)
+        """How much sound it holds, the pauses between its spans included."""
+        return sum(end - start for start, end in self.spans) + (len(self.spans) - 1) * PAUSE_SECONDS
 
-    def starts_at(self, seconds: float) -> float:
-        """Return where in the recording a sound begins that begins ``seconds`` after the window's start."""
-        return self._at(seconds, ending=False)
+    def place(self, start: float, end: float) -> tuple[float, float, bool]:
+        """Return where in the recording lies what is heard in [start, end) seconds of the window.
 
-    def ends_at(self, seconds: float) -> float:
-        """Return where in the recording a sound ends that ends ``seconds`` after the window's start."""
-        return self._at(seconds, ending=True)
-
-    def _at(self, seconds: float, *, ending: bool) -> float:
-        for start, end in self.spans[:-1]:
-            length = end - start
-            if seconds < length or (ending and seconds == length):
-                return start + seconds
-            seconds -= length
-        start, end = self.spans[-1]
-        return min(start + seconds, end)
+        What reaches from one span into another is where most of it is; the third value says that it does, for more than
+        the margins. What is heard in a pause is at the border that is nearest.
+        """
+        parts = []
+        at = 0.0
+        for first, last in self.spans:
+            length = last - first
+            inside = (min(max(start - at, 0.0), length), min(max(end - at, 0.0), length))
+            away = max(at - end, start - at - length, 0.0)
+            parts.append((inside[1] - inside[0], -away, first + inside[0], first + inside[1]))
+            at += length + PAUSE_SECONDS
+        _, _, begins, ends = max(parts)
+        return begins, ends, sum(heard > MARGIN_SECONDS for heard, *_ in parts) > 1
 
 
 def read_audio(file: Path, start: float, end: float) -> Audio:
@@ -87,8 +89,10 @@ def read_audio(file: Path, start: float, end: float) -> Audio:
 
 
 def read_window(file: Path, window: Window) -> Audio:
-    """Return the sound of a window, its spans one after the other; ``file`` holds its channel."""
-    return np.concatenate([read_audio(file, start, end) for start, end in window.spans])
+    """Return the sound of a window, its spans with silence between them; ``file`` holds its channel."""
+    pause = np.zeros(round(PAUSE_SECONDS * RATE), np.float32)
+    parts = [part for start, end in window.spans for part in (pause, read_audio(file, start, end))]
+    return np.concatenate(parts[1:])
 
 
 def levels(file: Path, start: float, end: float) -> Levels:
@@ -127,7 +131,7 @@ def _packed(spoken: Sequence[Span], seconds: float, file: Path, longest: float) 
                 windows.append([])
                 room = longest
             windows[-1].append((start, end))
-            room -= end - start
+            room -= end - start + PAUSE_SECONDS
     return windows
 
 
@@ -136,7 +140,7 @@ def _with_margins(spoken: Sequence[Span], seconds: float) -> list[Span]:
     joined: list[Span] = []
     for start, end in spoken:
         start, end = max(start - MARGIN_SECONDS, 0.0), min(end + MARGIN_SECONDS, seconds)
-        if joined and start - joined[-1][1] <= BRIDGED_SECONDS - 2 * MARGIN_SECONDS:
+        if joined and start - joined[-1][1] <= PAUSE_SECONDS:
             joined[-1] = (joined[-1][0], end)
         else:
             joined.append((start, end))
@@ -151,7 +155,7 @@ def _split(span: Span, file: Path, longest: float) -> Iterator[Span]:
         frames = int(longest * RATE / FRAME)
         search = int(min(SEARCH_SECONDS, SEARCH_SHARE * longest) * RATE / FRAME)
         first = 0
-        while len(quiet) - first > frames:
+        while end - start - first * FRAME / RATE > longest:
             last = first + frames - search + int(np.argmin(quiet[first + frames - search : first + frames]))
             yield start + first * FRAME / RATE, start + last * FRAME / RATE
             first = last

@@ -45,19 +45,24 @@ class Words:
     words: Sequence[str]
 
     @cached_property
-    def numbers(self) -> Numbers:
-        """A number for each word, the same for the same word."""
-        known: dict[str, int] = {}
-        return np.array([known.setdefault(word, len(known)) for word in self.words], np.int64)
+    def _known(self) -> dict[str, int]:
+        """The different words, each with a number, in the order of the numbers."""
+        return {word: number for number, word in enumerate(dict.fromkeys(self.words))}
 
     @cached_property
-    def lengths(self) -> Numbers:
-        """The characters of each word."""
-        return np.array([len(word) for word in self.words], np.int64)
+    def numbers(self) -> Numbers:
+        """A number for each word, the same for the same word."""
+        return np.fromiter(map(self._known.__getitem__, self.words), np.int64, len(self.words))
+
+    @cached_property
+    def _counts(self) -> Sequence[tuple[str, int]]:
+        """The different words and how often each occurs."""
+        return list(zip(self._known, np.bincount(self.numbers).tolist(), strict=True)) if self.words else []
 
     @cached_property
     def _ends(self) -> Numbers:
-        return np.concatenate([[0], np.cumsum(self.lengths)])
+        lengths = np.fromiter(map(len, self._known), np.int64, len(self._known))
+        return np.concatenate([[0], np.cumsum(lengths[self.numbers])])
 
     @cached_property
     def _known_grams(self) -> dict[int, Numbers]:
@@ -90,31 +95,31 @@ class Words:
         if len(self.words) < n:
             return 0.0
         grams = self.grams(n)
-        if int(grams.max()) + 1 == len(grams):
-            return 0.0
-        seen = bytearray(len(grams))
-        repeated = at = 0
-        while at < len(grams):
-            gram = grams[at]
-            if seen[gram]:
-                repeated += int(self._ends[at + n] - self._ends[at])
-                at += n
+        places = np.flatnonzero(np.bincount(grams)[grams] > 1)  # the others are seen once, whatever is skipped
+        seen: set[int] = set()
+        repeated = after = 0
+        for at, gram in zip(places.tolist(), grams[places].tolist(), strict=True):
+            if at < after:
+                continue
+            if gram in seen:
+                after = at + n
+                repeated += int(self._ends[after] - self._ends[at])
             else:
-                seen[gram] = 1
-                at += 1
+                seen.add(gram)
         return repeated / len(self.text)
 
     @cached_property
-    def _no_symbols(self) -> list[str]:
-        return [word for word in self.words if not _is_symbols(word)]
+    def _no_symbols(self) -> list[tuple[str, int]]:
+        return [(word, n) for word, n in self._counts if not _is_symbols(word)]
 
     def count(self) -> Measured:
         """Return how many words there are that are no mere symbols."""
-        return len(self._no_symbols)
+        return sum(n for _, n in self._no_symbols)
 
     def mean_length(self) -> Measured:
         """Return the characters of a word on average, mere symbols aside."""
-        return sum(map(len, self._no_symbols)) / len(self._no_symbols) if self._no_symbols else None
+        count = self.count()
+        return sum(len(word) * n for word, n in self._no_symbols) / count if count else None
 
     def per_word(self, *marks: str) -> Measured:
         """Return how often the marks occur in the text, over its words."""
@@ -122,11 +127,11 @@ class Words:
 
     def letters_share(self) -> Measured:
         """Return the share of words with at least one letter."""
-        return sum(map(_has_letter, self.words)) / len(self.words) if self.words else None
+        return sum(n for word, n in self._counts if _has_letter(word)) / len(self.words) if self.words else None
 
     def stopwords(self) -> Measured:
         """Return how many different stop words occur, as they are written."""
-        return len(STOPWORDS.intersection(self.words))
+        return len(STOPWORDS & self._known.keys())
 
 
 WORD_MEASURES: dict[str, Callable[[Words], Measured]] = {

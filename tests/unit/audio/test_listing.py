@@ -10,7 +10,7 @@ CALL = """\
 [info] Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'file:/proc/self/fd/5':
 [info]   Metadata:
 [info]     title           :   Duration: 99:00:00.00, start: 0
-[info]                     :   Stream #0:0: Audio: opus, 48000 Hz, stereo, fltp
+                    :   Stream #0:0: Audio: opus, 48000 Hz, stereo, fltp
 [info]   Duration: 01:02:03.50, start: 0.000000, bitrate: 72 kb/s
 [info]   Stream #0:0[0x1](kor): Audio: aac (LC) (mp4a / 0x6134706D), 44100 Hz, stereo, fltp, 69 kb/s (default)
 [info]     Metadata:
@@ -19,6 +19,9 @@ CALL = """\
 [info]     Metadata:
 [info]       handler_name    : another stream's
 [info]   Stream #0:2[0x0]: Video: mjpeg (Baseline), yuvj420p, 500x500, 90k tbr, 90k tbn (attached pic)
+[info]     Metadata:
+[info]       title           : Album cover
+[info]       comment         : Cover (front)
 [info] Stream mapping:
 [info]   Stream #0:0 -> #0:0 (aac (native) -> pcm_s16le (native))
 [info] Output #0, wav, to 'file:/tmp/o.wav':

@@ -10,6 +10,7 @@ from malgeul.audio.intake import Recording
 from malgeul.audio.manifest import read_facts, row_of, write_manifest
 from malgeul.audio.sources import Content, SourceFile
 from malgeul.shards.files import StatKey
+from malgeul.speech.manifest import read_manifest
 
 
 def recording(digit: str, *names: str) -> Recording:
@@ -32,6 +33,13 @@ def test_facts_are_read_back_without_the_names(tmp_path):
     )
     assert read_facts(tmp_path / "m.jsonl") == {"a" * 16: {"seconds": 1.5, "channels": ["a"]}}
     assert read_facts(None) == {}
+
+
+def test_a_tag_may_hold_what_other_programs_end_lines_with(tmp_path):
+    facts = {"source": {"tags": {"title": "a\u2028b\x85c\rd"}}}
+    write_manifest(tmp_path / "manifest.jsonl", [row_of(recording("a", "a.wav"), facts)])
+    assert read_facts(tmp_path / "manifest.jsonl") == {"a" * 16: facts}
+    assert read_manifest(tmp_path)["a" * 16]["source"] == facts["source"]
 
 
 def test_a_name_that_is_no_unicode_can_be_written(tmp_path):

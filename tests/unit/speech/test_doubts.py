@@ -27,5 +27,5 @@ def test_doubts_have_names(text, seconds, avg_logprob, no_speech_prob, flags):
 
 def test_the_file_of_phrases_has_comments_and_is_compared_by_letters(tmp_path):
     file = tmp_path / "phrases.txt"
-    file.write_text("# nothing\nMBC 뉴스, 이덕영입니다.  # a reporter\n\n", "utf-8")
+    file.write_text("# nothing\n...\nMBC 뉴스, 이덕영입니다.  # a reporter\n\n", "utf-8")
     assert read_phrases([file]) == {"mbc뉴스이덕영입니다"}

@@ -220,6 +220,25 @@ def test_a_renamed_recording_is_not_transcribed_again_and_has_its_new_name(resul
     assert found[rows[0]["id"]] == {**first[rows[0]["id"]], "name": "renamed.m4a"}
 
 
+def test_a_recording_that_was_renamed_after_a_kill_has_its_new_name(results, monkeypatch):
+    monkeypatch.setattr(script, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(results)
+    monkeypatch.undo()
+    rows = read_manifest(results)
+    rows[0]["name"] = "renamed.m4a"
+    write_manifest(results, rows)
+    assert run(results)[0][rows[0]["id"]]["name"] == "renamed.m4a"
+
+
+def test_the_fastest_precision_is_chosen_by_measurement_and_kept_to(results):
+    found, ledger = run(results, precision="fastest")
+    seconds = ledger.measured["seconds_a_window"]
+    assert {"float32", "int8"} <= set(seconds)
+    assert ledger.measured["precision"] == min(seconds, key=seconds.get)
+    assert len(found) == 6
+
+
 def test_another_setting_of_the_decoding_transcribes_again(results, batches):
     run(results)
     batches.clear()

@@ -110,6 +110,8 @@ def test_timestamps_cut_the_text_and_text_without_them_spans_the_window(whisper)
     assert cut([at + 10, *words, at + 50, at + 60, *words, at + 75, end]) == ([(0.2, 1.0), (1.2, 1.5)], 10.0)
     assert cut(words) == ([(0.0, 10.0)], 10.0)
     assert cut([at, *words, at + 50, at + 50, end]) == ([(0.0, 1.0)], 1.0), "more follows"
+    assert cut([at, *words, at + 50, at + 50, *words]) == ([(0.0, 1.0)], 1.0), "the tokens ran out"
+    assert cut([at, *words, at + 5, at + 5, end]) == ([(0.0, 0.1)], 10.0), "too little to go on from"
     assert cut([end]) == ([], 10.0)
 
 
@@ -122,7 +124,7 @@ def test_what_the_model_did_not_reach_is_heard_by_itself(whisper, monkeypatch):
     monkeypatch.setattr(
         whisper,
         "_decode",
-        lambda states, temperature, seeds: [Decoded(tokens := next(given), [-0.1] * len(tokens), 0.1, 0.0)],
+        lambda states, temperature, seeds=(): [Decoded(tokens := next(given), [-0.1] * len(tokens), 0.1, 0.0)],
     )
     (segments,) = hear(whisper, [np.concatenate(SOUNDS[:2])])
     assert [(s.start, s.end) for s in segments] == [(0.0, 1.0), (1.0, 3.0)]
@@ -135,7 +137,7 @@ def test_what_is_doubtful_is_decoded_again_until_it_is_not(whisper, monkeypatch)
     at, end = whisper._rules.begin, whisper._end
     asked = []
 
-    def decode(_states, temperature, _seeds):
+    def decode(_states, temperature, _seeds=()):
         asked.append(temperature)
         tokens = [at, *(words if temperature > 0.3 else looping), at + 200, end]
         return [Decoded(tokens, [-0.1] * len(tokens), 0.1, temperature)]
@@ -146,17 +148,41 @@ def test_what_is_doubtful_is_decoded_again_until_it_is_not(whisper, monkeypatch)
     assert [(s.text, s.temperature, s.flags) for s in segments] == [("네, 알겠습니다.", 0.4, [])]
 
 
+def test_text_that_goes_on_where_it_cannot_be_heard_is_flagged(whisper):
+    words = whisper._processor.tokenizer.encode("네", add_special_tokens=False)
+    at, end = whisper._rules.begin, whisper._end
+    for tokens in ([at, *words], [at, *words, at + 5, at + 5, end]):
+        segments, reached = whisper._segments(Decoded(tokens, [-0.1] * len(tokens), 0.1, 0.0), 10.0)
+        assert (reached, [s.flags for s in segments]) == (10.0, [["unfinished"]])
+
+
+def test_a_loop_over_several_segments_is_one(whisper):
+    words = whisper._processor.tokenizer.encode("네, 감사합니다.", add_special_tokens=False)
+    at = whisper._rules.begin
+    tokens = [token for k in range(8) for token in (at + 50 * k, *words, at + 50 * k + 40)]
+    segments, _ = whisper._segments(Decoded([*tokens, whisper._end], [-0.1] * 99, 0.1, 0.0), 8.0)
+    assert len(segments) == 8
+    assert all("looping" in segment.flags for segment in segments)
+
+
+def test_a_language_may_be_given_by_its_name():
+    assert Whisper(FOLDER, Device("cpu", "x"), "korean", 200, 1)._prompt == load()._prompt
+
+
 def test_what_stays_doubtful_stays_with_its_flags(whisper, monkeypatch):
+    words = whisper._processor.tokenizer.encode("네, 알겠습니다.", add_special_tokens=False)
     looping = whisper._processor.tokenizer.encode("네 " * 60, add_special_tokens=False)
     at, end = whisper._rules.begin, whisper._end
 
-    def decode(_states, temperature, _seeds):
-        tokens = [at, *looping, at + 200, end]
-        return [Decoded(tokens, [-0.2 if temperature == 0.6 else -0.5] * len(tokens), 0.1, temperature)]
+    def decode(_states, temperature, _seeds=()):
+        """Loop with good chances, but at 0.6 be unlikely."""
+        unlikely = temperature == 0.6
+        tokens = [at, *(words if unlikely else looping), at + 200, end]
+        return [Decoded(tokens, [-1.5 if unlikely else -0.1] * len(tokens), 0.1, temperature)]
 
     monkeypatch.setattr(whisper, "_decode", decode)
     (segments,) = hear(whisper, SOUNDS[:1])
-    assert [(s.temperature, s.flags) for s in segments] == [(0.6, ["looping", "repetitive"])]
+    assert [(s.temperature, s.flags) for s in segments] == [(0.6, ["unlikely"])]
 
 
 def test_sampling_gives_the_same_every_time(whisper):

@@ -12,6 +12,7 @@ from malgeul.speech.windows import (
     FRAME,
     LONGEST_SECONDS,
     MARGIN_SECONDS,
+    PAUSE_SECONDS,
     RATE,
     Window,
     levels,
@@ -56,6 +57,7 @@ def cut(tmp_path):
         [(0, 100)],
         [(0, 1), (61, 62)],
         [(0, 29.9), (30, 35)],
+        [(0, 30.015)],
         [(k, k + 0.5) for k in range(100)],
     ],
 )
@@ -79,9 +81,19 @@ def test_long_pauses_are_left_out_and_short_ones_stay(cut):
 
 def test_places_in_a_window_are_places_in_the_recording():
     window = Window("r", 0, "r", ((10.0, 12.0), (300.0, 303.0)))
-    assert (window.start, window.seconds) == (10.0, 5.0)
-    assert [window.starts_at(at) for at in (0, 1.5, 2.0, 4.0)] == [10, 11.5, 300, 302]
-    assert [window.ends_at(at) for at in (1.5, 2.0, 2.5, 9.0)] == [11.5, 12, 300.5, 303]
+    second = 2.0 + PAUSE_SECONDS
+    assert (window.start, window.seconds) == (10.0, second + 3)
+    for heard, there in {
+        (0.0, 1.5): (10, 11.5),
+        (0.5, 2.1): (10.5, 12),  # ends in the pause
+        (second - 0.1, second + 1): (300, 301),  # begins in it
+        (second + 1, second + 9): (301, 303),
+        (2.1, 2.2): (12, 12),  # in the pause, nearer to its beginning
+        (1.9, second + 1): (300, 301),  # a margin of the first
+    }.items():
+        *place, across = window.place(*heard)
+        assert (place, across) == (pytest.approx(there), False), heard
+    assert window.place(0.5, second + 0.5) == (pytest.approx(10.5), pytest.approx(12), True)
 
 
 def test_speech_without_a_pause_is_cut_at_the_quietest_place(tmp_path):
@@ -117,7 +129,8 @@ def test_pcm_is_read_as_float_and_a_window_without_its_pauses(tmp_path):
     assert read_audio(file, 0, 3 / RATE).tolist() == [0.0, 0.5, -1.0]
     write_pcm(file, np.arange(3 * RATE) % 1000)
     sound = read_window(file, Window("a", 0, "a", ((0.0, 0.5), (2.0, 2.25))))
-    assert sound.tolist() == [*read_audio(file, 0, 0.5), *read_audio(file, 2, 2.25)]
+    pause = [0.0] * round(PAUSE_SECONDS * RATE)
+    assert sound.tolist() == [*read_audio(file, 0, 0.5), *pause, *read_audio(file, 2, 2.25)]
 
 
 def test_levels_are_those_of_the_whole_sound_across_the_borders_of_blocks(tmp_path):
