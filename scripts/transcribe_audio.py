@@ -18,7 +18,7 @@ from malgeul.speech.doubts import read_phrases
 from malgeul.speech.manifest import read_manifest
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.subtitles import to_srt, to_txt, to_vtt
-from malgeul.speech.whisper import Heard, Segment, Whisper, precisions_of, window_seconds
+from malgeul.speech.whisper import Heard, Segment, Whisper, candidate_precisions, window_seconds
 from malgeul.speech.windows import Window, read_window, windows_of
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _load(job: Job, settings: TranscribeSettings, folder: Path, device: Device, 
 
 def _precision(job: Job, settings: TranscribeSettings, folder: Path, device: Device, window: Window) -> str:
     """Return the precision of the settings, or the one that hears ``window`` fastest: one model at a time is loaded."""
-    candidates = precisions_of(device) if settings.precision == "fastest" else [settings.precision]
+    candidates = candidate_precisions(device) if settings.precision == "fastest" else [settings.precision]
     if len(candidates) == 1:
         return candidates[0]
     seconds = {precision: _seconds_for(job, settings, folder, device, window, precision) for precision in candidates}

@@ -97,6 +97,7 @@ def _load() -> Callable[[npt.NDArray[np.float32], Any], tuple[Probabilities, Any
     package = find_spec("silero_vad")
     assert package is not None, "silero-vad is not installed"
     (folder,) = package.submodule_search_locations or [""]
+    # Not the package's safetensors: they are of an older network than the one that it runs.
     script = torch.jit.load(Path(folder) / "data/silero_vad.jit")  # type: ignore[no-untyped-call]
     weights = script.state_dict()
     lstm = torch.nn.LSTM(128, 128)
@@ -106,7 +107,7 @@ def _load() -> Callable[[npt.NDArray[np.float32], Any], tuple[Probabilities, Any
         return functional.conv1d(x, weights[f"_model.{layer}.weight"], weights[f"_model.{layer}.bias"], **how)
 
     def network(frames: npt.NDArray[np.float32], state: Any) -> tuple[Probabilities, Any]:
-        torch.set_num_threads(1)  # a thread a recording; the number holds for this thread alone
+        torch.set_num_threads(1)  # recordings are converted side by side, a thread each
         with torch.inference_mode():
             x = functional.pad(torch.from_numpy(frames), (0, CONTEXT), mode="reflect").unsqueeze(1)
             x = functional.conv1d(x, weights["_model.stft.forward_basis_buffer"], stride=_HOP)

@@ -21,7 +21,7 @@ class TranscribeSettings(Section):
     batch_windows: int = Field(16, ge=1)
     """Windows of up to 30 s that are decoded together, at most; halved when memory runs out."""
     precision: Literal["auto", "fastest", "float32", "bfloat16", "float16", "int8"] = "auto"
-    """In what the model computes. auto: float16 on a GPU, float32 on a processor, the same everywhere. fastest: what
+    """In what the model computes. auto: float16 on every GPU, float32 on every processor. fastest: what
     hears a window of the shard fastest on this machine, of float32, bfloat16 (where there are instructions for it) and
     int8; texts may differ a little from machine to machine."""
     max_new_tokens: int = Field(440, ge=1, le=444)

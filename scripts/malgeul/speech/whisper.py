@@ -87,7 +87,7 @@ def precision_for(device: Device, asked: str) -> str:
     return asked
 
 
-def precisions_of(device: Device) -> list[str]:
+def candidate_precisions(device: Device) -> list[str]:
     """Return the precisions among which the fastest is worth looking for: those that a processor is made for."""
     import torch
 
@@ -142,22 +142,23 @@ class Whisper:
         config = self._model.generation_config
         tokenizer = self._processor.tokenizer
 
+        self._end = int(tokenizer.convert_tokens_to_ids("<|endoftext|>"))
+
         def known(token: str) -> int | None:
             found = tokenizer.convert_tokens_to_ids(token)
-            return None if found is None or found == tokenizer.unk_token_id != self._end else int(found)
+            return None if found in (None, tokenizer.unk_token_id, self._end) else int(found)
 
-        self._end = int(tokenizer.convert_tokens_to_ids("<|endoftext|>"))
         code = TO_LANGUAGE_CODE.get(language.lower(), language)
         wanted = ["<|startoftranscript|>", f"<|{code}|>", "<|transcribe|>"]
         prompt = [known(token) for token in (wanted if getattr(config, "is_multilingual", True) else wanted[:1])]
         no_timestamps = known("<|notimestamps|>")
-        if None in prompt or self._end in prompt:
+        if None in prompt:
             raise ValueError(f"the model has no token for the language {language!r}")
-        if no_timestamps in (None, self._end):
+        if no_timestamps is None:
             raise ValueError("the model has no tokens for timestamps")
         self._prompt = [token for token in prompt if token is not None]
         found = (known(name) for name in ("<|nospeech|>", "<|nocaptions|>"))
-        self._no_speech = next((token for token in found if token not in (None, self._end)), None)
+        self._no_speech = next((token for token in found if token is not None), None)
         self._rules = TimestampRules(
             begin=no_timestamps + 1,
             end_of_text=self._end,
