@@ -6,6 +6,8 @@ import wave
 
 import numpy as np
 
+from malgeul.shards.files import StatKey, sha256_of
+
 RATE = 16_000
 CALL, MEMO, SILENCE = "ca11" * 4, "3e30" * 4, "51e7" * 4
 
@@ -21,6 +23,19 @@ def write_wav(path, samples):
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, RATE, 0, "NONE", ""))
         file.writeframes(np.round(samples * 32767).astype("<i2").tobytes())
+
+
+def proofs(results, files):
+    """Return what the ledger of the stage that wrote them states of files."""
+    return {
+        str(file.relative_to(results)): {
+            "size": (stat := StatKey.of(file)).size,
+            "mtime_ns": stat.mtime_ns,
+            "inode": stat.inode,
+            "sha256": sha256_of(file),
+        }
+        for file in files
+    }
 
 
 def segment(start, end, text, channel=0, **more):

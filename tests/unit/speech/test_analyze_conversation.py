@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import analyze_conversation as script
-from malgeul.shards.files import sha256_of, write_json
+from malgeul.shards.files import write_json
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Ledger, Tally, Units
 from unit.speech.conversations import (
@@ -22,6 +22,7 @@ from unit.speech.conversations import (
     SILENCE,
     SILENCE_ROW,
     SILENCE_TRANSCRIPT,
+    proofs,
     write_channels,
 )
 
@@ -48,15 +49,7 @@ def write_ledgers(results):
         files = sorted((results / folder / "calls-0000").iterdir())
         ledger = Ledger(stage, "calls-0000", Units("recording", "recording"))
         ledger.given = Tally.of(file.stem for file in files if file.suffix == ".json")
-        ledger.outputs = {
-            str(file.relative_to(results)): {
-                "size": file.stat().st_size,
-                "mtime_ns": file.stat().st_mtime_ns,
-                "inode": file.stat().st_ino,
-                "sha256": sha256_of(file),
-            }
-            for file in files
-        }
+        ledger.outputs = proofs(results, files)
         write_json(results / "ledger" / stage / "calls-0000.json", ledger.to_json())
 
 

@@ -11,12 +11,12 @@ import torch
 import transcribe_audio as script
 from malgeul import ROOT
 from malgeul.audio.voice import detect_speech
-from malgeul.shards.files import sha256_of, write_json
+from malgeul.shards.files import write_json
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Ledger, Tally, Units
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.whisper import Whisper
-from unit.speech.conversations import write_wav
+from unit.speech.conversations import proofs, write_wav
 from unit.spoken import RATE, spoken
 
 SOUNDS = [np.concatenate(spoken("seen")[1][first : first + 3]) for first in range(0, 12, 3)]
@@ -58,15 +58,7 @@ def write_manifest(results, rows):
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     ledger = Ledger("convert", "calls-0000", Units("recording", "channel"))
     ledger.given = Tally.of(file.stem for file in folder.glob("*.wav"))
-    ledger.outputs = {
-        str(file.relative_to(results)): {
-            "size": file.stat().st_size,
-            "mtime_ns": file.stat().st_mtime_ns,
-            "inode": file.stat().st_ino,
-            "sha256": sha256_of(file),
-        }
-        for file in folder.iterdir()
-    }
+    ledger.outputs = proofs(results, folder.iterdir())
     write_json(results / "ledger/convert/calls-0000.json", ledger.to_json())
 
 
