@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.subtitles import to_srt, to_txt, to_vtt
 from malgeul.speech.whisper import Heard, Segment, Whisper, candidate_precisions, window_seconds
 from malgeul.speech.windows import Window, read_window, windows_of
+from malgeul.speech.words import Word
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -66,14 +68,14 @@ def transcribe_audio(job: Job) -> None:
             for window in windows[recording]:
                 key = _window_key(keys, window)
                 if key in job.journal:
-                    take(window, [Segment(**segment) for segment in job.journal.record(key)["segments"]])
+                    take(window, [Segment.from_json(segment) for segment in job.journal.record(key)["segments"]])
                 else:
                     wanted.append(window)
         if wanted:
             everything = [window for cuts in windows.values() for window in cuts]
             for window, outcome in _decoded(job, settings, folder, everything, set(wanted)):
                 if isinstance(outcome, list):
-                    segments = [vars(segment) for segment in outcome]
+                    segments = [asdict(segment) for segment in outcome]
                     job.journal.put(_window_key(keys, window), {"segments": segments})
                 take(window, outcome)
     _write(job, manifest, finished, keys)
@@ -126,7 +128,7 @@ def _decoded(
 def _load(job: Job, settings: TranscribeSettings, folder: Path, device: Device, precision: str) -> Whisper:
     phrases = read_phrases(job.inputs["known_phrases"])
     how = (settings.language, settings.max_new_tokens, job.threads, phrases, settings.temperatures, precision)
-    return load_once_more(lambda: Whisper(folder, device, *how))
+    return load_once_more(lambda: Whisper(folder, device, *how, word_times=settings.word_times))
 
 
 def _precision(job: Job, settings: TranscribeSettings, folder: Path, device: Device, window: Window) -> str:
@@ -211,6 +213,7 @@ def _transcript(recording: dict[str, Any], model: dict[str, Any], heard: dict[Wi
                     "compression_ratio": segment.compression_ratio,
                     "temperature": segment.temperature,
                     "flags": sorted([*segment.flags, *(["across_pause"] if across else [])]),
+                    "words": segment.words and [_placed(word, window) for word in segment.words],
                 }
             )
     unmeasured = any(segment["no_speech_prob"] is None for segment in segments)
@@ -228,6 +231,11 @@ def _transcript(recording: dict[str, Any], model: dict[str, Any], heard: dict[Wi
         "not_measured": {"no_speech_prob": "the model has no token for it"} if unmeasured else {},
     }
     return {"transcript": transcript}
+
+
+def _placed(word: Word, window: Window) -> dict[str, Any]:
+    start, end, _ = window.place(word.start, word.end)
+    return {**vars(word), "start": round(start, 2), "end": round(end, 2)}
 
 
 def _write(job: Job, manifest: list[dict[str, Any]], finished: dict[str, dict[str, Any]], keys: dict[str, str]) -> None:

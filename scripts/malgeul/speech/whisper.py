@@ -7,8 +7,9 @@ from the same encoder states.
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,15 @@ from malgeul.models.memory import Batcher, DoesNotFit
 from malgeul.speech.doubts import DECODED_AGAIN, REPEATS, compression_ratio, doubts, repeats
 from malgeul.speech.timestamps import SECONDS_PER_TIMESTAMP, TimestampRules
 from malgeul.speech.windows import RATE, Audio
+from malgeul.speech.words import (
+    SECONDS_PER_FRAME,
+    Likeness,
+    Word,
+    boundaries,
+    likeness_of,
+    pieces_of,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +47,7 @@ class Segment:
     """What was said in [start, end) seconds of a window, with measures of trust (None: not measured).
 
     ``avg_logprob`` is the mean over its tokens, ``no_speech_prob`` that of its window; ``temperature`` is 0 for the
-    first, greedy decoding.
+    first, greedy decoding. ``words`` is None where their times were not asked for.
     """
 
     start: float
@@ -48,6 +58,27 @@ class Segment:
     compression_ratio: float
     temperature: float = 0.0
     flags: list[str] = field(default_factory=list)
+    words: list[Word] | None = None
+
+    def moved(self, by: float) -> Segment:
+        """Return the segment with all its times later by so many seconds."""
+        words = self.words and [replace(word, start=word.start + by, end=word.end + by) for word in self.words]
+        return replace(self, start=self.start + by, end=self.end + by, words=words)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Segment:
+        """Read what ``dataclasses.asdict`` made."""
+        words = value["words"] and [Word(**word) for word in value["words"]]
+        return cls(**{**value, "words": words})
+
+
+@dataclass(frozen=True)
+class Run:
+    """Positions of the tokens of a segment, said in [start, end) seconds of a window."""
+
+    start: float
+    end: float
+    tokens: list[int]
 
 
 @dataclass(frozen=True)
@@ -110,6 +141,8 @@ class Whisper:
         phrases: Collection[str] = (),
         temperatures: Sequence[float] = TEMPERATURES,
         precision: str = "auto",
+        *,
+        word_times: bool = False,
     ) -> None:
         import torch
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
@@ -117,7 +150,7 @@ class Whisper:
         quiet_transformers()
         torch.set_num_threads(threads)
         self._torch = torch
-        self._phrases, self._temperatures = phrases, temperatures
+        self._phrases, self._temperatures, self._word_times = phrases, temperatures, word_times
         self.device = "cuda:0" if device.kind == "cuda" else "cpu"
         self.precision = precision_for(device, precision)
         self.dtype = getattr(torch, "float32" if self.precision == "int8" else self.precision)
@@ -194,7 +227,7 @@ class Whisper:
             rests = []
             found = self._hear_once([heard for _, _, heard in waiting])
             for (row, at, heard), (of_window, reached) in zip(waiting, found, strict=True):
-                segments[row] += [replace(s, start=s.start + at, end=s.end + at) for s in of_window]
+                segments[row] += [segment.moved(at) for segment in of_window]
                 if reached <= len(heard.sound) / RATE - SHORTEST_REST:
                     rests.append((row, at + reached, self.hear(heard.sound[round(reached * RATE) :])))
             waiting = rests
@@ -208,7 +241,7 @@ class Whisper:
         """
         torch = self._torch
         seconds = [len(heard.sound) / RATE for heard in batch]
-        tried: list[list[tuple[Any, list[Segment], float]]] = [[] for _ in batch]
+        tried: list[list[tuple[Any, Decoded, list[Segment], float]]] = [[] for _ in batch]
         with torch.inference_mode():
             known = [heard.features for heard in batch]
             features = self._features([heard.sound for heard in batch]) if known[0] is None else torch.stack(known)
@@ -223,7 +256,7 @@ class Whisper:
                     flags = [flag for segment in segments for flag in segment.flags if flag in DECODED_AGAIN]
                     likely = sum(one.logprobs) / len(one.logprobs)
                     rank = (not REPEATS & set(flags), -len(flags), likely, -one.temperature)
-                    tried[row] = [*(tried[row] if flags else []), (rank, segments, reached)]
+                    tried[row] = [*(tried[row] if flags else []), (rank, one, segments, reached)]
                     if flags:
                         doubtful.append(row)
                 rows = doubtful
@@ -231,7 +264,14 @@ class Whisper:
                     break
                 seeds = [zlib.crc32(f"{draws[row]} {temperature}".encode()) for row in rows]
                 decoded = self._decode(states[rows], temperature, seeds)
-        return [max(of_row, key=lambda one: one[0])[1:] for of_row in tried]
+            chosen = [max(of_row, key=lambda one: one[0])[1:] for of_row in tried]
+            if not self._word_times:
+                return [(segments, reached) for _, segments, reached in chosen]
+            words = self._words(states, [one for one, _, _ in chosen], seconds)
+        return [
+            ([replace(segment, words=own) for segment, own in zip(segments, of_window, strict=True)], reached)
+            for (_, segments, reached), of_window in zip(chosen, words, strict=True)
+        ]
 
     def _decode(self, states: Tensor, temperature: float, seeds: Sequence[int] = ()) -> list[Decoded]:
         """Decode windows from their encoder states (n, frames, dimension); rows that have ended leave the batch.
@@ -287,6 +327,15 @@ class Whisper:
         Returns how far the model has come, too. A pair of timestamps at the end says that more follows, and so does an
         end of the tokens before that of the text; what comes after the last pair is then left to be heard by itself.
         """
+        runs, reached, unfinished = self._runs(decoded, seconds)
+        segments = [self._segment(run, decoded) for run in runs]
+        shared = set(repeats(" ".join(segment.text for segment in segments)))
+        if unfinished:
+            shared.add("unfinished")
+        return [replace(segment, flags=sorted(shared | set(segment.flags))) for segment in segments], reached
+
+    def _runs(self, decoded: Decoded, seconds: float) -> tuple[list[Run], float, bool]:
+        """Return the runs of text between timestamps, how far they reach, and whether more followed unheard."""
         begin = self._rules.begin
         tokens = [token for token in decoded.tokens if token != self._end]
         last = next((k for k in range(len(tokens) - 1, 0, -1) if min(tokens[k - 1 : k + 1]) >= begin), 0)
@@ -294,34 +343,63 @@ class Whisper:
         rest_follows = goes_on and last > 0 and self._seconds(tokens[last]) >= LEAST_PROGRESS
         if rest_follows:
             tokens = tokens[: last + 1]
-        segments: list[Segment] = []
-        start, words, logs = 0.0, list[int](), list[float]()
-        for token, logprob in zip(tokens, decoded.logprobs, strict=False):
+        runs: list[Run] = []
+        start, inside = 0.0, list[int]()
+        for k, token in enumerate(tokens):
             if token >= begin:
                 at = min(self._seconds(token), seconds)
-                segments += self._segment(start, max(at, start), words, logs, decoded)
-                start, words, logs = at, [], []
+                runs.append(Run(start, max(at, start), inside))
+                start, inside = at, []
             elif token < self._end:
-                words.append(token)
-                logs.append(logprob)
-        segments += self._segment(start, seconds, words, logs, decoded)
-        shared = set(repeats(" ".join(segment.text for segment in segments)))
-        if goes_on and not rest_follows:
-            shared.add("unfinished")
-        segments = [replace(segment, flags=sorted(shared | set(segment.flags))) for segment in segments]
-        return segments, start if rest_follows else seconds
+                inside.append(k)
+        runs.append(Run(start, seconds, inside))
+        spoken = [run for run in runs if self._text(decoded, run)]
+        return spoken, start if rest_follows else seconds, goes_on and not rest_follows
 
     def _seconds(self, timestamp: int) -> float:
         return (timestamp - self._rules.begin) * SECONDS_PER_TIMESTAMP
 
-    def _segment(
-        self, start: float, end: float, words: list[int], logs: Sequence[float], decoded: Decoded
-    ) -> Iterable[Segment]:
-        text = self._processor.tokenizer.decode(words, skip_special_tokens=True).strip()
-        if not text:
-            return []
-        likely = round(sum(logs) / len(logs), 4)
+    def _text(self, decoded: Decoded, run: Run) -> str:
+        tokens = [decoded.tokens[k] for k in run.tokens]
+        text: str = self._processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        return text.strip()
+
+    def _segment(self, run: Run, decoded: Decoded) -> Segment:
+        text = self._text(decoded, run)
+        likely = round(sum(decoded.logprobs[k] for k in run.tokens) / len(run.tokens), 4)
         silent = None if decoded.no_speech_prob is None else round(decoded.no_speech_prob, 4)
-        flags = doubts(text, end - start, likely, silent, self._phrases)
+        flags = doubts(text, run.end - run.start, likely, silent, self._phrases)
         ratio = compression_ratio(text)
-        return [Segment(round(start, 2), round(end, 2), text, likely, silent, ratio, decoded.temperature, flags)]
+        return Segment(round(run.start, 2), round(run.end, 2), text, likely, silent, ratio, decoded.temperature, flags)
+
+    def _words(self, states: Tensor, decoded: Sequence[Decoded], seconds: Sequence[float]) -> list[list[list[Word]]]:
+        """Return the words of every segment of windows, from their encoder states (n, frames, dimension)."""
+        torch = self._torch
+        longest = max(len(one.tokens) for one in decoded)
+        ids = torch.tensor(
+            [[*self._prompt, *one.tokens, *[self._end] * (longest - len(one.tokens))] for one in decoded],
+            device=self.device,
+        )
+        likeness = likeness_of(self._model, ids[:, :-1], states, seconds)
+        found = []
+        for one, of_window, length in zip(decoded, likeness, seconds, strict=True):
+            runs, _, _ = self._runs(one, length)
+            # What follows the prompt's last token is the first one made.
+            found.append([self._words_of(one, run, of_window[len(self._prompt) - 1 :]) for run in runs])
+        return found
+
+    def _words_of(self, decoded: Decoded, run: Run, likeness: Likeness) -> list[Word]:
+        first = min(int(run.start / SECONDS_PER_FRAME), likeness.shape[1] - 1)
+        after = max(first + 1, math.ceil(run.end / SECONDS_PER_FRAME))
+        at = boundaries(likeness[run.tokens, first:after])
+        times = [min(max((first + frame) * SECONDS_PER_FRAME, run.start), run.end) for frame in at.tolist()]
+        times[-1] = run.end
+        texts, begins, chances = [], [], []
+        k = 0
+        for text, count in pieces_of(self._processor.tokenizer.decode, [decoded.tokens[k] for k in run.tokens]):
+            texts.append(text)
+            begins.append(times[k])
+            of_piece = [decoded.logprobs[position] for position in run.tokens[k : k + count]]
+            chances.append(math.exp(sum(of_piece) / count))
+            k += count
+        return words_of(texts, [*begins, times[-1]], chances)

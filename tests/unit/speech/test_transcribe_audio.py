@@ -178,7 +178,7 @@ def test_a_recording_that_does_not_fit_alone_is_quarantined_and_the_others_are_n
 
 @pytest.mark.parametrize("done", [0, 1, 2, 3])
 def test_a_killed_job_goes_on_and_computes_at_most_one_batch_again(results, batches, monkeypatch, done):
-    expected, _ = run(results, max_new_tokens=439)
+    expected, _ = run(results, max_new_tokens=439, word_times=True)
     everything = len(batches)
     batches.clear()
     transcribe = Whisper.transcribe
@@ -190,10 +190,10 @@ def test_a_killed_job_goes_on_and_computes_at_most_one_batch_again(results, batc
 
     monkeypatch.setattr(Whisper, "transcribe", dying)
     with pytest.raises(KeyboardInterrupt):
-        run(results)
+        run(results, word_times=True)
     monkeypatch.setattr(Whisper, "transcribe", transcribe)
     before = len(batches)
-    found, _ = run(results)
+    found, _ = run(results, word_times=True)
     assert len(batches) <= everything + 1 + (before > 0)  # the warm-up twice
     assert {name: one["segments"] for name, one in found.items()} == {
         name: one["segments"] for name, one in expected.items()
@@ -241,11 +241,11 @@ def test_another_setting_of_the_decoding_transcribes_again(results, batches):
 def test_a_load_that_fails_once_is_tried_again(results, monkeypatch):
     init, tries = Whisper.__init__, []
 
-    def failing(self, *arguments):
+    def failing(self, *arguments, **named):
         tries.append(1)
         if len(tries) == 1:
             raise RuntimeError("the driver is not ready")
-        init(self, *arguments)
+        init(self, *arguments, **named)
 
     monkeypatch.setattr(Whisper, "__init__", failing)
     assert len(run(results)[0]) == 6
@@ -253,9 +253,20 @@ def test_a_load_that_fails_once_is_tried_again(results, monkeypatch):
 
 
 def test_a_load_that_fails_twice_fails_the_shard(results, monkeypatch):
-    def failing(self, *_):
+    def failing(self, *_, **__):
         raise RuntimeError("the driver is not ready")
 
     monkeypatch.setattr(Whisper, "__init__", failing)
     with pytest.raises(RuntimeError, match="not ready"):
         run(results)
+
+
+def test_words_have_times_inside_their_segments_where_they_are_asked_for(results):
+    for transcript in run(results, word_times=True)[0].values():
+        for segment in transcript["segments"]:
+            assert " ".join(word["word"] for word in segment["words"]).split() == segment["text"].split()
+            for word in segment["words"]:
+                assert segment["start"] <= word["start"] <= word["end"] <= segment["end"]
+                assert 0 < word["probability"] <= 1
+    without, _ = run(results)
+    assert all(segment["words"] is None for transcript in without.values() for segment in transcript["segments"])
