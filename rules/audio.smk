@@ -39,12 +39,43 @@ rule convert_audio:
         "../scripts/convert_audio.py"
 
 
+rule diarize_audio:
+    input:
+        recordings="<results>/recordings/{shard}",
+        program=diarizer_files(),
+        ledger=[ledger("convert")],
+    output:
+        speakers="<results>/speakers/{shard}.parquet",
+        ledger=ledger("diarize"),
+    log:
+        "<logs>/diarize_audio/{shard}.log",
+    benchmark:
+        "<benchmarks>/diarize_audio/{shard}.jsonl"
+    priority: GPU_PRIORITY if settings.diarize.gpu else FEED_PRIORITY
+    retries: 2
+    conda:
+        "../envs/audio.yaml"
+    threads: gpu_threads if settings.diarize.gpu else 1
+    resources:
+        gpu=1 if settings.diarize.gpu else 0,
+        mem_mb=growing(8000),
+        runtime=growing(120),
+    params:
+        settings=section("diarize"),
+        code=code_digest("diarize_audio"),
+    message:
+        "Tell the speakers of {wildcards.shard} apart"
+    script:
+        "../scripts/diarize_audio.py"
+
+
 rule transcribe_audio:
     input:
         recordings="<results>/recordings/{shard}",
+        speakers=["<results>/speakers/{shard}.parquet"] if plan.diarized else [],
         model=model_files(settings.transcribe.model),
         known_phrases=known_phrases(),
-        ledger=[ledger("convert")],
+        ledger=[ledger(stage) for stage in ("convert", "diarize")[: 1 + plan.diarized]],
     output:
         transcripts=directory("<results>/transcripts/{shard}"),
         ledger=ledger("transcribe"),

@@ -77,6 +77,7 @@ def section(name):
 # Stage: the outputs that its ledger vouches for.
 OUTPUTS = {
     "convert": ["<results>/recordings/{shard}"],
+    "diarize": ["<results>/speakers/{shard}.parquet"],
     "transcribe": ["<results>/transcripts/{shard}"],
     "analyze": ["<results>/conversation/{shard}.parquet"],
     "ingest": ["<results>/text/{shard}.parquet"],
@@ -254,6 +255,12 @@ def known_phrases():
         str(locate(place, Path(workflow.basedir)))
         for place in settings.transcribe.known_phrases
     ]
+
+
+def diarizer_files():
+    """The program that tells speakers apart, where there is one."""
+    file = settings.diarize.file
+    return [str(locate(file, Path(workflow.basedir)))] if file else []
 
 
 def lexicon_files():

@@ -18,6 +18,7 @@ from malgeul.shards.ledger import Units
 from malgeul.speech.doubts import read_phrases
 from malgeul.speech.manifest import read_manifest
 from malgeul.speech.settings import TranscribeSettings
+from malgeul.speech.speakers import name_speakers, read_turns
 from malgeul.speech.subtitles import to_srt, to_txt, to_vtt
 from malgeul.speech.whisper import Heard, Segment, Whisper, candidate_precisions, window_seconds
 from malgeul.speech.windows import Window, read_window, windows_of
@@ -78,6 +79,10 @@ def transcribe_audio(job: Job) -> None:
                     segments = [asdict(segment) for segment in outcome]
                     job.journal.put(_window_key(keys, window), {"segments": segments})
                 take(window, outcome)
+    turns = read_turns(job.inputs["speakers"])
+    for recording, result in finished.items():
+        if "transcript" in result and len(by_id[recording]["channels"]) == 1:
+            name_speakers(result["transcript"]["segments"], turns.get(recording, []))
     _write(job, manifest, finished, keys)
     job.ledger.measure(
         windows=sum(map(len, windows.values())),
@@ -168,8 +173,8 @@ def _read_manifest(job: Job) -> list[dict[str, Any]]:
 
 def _sha256(job: Job, stem: str) -> str:
     """Return the sha256 of a channel's file from the ledger of its conversion."""
-    (upstream,) = job.upstream
-    return str(upstream.outputs[f"recordings/{job.shard}/{stem}.wav"]["sha256"])
+    converted = job.upstream[0]
+    return str(converted.outputs[f"recordings/{job.shard}/{stem}.wav"]["sha256"])
 
 
 def _item_key(job: Job, recording: dict[str, Any]) -> str:

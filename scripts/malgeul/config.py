@@ -14,7 +14,7 @@ from malgeul.dataset.settings import MergeSettings, SelectSettings, TokenizeSett
 from malgeul.embedding.settings import ChunkSettings, DocumentsInput, EmbedSettings
 from malgeul.shards.files import write_json
 from malgeul.shards.settings import Section
-from malgeul.speech.settings import AnalyzeSettings, TranscribeSettings
+from malgeul.speech.settings import AnalyzeSettings, DiarizeSettings, TranscribeSettings
 from malgeul.text.profiles import check_thresholds
 from malgeul.text.settings import FilterSettings, IngestSettings, TextInput
 
@@ -37,6 +37,7 @@ class RunConfig(Section):
     text: TextInput = TextInput()
     documents: DocumentsInput = DocumentsInput()
     convert: ConvertSettings = ConvertSettings()
+    diarize: DiarizeSettings = DiarizeSettings()
     transcribe: TranscribeSettings = TranscribeSettings()
     analyze: AnalyzeSettings = AnalyzeSettings()
     ingest: IngestSettings = IngestSettings()

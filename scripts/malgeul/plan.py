@@ -94,6 +94,8 @@ class Plan:
     write_back: str = "off"
     scored: bool = False
     """Whether models or references score the text (not transcripts) before it is filtered."""
+    diarized: bool = False
+    """Whether speakers of recordings of one channel are told apart."""
 
     # Which shards a stage has
 
@@ -130,6 +132,7 @@ class Plan:
         """Return the shard ids of every stage that this run has, in the order of the flow."""
         stages = {
             "convert": list(self.recordings),
+            "diarize": list(self.recordings) if self.diarized else [],
             "transcribe": list(self.recordings),
             "analyze": list(self.recordings),
             "ingest": self.text_shards,
@@ -161,7 +164,7 @@ class Plan:
         Empty for the stages that read the user's own files and databases.
         """
         match stage:
-            case "transcribe":
+            case "diarize" | "transcribe":
                 return [("convert", shard)]
             case "analyze":
                 return [("transcribe", shard)]
@@ -288,6 +291,7 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         sorted(config.embed.inputs),
         config.documents.write_back,
         bool(config.filter.scorers),
+        config.diarize.file is not None,
     )
 
 

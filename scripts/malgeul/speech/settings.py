@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -33,6 +33,19 @@ class TranscribeSettings(Section):
     """Say of every word when it was said, from what the model's decoder looked at (``words`` of a segment)."""
     known_phrases: list[str] = ["resources/known_phrases.txt"]
     """Files with what Whisper is known to say where nobody speaks, a phrase a line; such segments are flagged."""
+
+
+class DiarizeSettings(Section):
+    """Who speaks when in recordings of one channel, by a program of the user's choice."""
+
+    file: str | None = None
+    """Python file whose ``load(**options)`` returns a function: from samples (float32, 16 kHz) to (start, end, speaker)
+    in seconds. resources/diarizers/pyannote.py asks pyannote.audio. null: speakers are not told apart. A change of the
+    file or the options diarizes again; one of what the file imports does not."""
+    options: dict[str, Any] = {}
+    """Given to load."""
+    gpu: bool = False
+    """It computes on a GPU where there is one; its jobs then take turns with the others that do."""
 
 
 class AnalyzeSettings(Section):

@@ -6,16 +6,15 @@ maximum, as a rule of the filter; what was measured is kept for kept and rejecte
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from malgeul.models.memory import Batcher, DoesNotFit
+from malgeul.shards.programs import load_program
 from malgeul.text.settings import ClassifierSettings, LanguageSettings, OverlapSettings, OwnSettings
 from malgeul.text.signatures import simplified
 
@@ -95,18 +94,9 @@ def read_items(file: Path, fields: Sequence[str]) -> Iterator[str]:
 def load_own(settings: OwnSettings, file: Path) -> Scorer:
     """Return the scorer of a user's own file.
 
-    Raises TypeError when the file has no ``load`` or what it returns cannot be called.
+    Raises TypeError for a file that is no such program.
     """
-    spec = importlib.util.spec_from_file_location(f"malgeul_scorer_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise TypeError(f"{file} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look for it there
-    spec.loader.exec_module(module)
-    load: Callable[..., Any] | None = getattr(module, "load", None)
-    own = load(**settings.options) if load else None
-    if not callable(own):
-        raise TypeError(f"{file} has no function load(**options) that returns a function from texts to numbers")
+    own = load_program(file, settings.options)
 
     def score(texts: Sequence[str]) -> list[float | None]:
         scores = [None if score is None or math.isnan(score) else float(score) for score in own(list(texts))]

@@ -14,7 +14,9 @@ from malgeul.audio.voice import detect_speech
 from malgeul.shards.files import write_json
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Ledger, Tally, Units
+from malgeul.shards.tables import TableWriter
 from malgeul.speech.settings import TranscribeSettings
+from malgeul.speech.speakers import SPEAKERS
 from malgeul.speech.whisper import Whisper
 from unit.speech.conversations import proofs, write_wav
 from unit.spoken import RATE, spoken
@@ -74,6 +76,7 @@ def run(results, **settings):
         inputs={
             "recordings": [results / "recordings/calls-0000"],
             "known_phrases": [phrases],
+            "speakers": [results / "speakers/calls-0000.parquet"] if (results / "speakers").exists() else [],
             "ledger": [results / "ledger/convert/calls-0000.json"],
         },
         outputs={
@@ -270,3 +273,26 @@ def test_words_have_times_inside_their_segments_where_they_are_asked_for(results
                 assert 0 < word["probability"] <= 1
     without, _ = run(results)
     assert all(segment["words"] is None for transcript in without.values() for segment in transcript["segments"])
+
+
+def test_segments_and_words_of_one_channel_get_their_speakers_without_being_decoded_again(results, batches):
+    before, _ = run(results, word_times=True)
+    mono = next(t for t in before.values() if len(t["channels"]) == 1 and len(t["segments"][0]["words"]) > 1)
+    segment = mono["segments"][0]
+    border = segment["words"][-1]["start"]
+    rows = [(0.0, border, "A"), (border, mono["duration"], "B")]
+    (results / "speakers").mkdir()
+    with TableWriter(results / "speakers/calls-0000.parquet", SPEAKERS) as table:
+        for start, end, speaker in rows:
+            table.write({"recording": mono["id"], "start": start, "end": end, "speaker": speaker})
+    batches.clear()
+    after, ledger = run(results, word_times=True)
+    assert not batches
+    assert ledger.reused == ledger.taken.n
+    first = after[mono["id"]]["segments"][0]
+    assert first["speaker"] == "A"
+    assert [word["speaker"] for word in first["words"]] == ["A"] * (len(first["words"]) - 1) + ["B"]
+    for name, transcript in after.items():
+        if name != mono["id"]:
+            assert [s["speaker"] for s in transcript["segments"]] == [s["speaker"] for s in before[name]["segments"]]
+    assert (results / f"transcripts/calls-0000/{mono['id']}.txt").read_text("utf-8").startswith("A: ")
