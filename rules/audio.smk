@@ -101,6 +101,39 @@ rule transcribe_audio:
         "../scripts/transcribe_audio.py"
 
 
+rule classify_transcripts:
+    input:
+        transcripts="<results>/transcripts/{shard}",
+        model=classifier_files(settings.classify.values()),
+        ledger=[ledger("transcribe")],
+    output:
+        classes="<results>/classes/{shard}.parquet",
+        ledger=ledger("classify"),
+    log:
+        "<logs>/classify_transcripts/{shard}.log",
+    benchmark:
+        "<benchmarks>/classify_transcripts/{shard}.jsonl"
+    priority: GPU_PRIORITY
+    retries: 2
+    conda:
+        "../envs/audio.yaml"
+    threads: gpu_threads
+    resources:
+        gpu=1,
+        mem_mb=growing(8000),
+        runtime=growing(120),
+    params:
+        classifiers={
+            name: classifier.model_dump(mode="json")
+            for name, classifier in sorted(settings.classify.items())
+        },
+        code=code_digest("classify_transcripts"),
+    message:
+        "Classify what is said in {wildcards.shard}"
+    script:
+        "../scripts/classify_transcripts.py"
+
+
 rule analyze_conversation:
     input:
         recordings="<results>/recordings/{shard}",

@@ -79,6 +79,7 @@ OUTPUTS = {
     "convert": ["<results>/recordings/{shard}"],
     "diarize": ["<results>/speakers/{shard}.parquet"],
     "transcribe": ["<results>/transcripts/{shard}"],
+    "classify": ["<results>/classes/{shard}.parquet"],
     "analyze": ["<results>/conversation/{shard}.parquet"],
     "ingest": ["<results>/text/{shard}.parquet"],
     "screen": ["<results>/screened/{shard}.parquet"],
@@ -196,14 +197,16 @@ def scorers(*, limits):
     }
 
 
+def classifier_files(classifiers):
+    """Return the files of classifiers' models and adapters in folders."""
+    named = [name for one in classifiers for name in (one.model, one.adapter) if name]
+    return [file for name in sorted(set(named)) for file in model_files(name)]
+
+
 def scorer_models():
     """Return the files of the scorers' models in folders."""
-    return [
-        file
-        for scorer in settings.filter.scorers.values()
-        if scorer.kind == "classifier"
-        for file in model_files(scorer.model)
-    ]
+    scorers = settings.filter.scorers.values()
+    return classifier_files(one for one in scorers if one.kind == "classifier")
 
 
 def scorer_files():

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from malgeul import ROOT
+from malgeul.models.classifier import Classifier, identity_of, load_classifiers
 from malgeul.models.devices import claimed_device
-from malgeul.models.loading import folder_of, identity
 from malgeul.shards.inputs import locate
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
@@ -19,7 +19,7 @@ from malgeul.shards.tables import TableWriter, count_rows, read_rows
 from malgeul.text.duplicates import duplicates_of
 from malgeul.text.filtering import SCORED, Verdict, compare
 from malgeul.text.profiles import rules_of
-from malgeul.text.scorers import Classifier, Scorer, load_language, load_overlap, load_own, read_items
+from malgeul.text.scorers import Scorer, load_classifier, load_language, load_overlap, load_own, read_items
 from malgeul.text.settings import ClassifierSettings, LanguageSettings, OverlapSettings, OwnSettings, ScorerChoice
 
 if TYPE_CHECKING:
@@ -83,10 +83,16 @@ def _batches(job: Job) -> Iterator[tuple[list[str], list[str | None]]]:
 
 
 def _load(job: Job, stack: ExitStack) -> dict[str, Scorer]:
-    """Load the scorers by name; a device is claimed for the first classifier and held until the end."""
-    device = None
+    """Load the scorers by name; where there is a classifier, a device is claimed and held until the end."""
+    chosen = SCORERS.validate_python(job.params["scorers"])
+    wanted = {name: settings for name, settings in chosen.items() if isinstance(settings, ClassifierSettings)}
+    classifiers: dict[str, Classifier] = {}
+    if wanted:
+        device = stack.enter_context(claimed_device())
+        job.ledger.device = device.to_json()
+        classifiers = load_classifiers(wanted, device, job.threads)
     scorers: dict[str, Scorer] = {}
-    for name, settings in SCORERS.validate_python(job.params["scorers"]).items():
+    for name, settings in chosen.items():
         match settings:
             case LanguageSettings():
                 scorers[name] = load_language(settings)
@@ -98,21 +104,14 @@ def _load(job: Job, stack: ExitStack) -> dict[str, Scorer]:
             case OwnSettings():
                 scorers[name] = load_own(settings, locate(settings.file, ROOT))
             case ClassifierSettings():
-                if device is None:
-                    device = stack.enter_context(claimed_device())
-                    job.ledger.device = device.to_json()
-                folder = folder_of(settings.model, settings.revision)
-                scorers[name] = Classifier(folder, settings, device, job.threads)
+                scorers[name] = load_classifier(settings, classifiers[name])
     return scorers
 
 
 def _models(params: dict[str, Any]) -> dict[str, Any]:
     """Return what names the content of the classifiers."""
-    return {
-        name: identity(scorer["model"], scorer["revision"])
-        for name, scorer in params["scorers"].items()
-        if scorer["kind"] == "classifier"
-    }
+    chosen = SCORERS.validate_python(params["scorers"])
+    return {name: identity_of(s) for name, s in chosen.items() if isinstance(s, ClassifierSettings)}
 
 
 if __name__ == "__main__":

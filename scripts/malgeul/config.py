@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from malgeul.audio.settings import ConvertSettings, RecordingsInput
 from malgeul.dataset.settings import MergeSettings, SelectSettings, TokenizeSettings
 from malgeul.embedding.settings import ChunkSettings, DocumentsInput, EmbedSettings
+from malgeul.models.settings import TextClassifier
 from malgeul.shards.files import write_json
 from malgeul.shards.settings import Section
 from malgeul.speech.settings import AnalyzeSettings, DiarizeSettings, TranscribeSettings
@@ -39,6 +40,8 @@ class RunConfig(Section):
     convert: ConvertSettings = ConvertSettings()
     diarize: DiarizeSettings = DiarizeSettings()
     transcribe: TranscribeSettings = TranscribeSettings()
+    classify: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], TextClassifier] = {}
+    """Classifiers of transcripts by name: probabilities of their labels for every passage."""
     analyze: AnalyzeSettings = AnalyzeSettings()
     ingest: IngestSettings = IngestSettings()
     filter: FilterSettings = FilterSettings()
@@ -126,7 +129,7 @@ def reference() -> str:
         section = _resolve(node, schema["$defs"])
         if "properties" in section:
             parts.append(_table(f"`{key}`: {section['description'].splitlines()[0]}", section))
-    sections = {"RecordingSource", "TextSource", "Database", "ShardLimits", "BoilerplateSettings"}
+    sections = {"TextClassifier", "RecordingSource", "TextSource", "Database", "ShardLimits", "BoilerplateSettings"}
     scorers = {"LanguageSettings", "ClassifierSettings", "OverlapSettings", "OwnSettings"}
     nested = [name for name in schema["$defs"] if name in sections | scorers]
     parts += [_table(f"{name}: {schema['$defs'][name]['description']}", schema["$defs"][name]) for name in nested]

@@ -96,6 +96,8 @@ class Plan:
     """Whether models or references score the text (not transcripts) before it is filtered."""
     diarized: bool = False
     """Whether speakers of recordings of one channel are told apart."""
+    classified: bool = False
+    """Whether classifiers see the transcripts."""
 
     # Which shards a stage has
 
@@ -134,6 +136,7 @@ class Plan:
             "convert": list(self.recordings),
             "diarize": list(self.recordings) if self.diarized else [],
             "transcribe": list(self.recordings),
+            "classify": list(self.recordings) if self.classified else [],
             "analyze": list(self.recordings),
             "ingest": self.text_shards,
             "screen": self.text_shards,
@@ -166,7 +169,7 @@ class Plan:
         match stage:
             case "diarize" | "transcribe":
                 return [("convert", shard)]
-            case "analyze":
+            case "classify" | "analyze":
                 return [("transcribe", shard)]
             case "ingest" if shard in self.transcript_shards:
                 return [("transcribe", self.transcript_shards[shard])]
@@ -292,6 +295,7 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         config.documents.write_back,
         bool(config.filter.scorers),
         config.diarize.file is not None,
+        bool(config.classify),
     )
 
 

@@ -40,6 +40,7 @@ FLOWS = (
             Stage("convert", "Convert", "변환", ("convert_audio",)),
             Stage("diarize", "Tell speakers apart", "화자 나누기", ("diarize_audio",)),
             Stage("transcribe", "Transcribe", "받아쓰기", ("transcribe_audio",), model=True),
+            Stage("classify", "Classify", "분류", ("classify_transcripts",), model=True),
             Stage("analyze", "Analyze", "대화 측정", ("analyze_conversation",)),
         ),
     ),

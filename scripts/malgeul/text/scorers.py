@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from malgeul.models.memory import Batcher, DoesNotFit
 from malgeul.shards.programs import load_program
 from malgeul.text.settings import ClassifierSettings, LanguageSettings, OverlapSettings, OwnSettings
 from malgeul.text.signatures import simplified
 
 if TYPE_CHECKING:
-    from malgeul.models.devices import Device
+    from malgeul.models.classifier import Classifier
 
 
 class Scorer(Protocol):
@@ -107,67 +106,13 @@ def load_own(settings: OwnSettings, file: Path) -> Scorer:
     return score
 
 
-class Classifier:
-    """A sequence classification model on one device.
+def load_classifier(settings: ClassifierSettings, classifier: Classifier) -> Scorer:
+    """Return a scorer that gives the probability of the settings' label; raises ValueError for one there is not."""
+    if settings.label not in classifier.labels:
+        raise ValueError(f"{settings.model} has no label {settings.label}; it has {', '.join(classifier.labels)}")
+    label = classifier.labels.index(settings.label)
 
-    Labels exclude each other (softmax), unless the model's config says multi_label_classification or there is one.
-    """
+    def score(texts: Sequence[str]) -> list[float | None]:
+        return [chances[label] for chances in classifier(texts)]
 
-    def __init__(self, folder: Path, settings: ClassifierSettings, device: Device, threads: int) -> None:
-        import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-        from malgeul.models.loading import quiet_transformers
-
-        quiet_transformers()
-        torch.set_num_threads(threads)
-        self._torch = torch
-        self._device = "cuda:0" if device.kind == "cuda" else "cpu"
-        self._tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        # Not float16, in which models of the DeBERTa kind overflow.
-        brain = device.kind == "cuda" and torch.cuda.is_bf16_supported()
-        dtype = torch.bfloat16 if brain else torch.float32
-        model = AutoModelForSequenceClassification.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
-        self._model = model.to(self._device).eval()
-        labels = {str(name): int(number) for number, name in model.config.id2label.items()}
-        if settings.label not in labels:
-            raise ValueError(f"{settings.model} has no label {settings.label}; it has {', '.join(labels)}")
-        self._label = labels[settings.label]
-        several = getattr(model.config, "problem_type", None) == "multi_label_classification"
-        self._independent = several or len(labels) == 1
-        self._settings = settings
-        self._dtype = dtype
-        self._batches = Batcher(self._probabilities, "text")
-
-    def __call__(self, texts: Sequence[str]) -> list[float | None]:
-        """Return the label's probability for each text; the longest are computed first."""
-        longest = min(self._settings.longest, self._tokenizer.model_max_length)
-        ids = self._tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
-        order = sorted(range(len(texts)), key=lambda k: -len(ids[k]))
-        scores: list[float | None] = [None] * len(texts)
-        at = 0
-        while at < len(order):
-            size = max(1, self._settings.batch_tokens // max(1, len(ids[order[at]])))
-            batch = order[at : at + size]
-            found = self._batches([ids[k] for k in batch])
-            for number, score in zip(batch, found, strict=True):
-                if isinstance(score, DoesNotFit):
-                    raise MemoryError(str(score))
-                if not math.isfinite(score):
-                    raise ValueError(
-                        f"{self._settings.model} gave {score} for a text; does it compute in {self._dtype}?"
-                    )
-                scores[number] = score
-            at += size
-        return scores
-
-    def _probabilities(self, ids: Sequence[list[int]]) -> list[float]:
-        torch = self._torch
-        padded = self._tokenizer.pad({"input_ids": list(ids)}, return_tensors="pt").to(self._device)
-        with torch.inference_mode():
-            logits = self._model(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"]).logits.float()
-        chances = torch.sigmoid(logits) if self._independent else torch.softmax(logits, dim=1)
-        found: list[float] = chances[:, self._label].tolist()
-        return found
+    return score

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from malgeul.models.settings import TextClassifier
 from malgeul.shards.settings import Section, ShardLimits
 from malgeul.text.profiles import REASONS, Rule, check_profile, check_thresholds
 
@@ -95,21 +96,13 @@ class LanguageSettings(ScorerSettings):
     """ISO 639-1 code."""
 
 
-class ClassifierSettings(ScorerSettings):
-    """The probability of a label by a sequence classification model of transformers."""
+class ClassifierSettings(ScorerSettings, TextClassifier):
+    """The probability of a label by a classifier of transformers, or by a model that answers a question."""
 
     kind: Literal["classifier"]
     """Which of the scorers this is."""
-    model: str
-    """Hub id or path."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub id."""
     label: str
-    """The label whose probability is the score, as the model's config.json names it."""
-    longest: int = Field(512, ge=8)
-    """Tokens of a text that the model sees at most."""
-    batch_tokens: int = Field(8192, ge=1)
-    """Padded tokens of a batch."""
+    """The label whose probability is the score, as the model's config.json (or its adapter's) names it."""
 
 
 class OverlapSettings(ScorerSettings):

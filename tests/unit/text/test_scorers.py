@@ -7,11 +7,12 @@ import pytest
 from pydantic import ValidationError
 
 import score_text
+from malgeul.models.classifier import load_classifiers
 from malgeul.models.devices import cpu
 from malgeul.shards.ledger import read_ledger
 from malgeul.shards.tables import TableWriter, read_rows
 from malgeul.text.duplicates import DUPLICATES
-from malgeul.text.scorers import Classifier, load_language, load_overlap, load_own, read_items
+from malgeul.text.scorers import load_classifier, load_language, load_overlap, load_own, read_items
 from malgeul.text.settings import ClassifierSettings, FilterSettings, LanguageSettings, OverlapSettings, OwnSettings
 from screen_text import screen_text
 from unit.text.conftest import jsonl, prose
@@ -110,12 +111,16 @@ def judge_model(tmp_path_factory):
     return folder
 
 
+def classifier(folder, **settings):
+    chosen = ClassifierSettings(kind="classifier", model=str(folder), **settings)
+    return load_classifier(chosen, load_classifiers({"it": chosen}, cpu(), 1)["it"])
+
+
 def test_a_classifier_gives_the_labels_probability_whatever_the_batch(judge_model):
     texts = [prose(k)[: 40 * (k + 1)] for k in range(6)]
 
     def scores(**settings):
-        chosen = ClassifierSettings(kind="classifier", model=str(judge_model), **settings)
-        return Classifier(judge_model, chosen, cpu(), 1)(texts)
+        return classifier(judge_model, **settings)(texts)
 
     good = scores(label="good")
     assert scores(label="good", batch_tokens=1) == pytest.approx(good, abs=1e-5)
@@ -132,7 +137,7 @@ def test_labels_of_a_multi_label_model_do_not_exclude_each_other(judge_model, tm
     (folder / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
 
     def score(where, label):
-        return Classifier(where, ClassifierSettings(kind="classifier", model="x", label=label), cpu(), 1)([prose(1)])[0]
+        return classifier(where, label=label)([prose(1)])[0]
 
     odds = {label: score(folder, label) / (1 - score(folder, label)) for label in ("good", "bad")}
     assert score(judge_model, "good") == pytest.approx(odds["good"] / (odds["good"] + odds["bad"]), abs=1e-5)
@@ -146,9 +151,8 @@ def test_a_model_that_gives_no_number_is_an_error(judge_model, tmp_path):
     weights = load_file(folder / "model.safetensors")
     weights["classifier.bias"] = weights["classifier.bias"] * float("nan")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    broken = Classifier(folder, ClassifierSettings(kind="classifier", model="x", label="good"), cpu(), 1)
-    with pytest.raises(ValueError, match="x gave nan for a text"):
-        broken([prose(1)])
+    with pytest.raises(ValueError, match="broken gave nan for a text"):
+        classifier(folder, label="good")([prose(1)])
 
 
 def test_the_config_knows_each_kind_and_tells_what_is_wrong():

@@ -1,0 +1,254 @@
+"""Models that give probabilities of labels for texts, with LoRA adapters that share one base in memory.
+
+A model with a classification head (BERT, ELECTRA, …) gives them itself. One that writes (EXAONE, LLaMA, …) is asked a
+question, and each label's answer is weighed by its likelihood.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from malgeul.models.devices import Device
+from malgeul.models.loading import folder_of, identity, load_once_more, quiet_transformers
+from malgeul.models.memory import Batcher, DoesNotFit
+from malgeul.models.settings import TextClassifier
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Probabilities = list[float]
+"""One per label, in the order of the labels."""
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+def identity_of(classifier: TextClassifier) -> dict[str, Any]:
+    """Return what names the content of a classifier's model and adapter."""
+    base = identity(classifier.model, classifier.revision)
+    if classifier.adapter is None:
+        return base
+    return {**base, "adapter": identity(classifier.adapter, classifier.adapter_revision)}
+
+
+def load_classifiers(settings: Mapping[str, TextClassifier], device: Device, threads: int) -> dict[str, Classifier]:
+    """Load classifiers by name; those of one model share its weights, each with its own adapter."""
+    bases: dict[tuple[object, ...], Base] = {}
+    loaded = {}
+    for name, wanted in settings.items():
+        folder = folder_of(wanted.model, wanted.revision)
+        adapter = folder_of(wanted.adapter, wanted.adapter_revision) if wanted.adapter else None
+        labels = labels_of(adapter) if adapter else None
+        key = (folder, wanted.question is None, labels and len(labels))
+        if key not in bases:
+            writes, count = wanted.question is not None, labels and len(labels)
+            bases[key] = load_once_more(lambda f=folder, w=writes, n=count: Base(f, device, threads, w, n))  # type: ignore[misc]
+        loaded[name] = Classifier(bases[key], wanted, adapter)
+    return loaded
+
+
+def labels_of(folder: Path) -> list[str] | None:
+    """Return the labels that a folder's config.json names, in order; None where it names none."""
+    file = folder / "config.json"
+    named = json.loads(file.read_text(encoding="utf-8")).get("id2label") if file.is_file() else None
+    return [str(named[number]) for number in sorted(named, key=int)] if named else None
+
+
+class Base:
+    """A model on one device, with the adapters that were put on it."""
+
+    def __init__(self, folder: Path, device: Device, threads: int, writes: bool, labels: int | None = None) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+        quiet_transformers()
+        torch.set_num_threads(threads)
+        self.torch = torch
+        self.folder, self.writes = folder, writes
+        self.device = "cuda:0" if device.kind == "cuda" else "cpu"
+        self.tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        if self.tokenizer.pad_token is None:  # those that write have none
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        # Not float16, in which models of the DeBERTa kind overflow.
+        brain = device.kind == "cuda" and torch.cuda.is_bf16_supported()
+        self.dtype = torch.bfloat16 if brain else torch.float32
+        kind = AutoModelForCausalLM if writes else AutoModelForSequenceClassification
+        model, told = kind.from_pretrained(
+            str(folder),
+            dtype=self.dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **({"num_labels": labels, "ignore_mismatched_sizes": True} if labels else {}),
+        )
+        self._made_up = {*told["missing_keys"], *(key for key, *_ in told["mismatched_keys"])}
+        model.config.pad_token_id = self.tokenizer.pad_token_id
+        self.config = model.config
+        self.model: Any = model.to(self.device).eval()
+        self._adapters: dict[Path, str] = {}
+
+    def put_on(self, adapter: Path | None) -> None:
+        """Load an adapter; raises ValueError where weights are left that neither it nor the model has."""
+        if adapter is None or adapter in self._adapters:
+            if adapter is None and self._made_up:
+                raise ValueError(
+                    f"{self.folder} has no weights for {', '.join(sorted(self._made_up))}: it is no classifier, or it "
+                    "needs the adapter that was trained on it"
+                )
+            return
+        if not (adapter / ADAPTER_WEIGHTS).is_file():
+            raise ValueError(f"{adapter} has no {ADAPTER_WEIGHTS}; is it an adapter of peft?")
+        from peft import PeftModel
+
+        lacking = {key for key in self._made_up if not _holds(adapter, key)}
+        if lacking:
+            raise ValueError(f"neither {self.folder} nor {adapter} has weights for {', '.join(sorted(lacking))}")
+        name = f"adapter_{len(self._adapters)}"
+        if self._adapters:
+            self.model.load_adapter(str(adapter), adapter_name=name, is_trainable=False)
+        else:
+            self.model = PeftModel.from_pretrained(self.model, str(adapter), adapter_name=name, is_trainable=False)
+        self.model.to(self.device).eval()
+        self._adapters[adapter] = name
+
+    def use(self, adapter: Path | None) -> None:
+        """Make an adapter that was put on the one that counts, or none: no weights are loaded."""
+        if adapter is not None:
+            self.model.set_adapter(self._adapters[adapter])
+        elif self._adapters:
+            raise ValueError("a model with adapters is asked without one; give it a name of its own")
+
+    def __call__(self, ids: Sequence[list[int]], last: int | None = None) -> Tensor:
+        """Return the logits of a batch; with ``last`` those of the last positions, padding being on the left."""
+        side = "left" if last else "right"
+        padded = self.tokenizer.pad({"input_ids": list(ids)}, return_tensors="pt", padding_side=side).to(self.device)
+        given = {"input_ids": padded["input_ids"], "attention_mask": padded["attention_mask"]}
+        if last:
+            places = (given["attention_mask"].cumsum(1) - 1).clamp(min=0)
+            given |= {"position_ids": places, "logits_to_keep": last, "use_cache": False}
+        with self.torch.inference_mode():
+            logits: Tensor = self.model(**given).logits.float()
+        return logits
+
+
+def _holds(adapter: Path, key: str) -> bool:
+    """Tell whether an adapter's weights have one of the model's, as peft names it (modules_to_save)."""
+    from safetensors import safe_open
+
+    with safe_open(adapter / ADAPTER_WEIGHTS, "np") as weights:
+        return any(name.endswith(key) for name in weights.keys())  # noqa: SIM118 - no mapping
+
+
+class Classifier:
+    """A base with one adapter, or none, and its labels.
+
+    Labels exclude each other (softmax), unless the model's config says multi_label_classification or there is one.
+    """
+
+    def __init__(self, base: Base, settings: TextClassifier, adapter: Path | None) -> None:
+        base.put_on(adapter)
+        self._base, self._adapter, self._settings = base, adapter, settings
+        own = labels_of(adapter) if adapter else None
+        named = own or [str(base.config.id2label[k]) for k in range(len(base.config.id2label))]
+        self.labels = list(settings.answers) or named
+        several = getattr(base.config, "problem_type", None) == "multi_label_classification"
+        self._independent = several or len(self.labels) == 1
+        self._batches: Batcher[Any, Probabilities] = Batcher(self._asked if base.writes else self._judged, "text")
+
+    def __call__(self, texts: Sequence[str]) -> list[Probabilities]:
+        """Return the probabilities of the labels for each text, in order; the longest are computed first.
+
+        Raises MemoryError when a text does not fit alone and ValueError when the model gives what is no number.
+        """
+        self._base.use(self._adapter)
+        ids = self._question_ids(texts) if self._base.writes else self._text_ids(texts)
+        order = sorted(range(len(texts)), key=lambda k: -len(ids[k]))
+        found: list[Probabilities] = [[] for _ in texts]
+        rows = max(1, len(self._settings.answers))
+        at = 0
+        while at < len(order):
+            size = max(1, self._settings.batch_tokens // max(1, rows * len(ids[order[at]])))
+            batch = order[at : at + size]
+            for number, chances in zip(batch, self._batches([ids[k] for k in batch]), strict=True):
+                if isinstance(chances, DoesNotFit):
+                    raise MemoryError(str(chances))
+                if not all(map(math.isfinite, chances)):
+                    raise ValueError(
+                        f"{self._settings.model} gave {chances[0]} for a text; does it compute in {self._base.dtype}?"
+                    )
+                found[number] = chances
+            at += size
+        return found
+
+    @property
+    def room(self) -> int:
+        """How many tokens, special ones counted, a text may have to be seen whole."""
+        if not self._base.writes:
+            return self._longest()
+        asked = len(self._templated((self._settings.question or "").replace("{text}", "")))
+        room = self._longest() - asked - max(len(answer) for answer in self._answer_ids())
+        if room < 1:
+            raise ValueError(f"the question leaves no room for a text within {self._longest()} tokens")
+        return room
+
+    def count(self, text: str) -> int:
+        """Return the number of tokens of a text as :attr:`room` counts them."""
+        return len(self._base.tokenizer(text, add_special_tokens=not self._base.writes, verbose=False)["input_ids"])
+
+    def _longest(self) -> int:
+        tokenizer = self._base.tokenizer.model_max_length
+        known = getattr(self._base.config, "max_position_embeddings", None) or tokenizer
+        return min(self._settings.longest, int(tokenizer), int(known))
+
+    def _text_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        ids: list[list[int]] = self._base.tokenizer(list(texts), truncation=True, max_length=self._longest())[
+            "input_ids"
+        ]
+        return ids
+
+    def _judged(self, ids: Sequence[list[int]]) -> list[Probabilities]:
+        logits = self._base(ids)
+        chances = logits.sigmoid() if self._independent else logits.softmax(1)
+        found: list[Probabilities] = chances.tolist()
+        return found
+
+    def _question_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the question about each text; the text is cut so that nothing of the question is lost."""
+        tokenizer, question = self._base.tokenizer, self._settings.question or ""
+        asked, room = [], self.room
+        for text in texts:
+            pieces = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+            end = pieces[room - 1][1] if len(pieces) > room else len(text)
+            asked.append(self._templated(question.replace("{text}", text[:end])))
+        return asked
+
+    def _templated(self, question: str) -> list[int]:
+        tokenizer = self._base.tokenizer
+        if tokenizer.chat_template:
+            said = [{"role": "user", "content": question}]
+            question = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+        special = not tokenizer.chat_template  # the template has them
+        ids: list[int] = tokenizer(question, add_special_tokens=special)["input_ids"]
+        return ids
+
+    def _answer_ids(self) -> list[list[int]]:
+        tokenizer = self._base.tokenizer
+        return [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in self._settings.answers.values()]
+
+    def _asked(self, questions: Sequence[list[int]]) -> list[Probabilities]:
+        """Weigh the answers by their likelihood after each question."""
+        torch, answers = self._base.torch, self._answer_ids()
+        longest = max(map(len, answers))
+        rows = [question + answer for question in questions for answer in answers]
+        logs = self._base(rows, last=longest + 1).log_softmax(-1)
+        found = []
+        for first in range(0, len(rows), len(answers)):
+            sums = []
+            for k, answer in enumerate(answers):
+                before = logs[first + k, -len(answer) - 1 : -1]  # what stands before a token tells its chances
+                sums.append(before.gather(1, torch.tensor(answer, device=before.device)[:, None]).sum())
+            found.append(torch.stack(sums).softmax(0).tolist())
+        return found

@@ -1,0 +1,37 @@
+"""Config of what several wings ask models for."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from malgeul.shards.settings import Section
+
+
+class TextClassifier(Section):
+    """A model that gives probabilities of labels: one with a classification head, or one that answers a question."""
+
+    model: str
+    """Hub id or path."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    adapter: str | None = None
+    """LoRA adapter (of peft) on the model: hub id or path. Classifiers of one model share it in memory."""
+    adapter_revision: str | None = None
+    """Branch, tag or commit of the adapter's hub id."""
+    question: str | None = None
+    """For a model that writes (EXAONE, LLaMA): what it is asked, with {text} in it."""
+    answers: dict[str, str] = {}
+    """With a question: what it would answer for each label. A label's probability is its answer's share of those of all
+    answers."""
+    longest: int = Field(512, ge=8)
+    """Tokens of a text that the model sees at most."""
+    batch_tokens: int = Field(8192, ge=1)
+    """Padded tokens of a batch."""
+
+    @model_validator(mode="after")
+    def _is_answered(self) -> TextClassifier:
+        if self.question is not None and "{text}" not in self.question:
+            raise ValueError("the question has no {text} in it")
+        if (self.question is not None) != (len(self.answers) > 1):
+            raise ValueError("a question needs two answers or more, and answers need a question")
+        return self
