@@ -28,6 +28,8 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "resource
 
 MODEL = ROOT / "resources/models/whisper-ko-demo"
 BATCH = 16
+SHARDS = 4
+"""Of the whole wing: while one is transcribed the next is converted."""
 MOST_TOKENS = 64
 """Of a window that is heard by a model of random weights."""
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -312,6 +314,85 @@ def _heard(result: Result, texts: Sequence[str]) -> Result:
     return result | {"cer": character_error_rate(said, texts), "peak_mb": peak_mb()}
 
 
+# The whole wing
+
+
+def wing_malgeul(folder: Path) -> Result:
+    """The workflow from its start to the last conversation measured, with all that a run leaves behind."""
+    result: Result = {}
+    with tempfile.TemporaryDirectory() as name:
+        config = Path(name) / "config.yaml"
+        shard = {"files": max(1, len(recordings(folder)) // SHARDS), "megabytes": 512}
+        given = {"run": "bench", "recordings": {"paths": [{"path": str(folder), "name": "calls"}], "shard": shard}}
+        config.write_text(json.dumps(given), encoding="utf-8")
+        command = [str(Path(sys.executable).parent / "snakemake"), "-s", str(ROOT / "Snakefile"), "--directory", name]
+        command += ["--cores", str(CORES), "--configfile", str(config), "--until", "analyze_conversation"]
+        with clock(result):
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        measured = list(Path(name).glob("results/bench/conversation/*.parquet"))
+        assert measured, "the workflow measured nothing"
+    return result
+
+
+def wing_script(folder: Path) -> Result:
+    """One process doing all steps in turn, conversion and analysis by the same code, transformers' pipeline between."""
+    import torch
+    from transformers import pipeline
+
+    from malgeul.audio.conversion import convert_recording
+    from malgeul.audio.intake import Recording
+    from malgeul.audio.manifest import row_of
+    from malgeul.audio.settings import ConvertSettings
+    from malgeul.audio.sources import SourceFile, read_content
+    from malgeul.speech.conversation import analyze_recording
+    from malgeul.speech.lexicon import read_lexicons
+    from malgeul.speech.settings import AnalyzeSettings
+    from malgeul.speech.whisper import window_seconds
+
+    result: Result = {}
+    with tempfile.TemporaryDirectory() as name, clock(result):
+        rows = []
+        for file in recordings(folder):
+            recording = Recording(read_content(str(file)), SourceFile(str(file), file.name))
+            rows.append(row_of(recording, convert_recording(recording, Path(name), ConvertSettings()).facts))
+        torch.set_num_threads(CORES)
+        transcribe = pipeline("automatic-speech-recognition", model=str(MODEL), device="cpu", dtype=torch.float32)
+        transcribe.tokenizer.pad_token_id = transcribe.model.config.eos_token_id  # without it no batches
+        options = {"language": "ko", "task": "transcribe", "max_new_tokens": 200, "num_beams": 1}
+        transcripts = []
+        for row in rows:
+            found = transcribe(
+                f"{name}/{row['channels'][0]}.wav",
+                chunk_length_s=window_seconds(MODEL),
+                batch_size=BATCH,
+                return_timestamps=True,
+                generate_kwargs=options,
+            )
+            transcripts.append(_transcript(row, found["chunks"]))
+        rules = read_lexicons(sorted((ROOT / "resources/lexicons").glob("*.yaml")))
+        for row, transcript in zip(rows, transcripts, strict=True):
+            analyze_recording(transcript, row, Path(name), rules, AnalyzeSettings().pause_seconds)
+    return result
+
+
+def _transcript(row: dict[str, Any], chunks: list[dict[str, Any]]) -> dict[str, Any]:
+    segments = []
+    for chunk in chunks:
+        start, end = (row["seconds"] if at is None else at for at in chunk["timestamp"])
+        segments.append({"start": start, "end": max(start, end), "text": chunk["text"].strip(), "speaker": None})
+        segments[-1] |= {"channel": None, "flags": []}
+        segments[-1] |= dict.fromkeys(("avg_logprob", "no_speech_prob", "compression_ratio"))
+    text = " ".join(segment["text"] for segment in segments)
+    return {
+        "id": row["id"],
+        "channels": row["channels"],
+        "language": "ko",
+        "text": text,
+        "segments": segments,
+        "no_speech": not segments,
+    }
+
+
 # The comparisons
 
 SIDES: dict[str, Callable[[Any], Result]] = {
@@ -320,6 +401,8 @@ SIDES: dict[str, Callable[[Any], Result]] = {
     f"convert: pydub, {CORES} processes": lambda work: convert_pydub(Path(work)),
     "decode: malgeul": lambda work: decode_malgeul(Path(work)),
     f"decode: {CORES} x ffmpeg alone": lambda work: convert_ffmpeg(Path(work)),
+    "whole wing: malgeul": lambda work: wing_malgeul(Path(work)),
+    "whole wing: one process, step by step": lambda work: wing_script(Path(work)),
     "transcribe: malgeul": lambda work: transcribe_malgeul(work, "float32"),
     "transcribe: transformers' pipeline": transcribe_pipeline,
     "transcribe, a second pass where in doubt: malgeul": lambda w: transcribe_malgeul(w, "float32", TEMPERATURES),
@@ -339,6 +422,7 @@ and how many tokens it may say of each: the bundled one, or one of the size of o
 TO_REACH = {
     f"convert: {CORES} x ffmpeg alone": "≥ 0.95",
     f"convert: pydub, {CORES} processes": "≥ 3",
+    "whole wing: one process, step by step": "≥ 1.8",
     "transcribe: transformers' pipeline": "≥ 1",
     "base, float32: transformers' pipeline": "≥ 1",
     "base, float32: faster-whisper": "≥ 1",
@@ -402,7 +486,7 @@ def main() -> None:
             "transcribe": {"model": str(MODEL), "windows": given.windows, "tokens": 200, "once": False},
             "base": {"model": str(folder / "base"), "windows": given.windows // 4, "tokens": MOST_TOKENS, "once": True},
         }
-        works["convert"] = works["decode"]
+        works["convert"] = works["whole wing"] = works["decode"]
         make_base(folder / "base")
         for one in dict.fromkeys(side.split(": ")[0] for side in SIDES):
             if given.only and not one.startswith(tuple(given.only)):
