@@ -15,6 +15,7 @@ if not workflow.config_settings.configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/models.smk"
 include: "rules/audio.smk"
 include: "rules/text.smk"
 include: "rules/dataset.smk"

@@ -73,7 +73,7 @@ rule transcribe_audio:
     input:
         recordings="<results>/recordings/{shard}",
         speakers=["<results>/speakers/{shard}.parquet"] if plan.diarized else [],
-        model=model_files(settings.transcribe.model),
+        model=model_inputs(settings.transcribe.model, settings.transcribe.revision),
         known_phrases=known_phrases(),
         ledger=[ledger(stage) for stage in ("convert", "diarize")[: 1 + plan.diarized]],
     output:
@@ -104,7 +104,7 @@ rule transcribe_audio:
 rule classify_transcripts:
     input:
         transcripts="<results>/transcripts/{shard}",
-        model=classifier_files(settings.classify.values()),
+        model=classifier_models(settings.classify.values()),
         ledger=[ledger("transcribe")],
     output:
         classes="<results>/classes/{shard}.parquet",

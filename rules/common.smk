@@ -3,7 +3,7 @@
 from snakemake.exceptions import WorkflowError
 
 from malgeul.models.devices import count_gpus
-from malgeul.models.local import model_files
+from malgeul.models.local import hub_name, model_files, resolve
 from malgeul.plan import ALL
 from malgeul.report.ending import tell_failure, tell_success
 from malgeul.shards.digest import code_digest
@@ -59,7 +59,7 @@ def gpu_threads(wildcards=None):
 
 def cpu_threads(wildcards=None):
     """Threads of a CPU job that can use many: all but those of the GPU job that may run beside it."""
-    gpu_jobs = plan.recordings or plan.embedded_shards or scorers_use_gpu()
+    gpu_jobs = plan.recordings or plan.embedded_shards or scoring_classifiers()
     beside = gpu_threads() if gpu_jobs else 0
     return max(1, granted_cores() - beside)
 
@@ -197,16 +197,63 @@ def scorers(*, limits):
     }
 
 
-def classifier_files(classifiers):
-    """Return the files of classifiers' models and adapters in folders."""
-    named = [name for one in classifiers for name in (one.model, one.adapter) if name]
-    return [file for name in sorted(set(named)) for file in model_files(name)]
+def named_models():
+    """Return the models that this run loads: hub id or path, revision, and whether its weights are needed."""
+    named = []
+    if plan.recordings:
+        named.append((settings.transcribe.model, settings.transcribe.revision, True))
+    if plan.text_shards:
+        named.append((settings.tokenize.tokenizer, settings.tokenize.revision, False))
+    if plan.embedded_shards:
+        named.append((settings.embed.model, settings.embed.revision, True))
+    for one in [*settings.classify.values(), *scoring_classifiers()]:
+        named.append((one.model, one.revision, True))
+        if one.adapter:
+            named.append((one.adapter, one.adapter_revision, True))
+    return named
 
 
-def scorer_models():
-    """Return the files of the scorers' models in folders."""
-    scorers = settings.filter.scorers.values()
-    return classifier_files(one for one in scorers if one.kind == "classifier")
+def hub_models():
+    """Return what fetch_model needs to know of the hub ids among them, by the name of the file that it writes."""
+    wanted = {}
+    for model, revision, weights in named_models():
+        if resolve(model) is None:
+            known = wanted.setdefault(
+                hub_name(model, revision),
+                {"model": model, "revision": revision, "weights": False},
+            )
+            known["weights"] |= weights
+    return wanted
+
+
+def model_inputs(model, revision):
+    """Return the files of a model in a folder, or for a hub id the file that says that it was fetched.
+
+    That file's time does not count: fetched again it is the same model.
+    """
+    if resolve(model) is None:
+        return [ancient(f"<results>/models/{hub_name(model, revision)}.json")]
+    return model_files(model)
+
+
+def scoring_classifiers():
+    """Return the classifiers among the scorers."""
+    return [s for s in settings.filter.scorers.values() if s.kind == "classifier"]
+
+
+def classifier_models(classifiers):
+    """Return what rules need of the models and adapters of classifiers."""
+    named = {
+        pair
+        for one in classifiers
+        for pair in ((one.model, one.revision), (one.adapter, one.adapter_revision))
+    }
+    return [
+        file
+        for model, revision in sorted(named, key=str)
+        if model
+        for file in model_inputs(model, revision)
+    ]
 
 
 def scorer_files():
@@ -220,11 +267,6 @@ def scorer_files():
             case "own":
                 files.append(str(locate(scorer.file, root)))
     return sorted(files)
-
-
-def scorers_use_gpu():
-    """Tell whether a scorer is a model that runs on a GPU where there is one."""
-    return any(s.kind == "classifier" for s in settings.filter.scorers.values())
 
 
 def removes_boilerplate(shard):

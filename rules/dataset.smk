@@ -4,7 +4,7 @@
 rule select_samples:
     input:
         filtered="<results>/filtered/{shard}.parquet",
-        tokenizer=model_files(settings.tokenize.tokenizer),
+        tokenizer=model_inputs(settings.tokenize.tokenizer, settings.tokenize.revision),
         ledger=[ledger("filter")],
     output:
         samples="<results>/samples/{shard}.parquet",
@@ -64,7 +64,7 @@ rule tokenize_samples:
         samples="<results>/samples/{shard}.parquet",
         filtered="<results>/filtered/{shard}.parquet",
         entity_cap="<results>/entity_cap.parquet",
-        tokenizer=model_files(settings.tokenize.tokenizer),
+        tokenizer=model_inputs(settings.tokenize.tokenizer, settings.tokenize.revision),
         ledger=[ledger("select"), ledger("filter"), ledger("cap", ALL)],
     output:
         tokenized=directory("<results>/tokenized/{shard}"),

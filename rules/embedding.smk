@@ -37,7 +37,7 @@ rule export_documents:
 rule chunk_documents:
     input:
         documents=document_source,
-        model=model_files(settings.embed.model),
+        model=model_inputs(settings.embed.model, settings.embed.revision),
         ledger=lambda wildcards: [
             ledger(stage, shard)
             for stage, shard in plan.parents_of("chunk", wildcards.shard)
@@ -69,7 +69,7 @@ rule chunk_documents:
 rule embed_chunks:
     input:
         chunks="<results>/chunks/{shard}.parquet",
-        model=model_files(settings.embed.model),
+        model=model_inputs(settings.embed.model, settings.embed.revision),
         ledger=[ledger("chunk")],
     output:
         embeddings="<results>/embeddings/{shard}.parquet",

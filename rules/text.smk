@@ -161,7 +161,7 @@ rule score_text:
         screened="<results>/screened/{shard}.parquet",
         duplicates="<results>/duplicates.parquet",
         scorers=scorer_files(),
-        model=scorer_models(),
+        model=classifier_models(scoring_classifiers()),
         ledger=[ledger("ingest"), ledger("screen"), ledger("dedup", ALL)],
     output:
         scores="<results>/scores/{shard}.parquet",
@@ -170,14 +170,14 @@ rule score_text:
         "<logs>/score_text/{shard}.log",
     benchmark:
         "<benchmarks>/score_text/{shard}.jsonl"
-    priority: GPU_PRIORITY if scorers_use_gpu() else 0
+    priority: GPU_PRIORITY if scoring_classifiers() else 0
     retries: 2
     conda:
         "../envs/scorers.yaml"
-    threads: gpu_threads if scorers_use_gpu() else 1
+    threads: gpu_threads if scoring_classifiers() else 1
     resources:
-        gpu=1 if scorers_use_gpu() else 0,
-        mem_mb=growing(8000 if scorers_use_gpu() else 2000),
+        gpu=1 if scoring_classifiers() else 0,
+        mem_mb=growing(8000 if scoring_classifiers() else 2000),
         runtime=growing(120),
     params:
         **profile_params(),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from malgeul.models.hub import snapshot, with_safetensors
 from malgeul.models.local import resolve
 from malgeul.shards.files import digest_of, files_under, sha256_of
 
@@ -17,11 +17,7 @@ log = logging.getLogger(__name__)
 Model = TypeVar("Model")
 
 
-class ModelNotFound(RuntimeError):
-    """A model is neither a folder nor to be had from the hub."""
-
-
-def identity(model: str, revision: str | None) -> dict[str, Any]:
+def identity(model: str, revision: str | None, *, weights: bool = True) -> dict[str, Any]:
     """Return what names a model's content: the digest of a folder's files, or the commit of a hub id.
 
     Raises ModelNotFound when it is neither.
@@ -30,32 +26,13 @@ def identity(model: str, revision: str | None) -> dict[str, Any]:
     if folder:
         digest = digest_of({str(file.relative_to(folder)): sha256_of(file) for file in files_under(folder)})
         return {"model": Path(model).name, "digest": digest[:16]}
-    return {"model": model, "commit": snapshot(model, revision).name}
+    return {"model": model, "commit": snapshot(model, revision, weights=weights).name}
 
 
-def snapshot(model: str, revision: str | None) -> Path:
-    """Return the folder of a hub id's snapshot: from the cache where it is, else downloaded (unless HF_HUB_OFFLINE)."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    wanted = ["*.json", "*.txt", "*.model", "*.safetensors", "*/config.json"]
-    try:
-        return Path(snapshot_download(model, revision=revision, local_files_only=True, allow_patterns=wanted))
-    except (LocalEntryNotFoundError, FileNotFoundError):
-        if os.environ.get("HF_HUB_OFFLINE", "0") not in {"0", "", "false", "False"}:
-            raise ModelNotFound(
-                f"{model} is neither a folder nor in the cache, and HF_HUB_OFFLINE forbids to ask the hub; "
-                f"run `hf download {model}` where there is a network"
-            ) from None
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
-    except Exception as error:
-        raise ModelNotFound(f"{model} is neither a folder nor to be had from the hub: {error}") from error
-
-
-def folder_of(model: str, revision: str | None) -> Path:
-    """Return the folder that a model is loaded from."""
-    return resolve(model) or snapshot(model, revision)
+def folder_of(model: str, revision: str | None, *, weights: bool = True) -> Path:
+    """Return the folder that a model is loaded from, its weights as safetensors; without ``weights`` they may lack."""
+    folder = resolve(model) or snapshot(model, revision, weights=weights)
+    return with_safetensors(folder) if weights else folder
 
 
 def load_once_more(make: Callable[[], Model]) -> Model:

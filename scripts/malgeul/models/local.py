@@ -6,6 +6,7 @@ from pathlib import Path
 
 from malgeul import ROOT
 from malgeul.shards.inputs import locate
+from malgeul.shards.names import slug, stable_hash
 
 
 def resolve(model: str) -> Path | None:
@@ -18,3 +19,8 @@ def model_files(model: str) -> list[str]:
     """Return the files of a model given as a folder, as inputs of the rules that load it; none for a hub id."""
     folder = resolve(model)
     return sorted(str(file) for file in folder.rglob("*") if file.is_file()) if folder else []
+
+
+def hub_name(model: str, revision: str | None) -> str:
+    """Return the name of the file that says that a hub id was fetched."""
+    return f"{slug(model)}-{stable_hash(f'{model}@{revision}') % 16**6:06x}"

@@ -5,7 +5,8 @@ import shutil
 import pytest
 
 from malgeul import ROOT
-from malgeul.models.loading import ModelNotFound, folder_of, identity
+from malgeul.models.hub import ModelNotFound
+from malgeul.models.loading import folder_of, identity
 from malgeul.models.local import model_files, resolve
 
 BUNDLED = "resources/models/embed-ko-demo"

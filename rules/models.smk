@@ -1,0 +1,26 @@
+"""What the config names of the hub, had before a GPU is taken: jobs that hold one ask no network."""
+
+
+localrules:
+    fetch_model,
+
+
+rule fetch_model:
+    output:
+        "<results>/models/{model}.json",
+    log:
+        "<logs>/fetch_model/{model}.log",
+    benchmark:
+        "<benchmarks>/fetch_model/{model}.jsonl"
+    wildcard_constraints:
+        model=SHARD_PATTERN,
+    priority: GPU_PRIORITY
+    conda:
+        "../envs/embedding.yaml"
+    threads: 1
+    params:
+        model=lambda wildcards: hub_models()[wildcards.model],
+    message:
+        "Fetch {wildcards.model}"
+    script:
+        "../scripts/fetch_model.py"

@@ -1,0 +1,51 @@
+"""Have a model of the hub on this machine, whole, before a job that holds a GPU asks for it."""
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from malgeul.models.hub import ModelNotFound, damaged, remove_files, snapshot
+from malgeul.models.loading import folder_of
+from malgeul.shards.files import files_under, write_json
+from malgeul.shards.job import logged
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+log = logging.getLogger(__name__)
+
+
+def fetch_model(model: str, revision: str | None, *, weights: bool) -> dict[str, Any]:
+    """Return what was fetched: the commit, its files with their bytes, seconds; damaged files are fetched once more.
+
+    Raises ModelNotFound when it is not to be had or stays damaged.
+    """
+    started = time.monotonic()
+    folder = snapshot(model, revision, weights=weights)
+    if bad := damaged(folder):
+        log.warning("%s: damaged and fetched again: %s", model, ", ".join(bad))
+        remove_files(folder, bad)
+        folder = snapshot(model, revision, weights=weights)
+        if bad := damaged(folder):
+            raise ModelNotFound(f"{model}: {', '.join(bad)} stay damaged; is the disk of {folder} full or broken?")
+    files = {str(file.relative_to(folder)): file.stat().st_size for file in files_under(folder)}
+    used = folder_of(model, revision, weights=weights)
+    return {
+        "model": model,
+        "revision": revision,
+        "commit": folder.name,
+        "files": files,
+        "bytes": sum(files.values()),
+        "converted": used != folder,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+if __name__ == "__main__":
+    with logged(snakemake.log[0]):
+        try:
+            about = fetch_model(**snakemake.params.model)
+        except ModelNotFound as error:
+            raise SystemExit(f"malgeul: {error}") from None
+        write_json(Path(snakemake.output[0]), about)

@@ -1,0 +1,218 @@
+"""Models of the Hugging Face hub: which of their files are needed, had from the cache or the network, and whole.
+
+Weights are safetensors. Where a repository has pickled ones alone (pytorch_model.bin), they are converted once into a
+copy beside the cache: read with torch's weights_only, which runs no code of theirs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from malgeul.shards.files import beside, digest_of, files_under, publish, remove, sha256_of
+from malgeul.shards.locks import shard_lock
+
+SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*/config.json")
+"""Configs, vocabularies and templates; of folders below (the modules of sentence-transformers) the configs."""
+SAFE = ("model.safetensors", "model-*-of-*.safetensors", "adapter_model.safetensors", "*/model.safetensors")
+"""Weights as transformers, peft and sentence-transformers name them; other variants (fp32, onnx) are left where they
+are."""
+PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "adapter_model.bin", "*/pytorch_model.bin")
+
+KNOWN_BY = ("config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json")
+"""Every repository that is of use here has one of these."""
+
+CONVERSION_PATIENCE = 3600.0
+"""Seconds that a job waits for another one that converts the same weights."""
+
+
+class ModelNotFound(RuntimeError):
+    """A model is neither a folder nor to be had from the hub, or it cannot be used."""
+
+
+def needed(names: Iterable[str], *, weights: bool = True) -> list[str]:
+    """Return which files of a repository are needed: pickled weights only where there are no others."""
+    names = list(names)
+    small = [name for name in names if _fits(name, SMALL)]
+    if not weights:
+        return small
+    safe = [name for name in names if _fits(name, SAFE)]
+    return [*small, *(safe or [name for name in names if _fits(name, PICKLED)])]
+
+
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    """Tell whether a name fits a pattern of as many folders as it has."""
+    return any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns)
+
+
+def snapshot(model: str, revision: str | None, *, weights: bool = True) -> Path:
+    """Return the folder of a hub id's files: from the cache where they are whole, else downloaded.
+
+    Raises ModelNotFound with what to do when they are not to be had, and when HF_HUB_OFFLINE forbids to ask.
+    """
+    cached = _cached(model, revision)
+    if cached and not missing(cached, weights=weights):
+        return cached
+    if _offline():
+        lacks = f" (the cache lacks {', '.join(missing(cached, weights=weights))})" if cached else ""
+        raise ModelNotFound(
+            f"{model} is neither a folder nor in the cache{lacks}, and HF_HUB_OFFLINE forbids to ask the hub; "
+            f"run `hf download {model}` where there is a network"
+        )
+    return _downloaded(model, revision, weights)
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "0").lower() not in {"0", "", "false", "no", "off"}
+
+
+def _cached(model: str, revision: str | None) -> Path | None:
+    """Return the folder of a snapshot in the cache, whole or not."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        for name in KNOWN_BY:
+            file = try_to_load_from_cache(model, name, revision=revision)
+            if isinstance(file, str):
+                return Path(file).parent
+    except HFValidationError as error:
+        raise ModelNotFound(f"{model!r} is neither a folder that exists nor a hub id such as BAAI/bge-m3") from error
+    return None
+
+
+def _downloaded(model: str, revision: str | None, weights: bool) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        names = HfApi().list_repo_files(model, revision=revision)
+        return Path(snapshot_download(model, revision=revision, allow_patterns=needed(names, weights=weights)))
+    except GatedRepoError as error:
+        why = f"its owner asks for consent: give it on the model's page, then `hf auth login` ({error})"
+    except RepositoryNotFoundError:
+        why = "the hub has no such model, or it is private and `hf auth login` was not done; is it spelt right?"
+    except RevisionNotFoundError:
+        why = f"the model has no revision {revision!r}"
+    except Exception as error:  # noqa: BLE001 - of the network anything may come
+        why = f"the hub did not give it: {type(error).__name__}: {error}"
+    raise ModelNotFound(f"{model} is neither a folder nor to be had from the hub: {why}")
+
+
+def missing(folder: Path, *, weights: bool = True) -> list[str]:
+    """Return what a model's folder lacks: any config, and with ``weights`` any, or those that an index names."""
+    names = [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
+    lacking = [] if any(_fits(name, SMALL) for name in names) else ["a config"]
+    if weights:
+        for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+            if (folder / index).is_file() and not ("pytorch" in index and any(_fits(n, SAFE) for n in names)):
+                listed = set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values())
+                lacking += sorted(listed - set(names))
+        if not any(_fits(name, (*SAFE, *PICKLED)) for name in names):
+            lacking.append("weights (model.safetensors)")
+    return lacking
+
+
+def damaged(folder: Path) -> list[str]:
+    """Return the files of a snapshot whose bytes are not those that the hub has: cut safetensors, wrong sha256.
+
+    The cache names what the hub keeps as large files by their sha256; other files are not checked by content.
+    """
+    found = []
+    for file in files_under(folder):
+        blob = file.resolve().name
+        known = re.fullmatch("[0-9a-f]{64}", blob)
+        if (known and sha256_of(file) != blob) or (file.suffix == ".safetensors" and not _opens(file)):
+            found.append(str(file.relative_to(folder)))
+    return found
+
+
+def remove_files(folder: Path, names: Iterable[str]) -> None:
+    """Remove files of a snapshot and what the cache keeps of them."""
+    for name in names:
+        file = folder / name
+        remove(file.resolve())
+        file.unlink(missing_ok=True)
+
+
+def _opens(file: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "np"):
+            return True
+    except SafetensorError:
+        return False
+
+
+def with_safetensors(folder: Path) -> Path:
+    """Return the folder, or where its weights are pickled a copy of it with safetensors, made the first time.
+
+    Raises ModelNotFound when they hold anything but weights.
+    """
+    names = [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
+    pickled = [name for name in names if _fits(name, PICKLED)]
+    if not pickled or any(_fits(name, SAFE) for name in names):
+        return folder
+    content = {name: _content(folder / name) for name in sorted(pickled)}
+    target = _copies() / f"{folder.parents[1].name if folder.parent.name == 'snapshots' else folder.name}"
+    target = target / digest_of(content)[:16]
+    if not target.is_dir():
+        with shard_lock(target.with_suffix(".lock"), CONVERSION_PATIENCE):
+            if not target.is_dir():
+                _convert(folder, names, target)
+    return target
+
+
+def _content(file: Path) -> str:
+    """Return the sha256 of a file: by its name in the cache, else by its bytes."""
+    blob = file.resolve().name
+    return blob if re.fullmatch("[0-9a-f]{64}", blob) else sha256_of(file)
+
+
+def _copies() -> Path:
+    from huggingface_hub.constants import HF_HOME
+
+    return Path(HF_HOME) / "malgeul"
+
+
+def _convert(folder: Path, names: Iterable[str], target: Path) -> None:
+    from safetensors.torch import save_file
+
+    staged = beside(target)
+    remove(staged)
+    shards: dict[str, dict[str, Any]] = {}
+    for name in names:
+        copy = staged / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if _fits(name, PICKLED):
+            whole = "adapter_model" if "adapter_model" in name else "model"
+            place = str(Path(name).with_name(f"{whole}.safetensors"))
+            shards.setdefault(place, {}).update(_unpickled(folder / name))
+        elif _fits(name, SMALL) and not name.endswith(".bin.index.json"):
+            shutil.copyfile(folder / name, copy)
+    for place, tensors in shards.items():
+        own = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}  # none shares another's memory
+        save_file(own, staged / place, metadata={"format": "pt"})
+    publish(staged, target)
+
+
+def _unpickled(file: Path) -> dict[str, Any]:
+    import pickle
+
+    import torch
+
+    load: Callable[..., Any] = torch.load
+    try:
+        state = load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise ModelNotFound(f"{file} holds more than weights, or is damaged; it is not loaded ({error})") from error
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise ModelNotFound(f"{file} is no table of weights")
+    return state
