@@ -1,6 +1,7 @@
 """Have a model of the hub on this machine, whole, before a job that holds a GPU asks for it."""
 
 import logging
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,5 +48,6 @@ if __name__ == "__main__":
         try:
             about = fetch_model(**snakemake.params.model)
         except ModelNotFound as error:
-            raise SystemExit(f"malgeul: {error}") from None
+            log.error("%s", error)
+            sys.exit(1)
         write_json(Path(snakemake.output[0]), about)
