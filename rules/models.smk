@@ -18,6 +18,9 @@ rule fetch_model:
     conda:
         "../envs/embedding.yaml"
     threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         model=lambda wildcards: hub_models()[wildcards.model],
     message:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from malgeul.config import ConfigError, RunConfig, read_config
+from malgeul.models.variables import answers
 from malgeul.plan import Plan, make_plan, read_plan
 from malgeul.shards.files import write_json
 from malgeul.shards.locks import OWNER, holder_of, try_lock
@@ -88,6 +89,8 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
     damage: list[Damage] = []
     if executes_jobs(argv):
         os.environ[OWNER] = str(os.getpid())
+        for line in answers():
+            print(f"malgeul: {line}", file=sys.stderr)
         _lock(results)
         damage = find_damage(results)
         for bad in damage:

@@ -69,7 +69,8 @@ def snapshot(model: str, revision: str | None, *, weights: bool = True) -> Path:
 
 
 def _offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "0").lower() not in {"0", "", "false", "no", "off"}
+    asked = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return asked.upper() in {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads it
 
 
 def _cached(model: str, revision: str | None) -> Path | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from malgeul.models.devices import Device, free_memory
+from malgeul.models.variables import memory_cap
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +72,20 @@ class Batcher(Generic[Item, Result]):
 
 
 def planned_size(device: Device, cost: int, most: int) -> int:
-    """Return how many items of ``cost`` bytes fit into the device's free memory: at least one, at most ``most``."""
+    """Return how many items of ``cost`` bytes fit into the device's free memory: at least one, at most ``most``.
+
+    MAX_MEMORY_GB bounds what the job uses in all.
+    """
     free = free_memory(device)
+    used = _status("VmRSS")
     if device.kind == "cuda":
         import torch
 
-        free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        used = torch.cuda.memory_allocated()
+        free += torch.cuda.memory_reserved() - used
+    cap = memory_cap()
+    if cap is not None:
+        free = min(free, cap - used)
     return max(1, min(most, int(SAFETY * free / max(cost, 1))))
 
 

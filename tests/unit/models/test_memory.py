@@ -90,3 +90,12 @@ def test_the_cost_is_what_was_taken_at_the_peak():
     result, cost = cost_of(CPU, work)
     assert result == 1
     assert 190 << 20 < cost < 260 << 20
+
+
+def test_a_cap_on_the_memory_counts_what_the_job_holds_already(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda _device: 64 << 30)
+    monkeypatch.setattr(memory, "_status", lambda _field: 1 << 30)
+    monkeypatch.setenv("MAX_MEMORY_GB", "3.5")
+    assert planned_size(Device("cpu", "x"), 1 << 30, 99) == 2
+    monkeypatch.delenv("MAX_MEMORY_GB")
+    assert planned_size(Device("cpu", "x"), 1 << 30, 99) == 51
