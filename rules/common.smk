@@ -3,7 +3,7 @@
 from snakemake.exceptions import WorkflowError
 
 from malgeul.models.devices import count_gpus
-from malgeul.models.local import hub_name, model_files, resolve
+from malgeul.models.local import fetched_name, model_files, resolve
 from malgeul.plan import ALL
 from malgeul.report.ending import tell_failure, tell_success
 from malgeul.shards.digest import code_digest
@@ -198,42 +198,57 @@ def scorers(*, limits):
 
 
 def named_models():
-    """Return the models that this run loads: hub id or path, revision, and whether its weights are needed."""
+    """Return the models that this run loads: hub id or path, revision, bits a weight, and if weights are needed."""
     named = []
     if plan.recordings:
-        named.append((settings.transcribe.model, settings.transcribe.revision, True))
+        named.append(
+            (settings.transcribe.model, settings.transcribe.revision, None, True)
+        )
     if plan.text_shards:
-        named.append((settings.tokenize.tokenizer, settings.tokenize.revision, False))
+        named.append(
+            (settings.tokenize.tokenizer, settings.tokenize.revision, None, False)
+        )
     if plan.embedded_shards:
-        named.append((settings.embed.model, settings.embed.revision, True))
+        named.append((settings.embed.model, settings.embed.revision, None, True))
     for one in [*settings.classify.values(), *scoring_classifiers()]:
-        named.append((one.model, one.revision, True))
-        if one.adapter:
-            named.append((one.adapter, one.adapter_revision, True))
+        named += [(*model, True) for model in models_of(one)]
     return named
 
 
-def hub_models():
-    """Return what fetch_model needs to know of the hub ids among them, by the name of the file that it writes."""
+def models_of(classifier):
+    """Return the model and the adapter of a classifier: hub id or path, revision, bits a weight."""
+    named = [(classifier.model, classifier.revision, classifier.quantization)]
+    if classifier.adapter:
+        named.append((classifier.adapter, classifier.adapter_revision, None))
+    return named
+
+
+def fetched_models():
+    """Return what fetch_model needs to know of the models that it has to do with, by the name of its file.
+
+    Those are hub ids, and what is loaded from a quantized copy.
+    """
     wanted = {}
-    for model, revision, weights in named_models():
-        if resolve(model) is None:
+    for model, revision, quantization, weights in named_models():
+        if resolve(model) is None or quantization:
             known = wanted.setdefault(
-                hub_name(model, revision),
-                {"model": model, "revision": revision, "weights": False},
+                fetched_name(model, revision, quantization),
+                {"model": model, "revision": revision, "quantization": quantization},
             )
-            known["weights"] |= weights
+            known["weights"] = known.get("weights", False) or weights
     return wanted
 
 
-def model_inputs(model, revision):
-    """Return the files of a model in a folder, or for a hub id the file that says that it was fetched.
+def model_inputs(model, revision, quantization=None):
+    """Return the files of a model in a folder, and for what is fetched the file that says that it was.
 
     That file's time does not count: fetched again it is the same model.
     """
-    if resolve(model) is None:
-        return [ancient(f"<results>/models/{hub_name(model, revision)}.json")]
-    return model_files(model)
+    files = model_files(model)
+    if quantization or not files:
+        name = fetched_name(model, revision, quantization)
+        files = [*files, ancient(f"<results>/models/{name}.json")]
+    return files
 
 
 def scoring_classifiers():
@@ -243,17 +258,8 @@ def scoring_classifiers():
 
 def classifier_models(classifiers):
     """Return what rules need of the models and adapters of classifiers."""
-    named = {
-        pair
-        for one in classifiers
-        for pair in ((one.model, one.revision), (one.adapter, one.adapter_revision))
-    }
-    return [
-        file
-        for model, revision in sorted(named, key=str)
-        if model
-        for file in model_inputs(model, revision)
-    ]
+    named = {model for one in classifiers for model in models_of(one)}
+    return [file for model in sorted(named, key=str) for file in model_inputs(*model)]
 
 
 def scorer_files():

@@ -1,4 +1,4 @@
-"""What the config names of the hub, had before a GPU is taken: jobs that hold one ask no network."""
+"""What the config names of models, had before a GPU is taken: jobs that hold one ask no network and copy nothing."""
 
 
 localrules:
@@ -22,7 +22,7 @@ rule fetch_model:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        model=lambda wildcards: hub_models()[wildcards.model],
+        model=lambda wildcards: fetched_models()[wildcards.model],
     message:
         "Fetch {wildcards.model}"
     script:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from malgeul.models.hub import ModelNotFound, damaged, remove_files, snapshot
 from malgeul.models.loading import folder_of
+from malgeul.models.local import resolve
+from malgeul.models.quantization import Quantization
 from malgeul.shards.files import files_under, write_json
 from malgeul.shards.job import logged
 
@@ -17,28 +19,34 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def fetch_model(model: str, revision: str | None, *, weights: bool) -> dict[str, Any]:
+def fetch_model(
+    model: str, revision: str | None, *, weights: bool, quantization: Quantization | None = None
+) -> dict[str, Any]:
     """Return what was fetched: the commit, its files with their bytes, seconds; damaged files are fetched once more.
 
-    Raises ModelNotFound when it is not to be had or stays damaged.
+    A quantized copy is made here, too, also of a model in a folder. Raises ModelNotFound when the model is not to be
+    had or stays damaged.
     """
     started = time.monotonic()
-    folder = snapshot(model, revision, weights=weights)
-    if bad := damaged(folder):
+    local = resolve(model)
+    folder = local or snapshot(model, revision, weights=weights)
+    if (bad := damaged(folder)) and local is None:
         log.warning("%s: damaged and fetched again: %s", model, ", ".join(bad))
         remove_files(folder, bad)
         folder = snapshot(model, revision, weights=weights)
-        if bad := damaged(folder):
-            raise ModelNotFound(f"{model}: {', '.join(bad)} stay damaged; is the disk of {folder} full or broken?")
+        bad = damaged(folder)
+    if bad:
+        raise ModelNotFound(f"{model}: {', '.join(bad)} is damaged; is the disk of {folder} full or broken?")
     files = {str(file.relative_to(folder)): file.stat().st_size for file in files_under(folder)}
-    used = folder_of(model, revision, weights=weights)
+    used = folder_of(model, revision, weights=weights, quantization=quantization)
     return {
         "model": model,
         "revision": revision,
-        "commit": folder.name,
+        "quantization": quantization,
+        "commit": None if local else folder.name,
         "files": files,
         "bytes": sum(files.values()),
-        "converted": used != folder,
+        "copied": used != folder,
         "seconds": round(time.monotonic() - started, 3),
     }
 

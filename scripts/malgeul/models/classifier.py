@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from malgeul.models.devices import Device
 from malgeul.models.loading import folder_of, identity, load_once_more, quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
+from malgeul.models.quantization import is_quantized
 from malgeul.models.settings import TextClassifier
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 def identity_of(classifier: TextClassifier) -> dict[str, Any]:
     """Return what names the content of a classifier's model and adapter."""
     base = identity(classifier.model, classifier.revision)
+    if classifier.quantization:
+        base["quantization"] = classifier.quantization
     if classifier.adapter is None:
         return base
     return {**base, "adapter": identity(classifier.adapter, classifier.adapter_revision)}
@@ -39,7 +42,7 @@ def load_classifiers(settings: Mapping[str, TextClassifier], device: Device, thr
     bases: dict[tuple[object, ...], Base] = {}
     loaded = {}
     for name, wanted in settings.items():
-        folder = folder_of(wanted.model, wanted.revision)
+        folder = folder_of(wanted.model, wanted.revision, quantization=wanted.quantization)
         adapter = folder_of(wanted.adapter, wanted.adapter_revision) if wanted.adapter else None
         labels = labels_of(adapter) if adapter else None
         key = (folder, wanted.question is None, labels and len(labels))
@@ -78,7 +81,8 @@ class Base:
         kind = AutoModelForCausalLM if writes else AutoModelForSequenceClassification
         model, told = kind.from_pretrained(
             str(folder),
-            dtype=self.dtype,
+            dtype="auto" if is_quantized(folder) else self.dtype,
+            device_map=self.device,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
@@ -87,7 +91,7 @@ class Base:
         self._made_up = {*told["missing_keys"], *(key for key, *_ in told["mismatched_keys"])}
         model.config.pad_token_id = self.tokenizer.pad_token_id
         self.config = model.config
-        self.model: Any = model.to(self.device).eval()
+        self.model: Any = model.eval()
         self._adapters: dict[Path, str] = {}
 
     def put_on(self, adapter: Path | None) -> None:
@@ -111,7 +115,7 @@ class Base:
             self.model.load_adapter(str(adapter), adapter_name=name, is_trainable=False)
         else:
             self.model = PeftModel.from_pretrained(self.model, str(adapter), adapter_name=name, is_trainable=False)
-        self.model.to(self.device).eval()
+        self.model.eval()
         self._adapters[adapter] = name
 
     def use(self, adapter: Path | None) -> None:

@@ -39,14 +39,14 @@ class ModelNotFound(RuntimeError):
 def needed(names: Iterable[str], *, weights: bool = True) -> list[str]:
     """Return which files of a repository are needed: pickled weights only where there are no others."""
     names = list(names)
-    small = [name for name in names if _fits(name, SMALL)]
+    small = [name for name in names if fits(name, SMALL)]
     if not weights:
         return small
-    safe = [name for name in names if _fits(name, SAFE)]
-    return [*small, *(safe or [name for name in names if _fits(name, PICKLED)])]
+    safe = [name for name in names if fits(name, SAFE)]
+    return [*small, *(safe or [name for name in names if fits(name, PICKLED)])]
 
 
-def _fits(name: str, patterns: Iterable[str]) -> bool:
+def fits(name: str, patterns: Iterable[str]) -> bool:
     """Tell whether a name fits a pattern of as many folders as it has."""
     return any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns)
 
@@ -109,13 +109,13 @@ def _downloaded(model: str, revision: str | None, weights: bool) -> Path:
 def missing(folder: Path, *, weights: bool = True) -> list[str]:
     """Return what a model's folder lacks: any config, and with ``weights`` any, or those that an index names."""
     names = [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
-    lacking = [] if any(_fits(name, SMALL) for name in names) else ["a config"]
+    lacking = [] if any(fits(name, SMALL) for name in names) else ["a config"]
     if weights:
         for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
-            if (folder / index).is_file() and not ("pytorch" in index and any(_fits(n, SAFE) for n in names)):
+            if (folder / index).is_file() and not ("pytorch" in index and any(fits(n, SAFE) for n in names)):
                 listed = set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values())
                 lacking += sorted(listed - set(names))
-        if not any(_fits(name, (*SAFE, *PICKLED)) for name in names):
+        if not any(fits(name, (*SAFE, *PICKLED)) for name in names):
             lacking.append("weights (model.safetensors)")
     return lacking
 
@@ -158,12 +158,11 @@ def with_safetensors(folder: Path) -> Path:
     Raises ModelNotFound when they hold anything but weights.
     """
     names = [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
-    pickled = [name for name in names if _fits(name, PICKLED)]
-    if not pickled or any(_fits(name, SAFE) for name in names):
+    pickled = [name for name in names if fits(name, PICKLED)]
+    if not pickled or any(fits(name, SAFE) for name in names):
         return folder
     content = {name: _content(folder / name) for name in sorted(pickled)}
-    target = _copies() / f"{folder.parents[1].name if folder.parent.name == 'snapshots' else folder.name}"
-    target = target / digest_of(content)[:16]
+    target = copies_folder() / name_of(folder) / digest_of(content)[:16]
     if not target.is_dir():
         with shard_lock(target.with_suffix(".lock"), CONVERSION_PATIENCE):
             if not target.is_dir():
@@ -177,7 +176,13 @@ def _content(file: Path) -> str:
     return blob if re.fullmatch("[0-9a-f]{64}", blob) else sha256_of(file)
 
 
-def _copies() -> Path:
+def name_of(folder: Path) -> str:
+    """Return what a model's folder is called: in the cache it is named after a commit."""
+    return folder.parents[1].name if folder.parent.name == "snapshots" else folder.name
+
+
+def copies_folder() -> Path:
+    """Return where converted and quantized copies are: beside the hub's cache."""
     from huggingface_hub.constants import HF_HOME
 
     return Path(HF_HOME) / "malgeul"
@@ -192,11 +197,11 @@ def _convert(folder: Path, names: Iterable[str], target: Path) -> None:
     for name in names:
         copy = staged / name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if _fits(name, PICKLED):
+        if fits(name, PICKLED):
             whole = "adapter_model" if "adapter_model" in name else "model"
             place = str(Path(name).with_name(f"{whole}.safetensors"))
             shards.setdefault(place, {}).update(_unpickled(folder / name))
-        elif _fits(name, SMALL) and not name.endswith(".bin.index.json"):
+        elif fits(name, SMALL) and not name.endswith(".bin.index.json"):
             shutil.copyfile(folder / name, copy)
     for place, tensors in shards.items():
         own = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}  # none shares another's memory

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from malgeul.models.hub import snapshot, with_safetensors
 from malgeul.models.local import resolve
+from malgeul.models.quantization import Quantization, quantized_copy
 from malgeul.shards.files import digest_of, files_under, sha256_of
 
 log = logging.getLogger(__name__)
@@ -29,10 +30,17 @@ def identity(model: str, revision: str | None, *, weights: bool = True) -> dict[
     return {"model": model, "commit": snapshot(model, revision, weights=weights).name}
 
 
-def folder_of(model: str, revision: str | None, *, weights: bool = True) -> Path:
-    """Return the folder that a model is loaded from, its weights as safetensors; without ``weights`` they may lack."""
+def folder_of(
+    model: str, revision: str | None, *, weights: bool = True, quantization: Quantization | None = None
+) -> Path:
+    """Return the folder that a model is loaded from, its weights as safetensors; without ``weights`` they may lack.
+
+    Pickled weights, and with ``quantization`` any, are those of a copy that is made the first time.
+    """
     folder = resolve(model) or snapshot(model, revision, weights=weights)
-    return with_safetensors(folder) if weights else folder
+    if weights:
+        folder = with_safetensors(folder)
+    return quantized_copy(folder, quantization) if quantization else folder
 
 
 def load_once_more(make: Callable[[], Model]) -> Model:

@@ -21,6 +21,7 @@ def model_files(model: str) -> list[str]:
     return sorted(str(file) for file in folder.rglob("*") if file.is_file()) if folder else []
 
 
-def hub_name(model: str, revision: str | None) -> str:
-    """Return the name of the file that says that a hub id was fetched."""
-    return f"{slug(model)}-{stable_hash(f'{model}@{revision}') % 16**6:06x}"
+def fetched_name(model: str, revision: str | None, quantization: str | None = None) -> str:
+    """Return the name of the file that says that a model was fetched, and its quantized copy made."""
+    named = f"{model}@{revision}" + (f" {quantization}" if quantization else "")
+    return f"{slug(model)}-{stable_hash(named) % 16**6:06x}"

@@ -1,0 +1,79 @@
+"""Copies of models with weights in fewer bits, made once: quantizing while loading would read every byte every time.
+
+By torchao, which is to be installed by who wants them. The copies are safetensors, and transformers loads them as any
+other model: the fewer bits are in their config.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from malgeul.models.hub import CONVERSION_PATIENCE, SMALL, copies_folder, fits, name_of
+from malgeul.shards.files import beside, digest_of, files_under, publish, remove, sha256_of
+from malgeul.shards.locks import shard_lock
+
+Quantization = Literal["int8", "int4"]
+
+
+def quantized_copy(folder: Path, to: Quantization) -> Path:
+    """Return the copy of a model in so many bits a weight, made the first time; computing stays in halves or floats.
+
+    int8 runs anywhere, int4 on a GPU. Raises ModuleNotFoundError when torchao is not installed and ValueError for what
+    the machine cannot make.
+    """
+    content = {str(file.relative_to(folder)): sha256_of(file) for file in files_under(folder)}
+    target = copies_folder() / f"{name_of(folder)}-{to}" / digest_of(content)[:16]
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with shard_lock(target.with_suffix(".lock"), CONVERSION_PATIENCE):
+            if not target.is_dir():
+                _make(folder, to, target)
+    return target
+
+
+def is_quantized(folder: Path) -> bool:
+    """Tell whether a model's config says that its weights have fewer bits."""
+    config = folder / "config.json"
+    return config.is_file() and "quantization_config" in json.loads(config.read_text(encoding="utf-8"))
+
+
+def _make(folder: Path, to: Quantization, target: Path) -> None:
+    import torch
+    import transformers
+
+    scheme = _scheme(to)
+    if to == "int4" and not torch.cuda.is_available():
+        raise ValueError("weights of int4 are made and used on a GPU; int8 runs on processors, too")
+    config = transformers.AutoConfig.from_pretrained(str(folder))
+    kind: Any = getattr(transformers, config.architectures[0])
+    device = "cuda:0" if to == "int4" else "cpu"
+    wanted = transformers.TorchAoConfig(scheme)
+    dtype = torch.bfloat16 if to == "int4" else "auto"
+    model = kind.from_pretrained(
+        str(folder), quantization_config=wanted, device_map=device, dtype=dtype, use_safetensors=True
+    )
+    staged = beside(target)
+    remove(staged)
+    model.save_pretrained(str(staged))
+    for file in files_under(folder):
+        name = str(file.relative_to(folder))
+        if fits(name, SMALL) and not (staged / name).exists() and not name.endswith(".index.json"):
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, staged / name)
+    publish(staged, target)
+
+
+def _scheme(to: Quantization) -> Any:
+    try:
+        from torchao import quantization
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"weights of {to} need torchao: pip install torchao") from error
+    made: dict[str, Callable[[], Any]] = {
+        "int8": quantization.Int8WeightOnlyConfig,
+        "int4": quantization.Int4WeightOnlyConfig,
+    }
+    return made[to]()
