@@ -125,7 +125,7 @@ def reference() -> str:
         section = _resolve(node, schema["$defs"])
         if "properties" in section:
             parts.append(_table(f"`{key}`: {section['description'].splitlines()[0]}", section))
-    sections = {"RecordingSource", "TextSource", "Database", "ShardLimits", "BoilerplateSettings"}
+    sections = {"RecordingSource", "TextSource", "Database", "ShardLimits", "BoilerplateSettings", "ChunkLimits"}
     scorers = {"LanguageSettings", "ClassifierSettings", "OverlapSettings", "OwnSettings"}
     nested = [name for name in schema["$defs"] if name in sections | scorers]
     parts += [_table(f"{name}: {schema['$defs'][name]['description']}", schema["$defs"][name]) for name in nested]
