@@ -52,9 +52,9 @@ rule chunk_documents:
     priority: FEED_PRIORITY
     conda:
         "../envs/embedding.yaml"
-    threads: 1
+    threads: cpu_threads if settings.chunk.sentences == "kiwi" else 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(4000),
         runtime=growing(60),
     params:
         settings=section("chunk"),

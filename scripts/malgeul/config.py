@@ -129,9 +129,8 @@ def reference() -> str:
         section = _resolve(node, schema["$defs"])
         if "properties" in section:
             parts.append(_table(f"`{key}`: {section['description'].splitlines()[0]}", section))
-    sections = {"TextClassifier", "RecordingSource", "TextSource", "Database", "ShardLimits", "BoilerplateSettings"}
-    scorers = {"LanguageSettings", "ClassifierSettings", "OverlapSettings", "OwnSettings"}
-    nested = [name for name in schema["$defs"] if name in sections | scorers]
+    top = {node["$ref"].rsplit("/", 1)[1] for node in schema["properties"].values() if "$ref" in node}
+    nested = [name for name, node in schema["$defs"].items() if name not in top and "properties" in node]
     parts += [_table(f"{name}: {schema['$defs'][name]['description']}", schema["$defs"][name]) for name in nested]
     return "\n".join(parts)
 

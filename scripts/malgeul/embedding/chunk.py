@@ -1,121 +1,231 @@
-"""Documents to chunks: whole sentences where they fit, never over the limits, nothing left out.
+"""Documents to chunks: whole sentences and paragraphs where they fit, never over the limits, nothing left out.
 
-What holds for every document: each character that is not white space lies in a chunk, ``text[start:end]`` is the chunk,
-no chunk is empty or longer than asked in characters and tokens.
+What holds for every document and every strategy: each character that is not white space lies in a chunk,
+``text[start:end]`` is the chunk, none is empty or longer than asked, in characters and in tokens as the model is fed
+them; chunks begin and end further and further on, and share no more with the one before than was asked.
+
+A chunk ends at the strongest boundary between the smallest and the largest size (a statute's article before its
+paragraph, a paragraph before a sentence), the last of those that are equal. Where no sentence ends there, the nearest
+end of one that leaves both sides half of the smallest size is taken; then a comma, a space, a character. The time is
+linear in the length of the text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from malgeul.embedding.settings import ChunkSettings
+from malgeul.embedding.boundaries import FILLED, Boundaries, Level
+from malgeul.embedding.sizes import Size
+from malgeul.embedding.tokens import CharacterPlaces, TextTokenizer, TokenPlaces
+from malgeul.shards.faults import ItemFault
 
-_SENTENCE = re.compile(r".+?(?:[.?!…]+[\"'”’)\]]*(?=\s|$)|\n+|$)", re.DOTALL)
+WHOLE = "document"
+"""Level of a chunk that is all of its document."""
 
+CHARACTERS_PER_TOKEN = 8
+"""A chunk of n tokens has at most 8 n characters: a word that is unknown to the tokenizer is one token however long."""
 
-@dataclass(frozen=True)
-class Size:
-    """Limits of a chunk: at most ``longest`` characters, of which ``overlap`` may come from the chunk before."""
+_CLAUSE = re.compile(r"[,，、;；](?=\s)|(?=[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
 
-    longest: int
-    overlap: int
-    name: str = ""
+_JOINERS = frozenset("\u200c\u200d\ufe0e\ufe0f")
 
-
-BY_KIND = {
-    "statute": Size(1000, 150),
-    "case": Size(2000, 600),
-}
-"""Strategy dynamic: limits by kind of document; others take :data:`DYNAMIC_DEFAULT`."""
-
-DYNAMIC_DEFAULT = Size(1500, 225)
-
-HYBRID = (Size(800, 0, "small"), Size(1500, 0, "medium"), Size(2500, 0, "large"))
-"""Strategy hybrid: three sizes of every document at once."""
+_LONGEST_CLUSTER = 32
+"""Characters that are kept together at most: an emoji of many parts, a letter with its marks."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The characters [start, end) of a document, their number of tokens, and the name of the size they have."""
+    """The characters [start, end) of a document, of which the first ``overlap`` are in the chunk before.
+
+    ``tokens`` is what the model is fed, ``level`` what begins where its own part does (:class:`Level` in lower case),
+    ``size`` the category of its size, ``query_type`` what that was chosen for.
+    """
 
     start: int
     end: int
     tokens: int
+    overlap: int
+    level: str
     size: str
+    query_type: str | None
 
 
-def sizes_of(settings: ChunkSettings, meta: dict[str, Any]) -> tuple[Size, ...]:
-    """Return the sizes in which a document is cut."""
-    match settings.strategy:
-        case "standard":
-            return (Size(settings.max_chars, settings.overlap_chars),)
-        case "dynamic":
-            return (BY_KIND.get(str(meta.get("kind")), DYNAMIC_DEFAULT),)
-    return HYBRID
+class Text:
+    """A document's text with its tokens, to be cut in one size or several."""
+
+    def __init__(self, text: str, tokenizer: TextTokenizer) -> None:
+        self.text, self.tokenizer = text, tokenizer
+        self.stop = len(text.rstrip())
+        self.start = self.stop - len(text[: self.stop].lstrip())
+        self.places = TokenPlaces(tokenizer.starts(text), self.stop)
+
+    def is_one_chunk(self, size: Size) -> bool:
+        """Tell whether the whole text is within the limits of a size, or there is none."""
+        return self.start == self.stop or (
+            self.stop <= self.furthest(self.start, size)
+            and self.tokenizer.count(self.text[self.start : self.stop]) <= self.most_tokens(size)
+        )
+
+    def most_tokens(self, size: Size) -> int:
+        """Return how many tokens a chunk may have, prompt and special tokens counted."""
+        return min(size.longest, self.tokenizer.longest) if size.unit == "tokens" else self.tokenizer.longest
+
+    def furthest(self, start: int, size: Size) -> int:
+        """Return the last place where a chunk may end, as far as places tell."""
+        most = self.most_tokens(size)
+        characters = size.longest if size.unit == "chars" else CHARACTERS_PER_TOKEN * most
+        return min(start + characters, self.places.forward(start, most - self.tokenizer.frame), self.stop)
 
 
-def chunks_of(text: str, size: Size, count_tokens: Callable[[str], int], most_tokens: int) -> Iterator[Chunk]:
-    """Cut a text into chunks within ``size.longest`` characters and ``most_tokens`` tokens (special ones counted)."""
-    units = [
-        piece for span in sentences(text) for piece in fitting(text, span, size.longest, count_tokens, most_tokens)
-    ]
-    first = 0
-    while first < len(units):
-        start, last = units[first][0], first
-        while last + 1 < len(units) and _fits(text, start, units[last + 1][1], size.longest, count_tokens, most_tokens):
-            last += 1
-        end = units[last][1]
-        yield Chunk(start, end, count_tokens(text[start:end]), size.name)
-        if last + 1 == len(units):
-            return
-        after = last + 1
-        first = _first_of_next(units, first, last, size.overlap)
-        # What is taken over must leave room for something new, or the chunk would lie inside the one before.
-        while first < after and not _fits(
-            text, units[first][0], units[after][1], size.longest, count_tokens, most_tokens
-        ):
-            first += 1
+def chunks_of(text: Text, boundaries: Boundaries, size: Size) -> Iterator[Chunk]:
+    """Yield the chunks of a text in one size.
+
+    Raises ItemFault (UNCHUNKABLE) where a single character has more tokens than the model takes.
+    """
+    if text.start < text.stop:
+        yield from _Cutter(text, boundaries, size).chunks()
 
 
-def _first_of_next(units: list[tuple[int, int]], first: int, last: int, overlap: int) -> int:
-    """Return the unit that the next chunk begins with: as many whole units of this one as the overlap allows."""
-    begin = last + 1
-    while begin - 1 > first and units[last][1] - units[begin - 1][0] <= overlap:
-        begin -= 1
-    return begin
+class _Cutter:
+    """Cuts one text in one size. ``own`` is where that part of a chunk begins which the one before has not."""
+
+    def __init__(self, text: Text, boundaries: Boundaries, size: Size) -> None:
+        self.whole, self.text, self.stop = text, text.text, text.stop
+        self.boundaries, self.size = boundaries, size
+        self.most_tokens = text.most_tokens(size)
+        self.ruler = text.places if size.unit == "tokens" else CharacterPlaces(text.stop)
+
+    def chunks(self) -> Iterator[Chunk]:
+        start = own = self.whole.start
+        before = start
+        while True:
+            found = self._end(start, own)
+            if found is None:  # what is shared leaves no room for anything else
+                start = own
+                continue
+            end, tokens = found
+            level = WHOLE if (start, end) == (self.whole.start, self.stop) else self._level(own).name.lower()
+            shared = max(0, before - start)
+            yield Chunk(start, end, tokens, shared, level, self.size.category, self.size.query_type)
+            if end == self.stop:
+                return
+            before, own = end, self._filled(end)
+            start = self._shared_start(start, end) or own
+
+    def _level(self, own: int) -> Level:
+        level = self.boundaries.level_at(own)
+        return level or (Level.WORD if self.text[own - 1].isspace() else Level.CHARACTER)
+
+    def _filled(self, place: int) -> int:
+        found = FILLED.search(self.text, place)
+        assert found is not None  # place lies before the text's last character
+        return found.start()
+
+    # Where a chunk ends
+
+    def _end(self, start: int, own: int) -> tuple[int, int] | None:
+        """Return the end of a chunk and its tokens, None where only less than it shares would fit."""
+        limit = self.whole.furthest(start, self.size)
+        step = 1
+        while limit > own:
+            end = self.stop if self.stop <= limit else self._choose(start, own, limit)
+            tokens = self.whole.tokenizer.count(self.text[start:end])
+            if tokens <= self.most_tokens:
+                return end, tokens
+            # The tokens of a piece are not always those that begin in it: less, and ever faster so.
+            limit = min(end - 1, self.whole.places.back(end, (tokens - self.most_tokens) * step))
+            if limit <= own < end - 1:
+                limit = (own + end) // 2
+            step *= 2
+        if start < own:
+            return None
+        raise ItemFault("UNCHUNKABLE", f"the character at {start} alone is over {self.most_tokens} tokens")
+
+    def _choose(self, start: int, own: int, limit: int) -> int:
+        """Return where to end a chunk: behind ``own``, at ``limit`` at most, before the text's end."""
+        ahead = self.ruler.forward(start, self.size.shortest) - start
+        behind = self.stop - self.ruler.back(self.stop, self.size.shortest)
+        if ahead >= limit - start:  # the model takes less than the smallest size
+            ahead = behind = (limit - start) // 2
+        least, most = start + ahead, min(limit, self.stop - behind)
+        low, high = max(start + ahead // 2, own + 1), min(limit, self.stop - behind // 2)
+        if most < least:  # there is not enough for two of the smallest size: about half each
+            least, most = most, least
+        least = max(least, own + 1)
+        most = max(least, min(most, limit))
+        return (
+            self.boundaries.strongest_end(least, most)
+            or self.boundaries.nearest_end(low, high, (least, most))
+            or self._last_clause(least, most)
+            or self._last_word(least, most)
+            or self._trimmed(self._between_clusters(most, least))
+        )
+
+    def _last_clause(self, least: int, most: int) -> int | None:
+        ends = [match.end() for match in _CLAUSE.finditer(self.text, least - 1, most + 1)]
+        return self._trimmed(ends[-1]) if ends and least <= ends[-1] <= most else None
+
+    def _last_word(self, least: int, most: int) -> int | None:
+        for place in range(most, least - 1, -1):
+            if self.text[place].isspace():
+                return self._trimmed(place)
+        return None
+
+    def _between_clusters(self, place: int, low: int) -> int:
+        """Return the last place up to ``place`` that parts no letter from its marks and no emoji from its parts."""
+        for at in range(place, max(low, place - _LONGEST_CLUSTER) - 1, -1):
+            if not _goes_on(self.text, at):
+                return at
+        return place
+
+    def _trimmed(self, end: int) -> int:
+        while self.text[end - 1].isspace():
+            end -= 1
+        return end
+
+    # Where the next one begins
+
+    def _shared_start(self, start: int, end: int) -> int | None:
+        """Return where a chunk begins that shares its beginning with the chunk [start, end), None for no sharing.
+
+        At least half of what is asked is shared: from the strongest boundary in reach, else from a word, else from a
+        character.
+        """
+        asked = self.size.shared(self.ruler.between(start, end))
+        low = max(self.ruler.back(end, asked), start + 1)
+        while asked and low < end:
+            high = min(max(low, self.ruler.back(end, asked // 2)), end - 1)
+            place = self.boundaries.strongest_start(low, high) or self._first_word(low, high) or self._cluster(low, end)
+            if place >= end:
+                return None
+            if self.size.unit == "chars" or self.whole.tokenizer.count_bare(self.text[place:end]) <= asked:
+                return place
+            low = max(place + 1, (low + end) // 2)  # by itself it has more tokens than begin there
+        return None
+
+    def _first_word(self, low: int, high: int) -> int | None:
+        for place in range(low, high + 1):
+            if self.text[place - 1].isspace() and not self.text[place].isspace():
+                return place
+        return None
+
+    def _cluster(self, place: int, end: int) -> int:
+        """Return the first place from ``place`` on where a character stands that goes on with none before."""
+        while place < end and (self.text[place].isspace() or _goes_on(self.text, place)):
+            place += 1
+        return place
 
 
-def _fits(text: str, start: int, end: int, longest: int, count_tokens: Callable[[str], int], most_tokens: int) -> bool:
-    return end - start <= longest and count_tokens(text[start:end]) <= most_tokens
-
-
-def sentences(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the [start, end) of sentences and lines without the white space around them."""
-    for match in _SENTENCE.finditer(text):
-        stripped = match[0].strip()
-        if stripped:
-            start = match.start() + match[0].index(stripped[0])
-            yield start, start + len(stripped)
-
-
-def fitting(
-    text: str, span: tuple[int, int], longest: int, count_tokens: Callable[[str], int], most_tokens: int
-) -> Iterator[tuple[int, int]]:
-    """Yield a sentence, or the pieces of one that is over the limits: cut between words where there is a choice."""
-    start, end = span
-    while start < end:
-        stop = min(end, start + longest)
-        while not _fits(text, start, stop, longest, count_tokens, most_tokens):
-            stop = start + max(1, (stop - start) // 2)
-            if stop == start + 1:
-                break  # one character is the least there is
-        if stop < end:
-            space = text.rfind(" ", start + 1, stop)
-            stop = space if space > start else stop
-        yield start, stop
-        start = stop
-        while start < end and text[start].isspace():
-            start += 1
+def _goes_on(text: str, place: int) -> bool:
+    """Tell whether the character at a place belongs to the one before it."""
+    character = text[place]
+    return (
+        character in _JOINERS
+        or text[place - 1] == "\u200d"
+        or unicodedata.category(character) in {"Mn", "Mc", "Me"}
+        or "\u1160" <= character <= "\u11ff"  # vowels and finals of decomposed syllables
+        or "\U0001f3fb" <= character <= "\U0001f3ff"  # skin tones
+    )

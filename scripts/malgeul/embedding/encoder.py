@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from malgeul.models.devices import Device
-from malgeul.models.loading import folder_of, quiet_transformers
+from malgeul.models.loading import quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
-from malgeul.models.tokenizers import FastTokenizer, load_fast_tokenizer
 
 Vectors = npt.NDArray[np.float32]
 
@@ -77,24 +76,6 @@ def _pooling(config: dict[str, Any]) -> Pooling:
     if len(chosen) != 1:
         raise ValueError(f"pooling modes {chosen or 'none'}: exactly one of {', '.join(named)} is understood")
     return chosen[0]
-
-
-class TextTokenizer:
-    """A model's tokenizer as chunking needs it: how many tokens a text has, and how many the model takes."""
-
-    def __init__(self, tokenizer: FastTokenizer, recipe: Recipe) -> None:
-        self._tokenizer = tokenizer
-        self.longest = recipe.longest - len(tokenizer.ids(recipe.prompt, special=False))
-
-    def count(self, text: str) -> int:
-        """Return the number of tokens of a text, special ones counted."""
-        return len(self._tokenizer.ids(text))
-
-
-def load_text_tokenizer(settings: dict[str, Any]) -> TextTokenizer:
-    """Load the tokenizer of the embedding model that ``settings`` (model, revision) names."""
-    folder = folder_of(settings["model"], settings["revision"])
-    return TextTokenizer(load_fast_tokenizer(folder), read_recipe(folder))
 
 
 class Encoder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from malgeul.shards.settings import Section
 
@@ -49,20 +49,77 @@ class DocumentsInput(Section):
     """A shorter document is rejected as too_short."""
 
 
+class ChunkLimits(Section):
+    """How large the chunks of a kind of document are (strategy dynamic)."""
+
+    min_chars: int = Field(ge=1)
+    """Smallest chunk in characters, where the document is long enough."""
+    max_chars: int = Field(ge=50)
+    """Largest chunk in characters."""
+    overlap: float = Field(0.0, ge=0, le=0.5)
+    """Share of a chunk that the next one begins with again, at most."""
+
+    @model_validator(mode="after")
+    def _minimum_is_the_smaller(self) -> ChunkLimits:
+        if self.min_chars >= self.max_chars:
+            raise ValueError("min_chars must be less than max_chars")
+        return self
+
+
+KINDS = {
+    "statute": ChunkLimits(min_chars=300, max_chars=1000, overlap=0.15),
+    "case": ChunkLimits(min_chars=500, max_chars=2000, overlap=0.30),
+}
+"""Limits of the kinds of document that the law layout knows."""
+
+
 class ChunkSettings(Section):
     """How documents are cut."""
 
-    strategy: Literal["standard", "dynamic", "hybrid"] = "standard"
-    """standard: one size; dynamic: sizes by kind of document; hybrid: three sizes at once."""
+    strategy: Literal["standard", "dynamic", "hybrid", "tokens"] = "standard"
+    """standard: one size in characters; dynamic: sizes by kind of document and of query; hybrid: three sizes at once;
+    tokens: one size in tokens of the embedding model. What the model takes is the limit in any case."""
+    sentences: Literal["kiwi", "punctuation"] = "kiwi"
+    """What tells sentences apart. Kiwi knows Korean endings and takes about 25 ms for 1,000 characters; documents that
+    are one chunk are not given to it."""
+    min_chars: int | None = Field(None, ge=1)
+    """Smallest chunk in characters, where the document is long enough (standard); by default half of max_chars."""
     max_chars: int = Field(800, ge=50)
     """Largest chunk in characters (standard)."""
     overlap_chars: int = Field(80, ge=0)
-    """Characters a chunk shares with the one before, at most: whole sentences (standard)."""
+    """Characters a chunk shares with the one before, at most; sentences where some fit (standard)."""
+    kinds: dict[str, ChunkLimits] = KINDS
+    """Limits by kind of document, which is `kind` of its meta; a text that plainly is a statute is one (dynamic).
+    Kinds that are not named here keep theirs: statute 300 to 1,000 characters with an overlap of 0.15, case 500 to
+    2,000 with 0.30."""
+    other: ChunkLimits = ChunkLimits(min_chars=400, max_chars=1500, overlap=0.15)
+    """Limits of documents of any other kind (dynamic)."""
+    query_type: Literal["precise", "balanced", "broad"] = "balanced"
+    """What will be asked. precise: facts, found best in small chunks, so the lower half of the limits; broad: questions
+    that need context, the upper half; balanced: all of it (dynamic)."""
+    min_tokens: int | None = Field(None, ge=1)
+    """Smallest chunk in tokens, where the document is long enough (tokens); by default half of max_tokens."""
+    max_tokens: int | None = Field(None, ge=64)
+    """Largest chunk in tokens, prompt and special tokens counted (tokens); by default 512, or what the model takes
+    where that is less."""
+    overlap_tokens: int = Field(32, ge=0)
+    """Tokens a chunk shares with the one before, at most (tokens)."""
+
+    @field_validator("kinds")
+    @classmethod
+    def _others_keep_theirs(cls, kinds: dict[str, ChunkLimits]) -> dict[str, ChunkLimits]:
+        return KINDS | kinds
 
     @model_validator(mode="after")
-    def _overlap_is_the_smaller(self) -> ChunkSettings:
-        if self.overlap_chars * 2 > self.max_chars:
-            raise ValueError("overlap_chars may be half of max_chars at most")
+    def _minimum_and_overlap_are_the_smaller(self) -> ChunkSettings:
+        for unit in ("chars", "tokens"):
+            least, most, shared = (getattr(self, f"{name}_{unit}") for name in ("min", "max", "overlap"))
+            if most is None:
+                continue  # the model decides; compared when it is known
+            if least is not None and least >= most:
+                raise ValueError(f"min_{unit} must be less than max_{unit}")
+            if shared * 2 > most:
+                raise ValueError(f"overlap_{unit} may be half of max_{unit} at most")
         return self
 
 

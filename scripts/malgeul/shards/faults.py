@@ -34,6 +34,8 @@ PERMANENT: dict[str, str] = {
     "CORRUPT": "the file cannot be read to its end",
     "UNTOKENIZABLE": "the analyser failed on this document alone",
     "CRASHES_ANALYZER": "the analyser's process dies of this document alone",
+    # chunks
+    "UNCHUNKABLE": "a single character has more tokens than the model takes",
     # models
     "OUT_OF_MEMORY": "the item alone does not fit into the device's memory",
     "MODEL_FAILED": "the model failed on this item alone",

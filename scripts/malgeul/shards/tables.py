@@ -47,7 +47,11 @@ CHUNKS = pa.schema(
         pa.field("start", pa.int32(), nullable=False),  # text[start:end] of the document is the chunk
         pa.field("end", pa.int32(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
-        pa.field("n_tokens", pa.int32(), nullable=False),
+        pa.field("n_tokens", pa.int32(), nullable=False),  # as the model is fed them: with prompt and special ones
+        pa.field("overlap", pa.int32(), nullable=False),  # characters that the chunk before of its size ends with
+        pa.field("level", pa.string(), nullable=False),  # what begins behind them: document, article, sentence, …
+        pa.field("size", pa.string(), nullable=False),  # standard or tokens, small, medium, large
+        pa.field("query_type", pa.string()),  # what the size was chosen for: precise, balanced, broad
     ]
 )
 """Chunks of documents, filtered text and transcripts."""

@@ -1,23 +1,13 @@
-"""Kiwi's analysis of documents: one pass that serves the filter and the mentions.
-
-Kiwi runs its own threads over an iterable and returns results in order, so that they are the same for any number of
-threads. What it is given is cut beforehand: runs of more than about 8,192 characters without a space have aborted the
-process, and the time of one analysis grows with the square of its length (0.3 million characters take 16 s).
-"""
+"""Kiwi's analysis of documents: one pass that serves the filter and the mentions."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-from malgeul.shards.faults import Fault, is_transient
+from malgeul.models.kiwi import KiwiReader, Segment
 from malgeul.text.words import STOPWORDS, WORD_MEASURES, Words
-
-SEGMENT_CHARACTERS = 4000
-"""A longer text is analysed in segments, cut at a line's end, else at a space, else (no space at all) anywhere."""
 
 PREDICATE_TAGS = frozenset({"EF", "EC", "ETM", "ETN"})
 """Endings: a text with sentences has them, a list of names and keywords has not."""
@@ -41,29 +31,6 @@ class Analysis:
     n_morphemes: int
     measured: dict[str, float | None]
     mentions: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A piece of a document that is analysed by itself: where it starts, and its text."""
-
-    start: int
-    text: str
-
-
-def segments(text: str, limit: int = SEGMENT_CHARACTERS) -> list[Segment]:
-    """Cut a text into pieces of at most ``limit`` characters; joined, they are the text."""
-    pieces: list[Segment] = []
-    start = 0
-    while len(text) - start > limit:
-        end = start + limit
-        cut = text.rfind("\n", start, end)
-        if cut <= start:
-            cut = text.rfind(" ", start, end)
-        end = cut + 1 if cut > start else end
-        pieces.append(Segment(start, text[start:end]))
-        start = end
-    return [*pieces, Segment(start, text[start:])]
 
 
 def summarize(text: str, pieces: Sequence[Segment], tokens: Sequence[Any], measures: Sequence[str]) -> Analysis:
@@ -109,82 +76,20 @@ def surfaces(pieces: Sequence[Segment], tokens: Sequence[Any]) -> list[str]:
     return [word for word in found if word]
 
 
-class SourceFailed(Exception):
-    """The iterable of texts raised ``error``: kept apart from what the analysis raises."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class MorphemeAnalyzer:
-    """Kiwi with as many threads of its own as were granted. The model is loaded when the first text comes.
+class MorphemeAnalyzer(KiwiReader[Analysis]):
+    """Texts to what is kept of their morphemes.
 
     ``measures`` names what of :data:`MORPHEME_MEASURES` is asked for; what only needs tags is always there.
     """
 
     def __init__(self, threads: int, measures: Sequence[str] = ()) -> None:
-        self.threads, self.measures = threads, measures
+        super().__init__(threads)
+        self.measures = measures
 
-    @cached_property
-    def kiwi(self) -> Any:
-        """The loaded model (about 2 s and 0.5 GB)."""
-        from kiwipiepy import Kiwi
+    def ask(self, texts: str | Iterable[str]) -> Any:
+        """Return the tokens of a text, or an iterator of them."""
+        return self.kiwi.tokenize(texts)
 
-        return Kiwi(num_workers=self.threads)
-
-    def analyze(self, texts: Iterable[str]) -> Iterator[Analysis | Fault]:
-        """Yield an analysis per text, in order; a fault for a text on which Kiwi raises. An empty text costs nothing.
-
-        Texts are pulled some 16 per thread ahead. When Kiwi raises, it drops a text and goes on, which would shift all
-        later results; so its answers are given up there, and the texts under way are analysed one by one.
-        """
-        source = iter(texts)
-        waiting: deque[tuple[str, list[Segment]]] = deque()
-        while True:
-            try:
-                yield from self._together(source, waiting)
-            except SourceFailed as failure:
-                raise failure.error from None
-            except Exception as error:
-                if is_transient(error) or not waiting:
-                    raise
-            if not waiting:
-                return
-            while waiting:
-                yield self._alone(*waiting.popleft())
-
-    def _together(self, source: Iterator[str], waiting: deque[tuple[str, list[Segment]]]) -> Iterator[Analysis]:
-        """Yield analyses while Kiwi answers; ``waiting`` holds the texts that it was given and has not answered."""
-
-        def feed() -> Iterator[str]:
-            while True:
-                try:
-                    text = next(source)
-                except StopIteration:
-                    return
-                except Exception as error:
-                    raise SourceFailed(error) from error
-                pieces = segments(text)
-                waiting.append((text, pieces))
-                for piece in pieces:
-                    yield piece.text
-
-        tokens: list[Any] = []
-        for answer in self.kiwi.tokenize(feed()):
-            tokens.append(answer)
-            text, pieces = waiting[0]
-            if len(tokens) == len(pieces):
-                analysis = summarize(text, pieces, tokens, self.measures)
-                waiting.popleft()
-                tokens = []
-                yield analysis
-
-    def _alone(self, text: str, pieces: list[Segment]) -> Analysis | Fault:
-        try:
-            tokens = [self.kiwi.tokenize(piece.text) for piece in pieces]
-            return summarize(text, pieces, tokens, self.measures)
-        except Exception as error:  # whatever it is, it is this document's and is recorded as such
-            if is_transient(error):
-                raise
-            return Fault("UNTOKENIZABLE", f"{type(error).__name__}: {error}", "analysed by itself")
+    def summarize(self, text: str, pieces: Sequence[Segment], answers: Sequence[Any]) -> Analysis:
+        """Sum up the tokens of a document's segments."""
+        return summarize(text, pieces, answers, self.measures)

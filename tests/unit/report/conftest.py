@@ -328,7 +328,8 @@ class FabricatedRun:
                             "source": "web",
                             "index": k,
                         }
-                        table.write(row | {"start": 30 * k, "end": 30 * k + 40, "text": PROSE[:40], "n_tokens": 21})
+                        place = {"start": 30 * k, "end": 30 * k + 40, "overlap": 10 * k, "level": "sentence"}
+                        table.write(row | place | {"text": PROSE[:40], "n_tokens": 21, "size": "standard"})
                         job.ledger.give(row["chunk_id"])
 
         self.make("chunk", shard, ("document", "chunk"), {"chunks": f"chunks/{shard}.parquet"}, chunk, 1.1)

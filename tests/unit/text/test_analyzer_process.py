@@ -4,16 +4,17 @@ import sys
 
 import pytest
 
+from malgeul.models import kiwi_process
+from malgeul.models.kiwi_process import ProcessDied
 from malgeul.shards.faults import Fault
-from malgeul.text import analyzer_process
-from malgeul.text.analyzer_process import ProcessAnalyzer, ProcessDied
+from malgeul.text.analyzer_process import ProcessAnalyzer
 from malgeul.text.morphology import MorphemeAnalyzer
 from unit.text.conftest import prose
 
 CHILD = """
 import os, signal, sys
 from collections import deque
-from malgeul.text.analyzer_process import serve
+from malgeul.models.kiwi_process import serve
 from malgeul.text.morphology import Analysis
 
 class Fragile:
@@ -31,7 +32,7 @@ class Fragile:
         for text in waiting:
             yield Analysis(len(text), {}, [])
 
-serve(Fragile(), sys.stdin.buffer, sys.stdout.buffer)
+serve(Fragile(), vars, sys.stdin.buffer, sys.stdout.buffer)
 """
 
 
@@ -79,4 +80,4 @@ def test_the_real_process_answers_as_the_analyzer_does(monkeypatch):
     texts = [prose(number) if number % 3 else "" for number in range(20)]
     with ProcessAnalyzer(2, ["word_length"]) as analyzer:
         assert list(analyzer.analyze(texts)) == list(MorphemeAnalyzer(1, ["word_length"]).analyze(texts))
-    assert analyzer_process.AHEAD_PER_THREAD > 16
+    assert kiwi_process.AHEAD_PER_THREAD > 16
