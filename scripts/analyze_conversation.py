@@ -10,6 +10,7 @@ from malgeul.shards.tables import TableWriter, read_rows
 from malgeul.speech.conversation import CONVERSATION, analyze_recording
 from malgeul.speech.lexicon import read_lexicons
 from malgeul.speech.manifest import read_manifest
+from malgeul.speech.praat import PACKAGE
 from malgeul.speech.settings import AnalyzeSettings
 
 if TYPE_CHECKING:
@@ -76,4 +77,5 @@ if __name__ == "__main__":
         analyze_conversation,
         Units("recording", "recording"),
         packages=("numpy", "pyarrow"),
+        optional=(PACKAGE,),
     )
