@@ -268,6 +268,16 @@ def lexicon_files():
     ]
 
 
+def page_templates(wing):
+    """The templates of a wing's pages, and those that all pages share."""
+    library = Path(workflow.basedir) / "scripts" / "malgeul"
+    return [
+        str(file)
+        for package in ("pages", wing)
+        for file in sorted((library / package / "templates").iterdir())
+    ]
+
+
 def is_audited():
     """Tell whether this run was to end with the audit: verify, prune and single targets do not, nor do jobs."""
     rules_of_run = {job.rule.name for job in workflow.dag.jobs}

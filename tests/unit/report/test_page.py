@@ -10,9 +10,8 @@ import pytest
 
 from malgeul.report import page
 from malgeul.report.audit import write_audit
-from malgeul.report.page import FUNNEL, REPORT, TIMELINE, state_of, summary, visible, write_report
+from malgeul.report.page import FUNNEL, REPORT, TIMELINE, state_of, summary, write_report
 from malgeul.shards.ledger import Tally
-from unit.report.conftest import BYTES, HOSTILE
 
 
 class Page(HTMLParser):
@@ -125,13 +124,6 @@ def test_hostile_names_and_texts_are_shown_and_do_nothing(written, run):
     assert "&lt;script&gt;alert" in source
     assert "\u202e" not in source, "a name cannot turn the direction of the text around it"
     assert "\\u202egpj" in written.text
-
-
-def test_names_that_are_no_text_are_spelled_out():
-    assert visible(BYTES) == "caf\\xe9.m4a"
-    assert visible("\u1112\u1161\u11ab") == "한", "decomposed names are shown composed"
-    assert visible("a\x00b\u200bc\nd") == "a\\x00b\\u200bc\nd"
-    assert visible(HOSTILE).encode("utf-8")
 
 
 def test_the_same_ledgers_give_the_same_page(run, monkeypatch):
