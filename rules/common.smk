@@ -78,7 +78,7 @@ def section(name):
 OUTPUTS = {
     "convert": ["<results>/recordings/{shard}"],
     "transcribe": ["<results>/transcripts/{shard}"],
-    "analyze": ["<results>/conversation/{shard}.parquet"],
+    "analyze": ["<results>/conversation/{shard}.parquet", "<results>/pages/{shard}"],
     "ingest": ["<results>/text/{shard}.parquet"],
     "screen": ["<results>/screened/{shard}.parquet"],
     "dedup": ["<results>/duplicates.parquet", "<results>/boilerplate.parquet"],

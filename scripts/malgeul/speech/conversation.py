@@ -144,10 +144,10 @@ def analyze_recording(
     ``row`` is its row of the manifest, ``folder`` holds its channels; ``pause_seconds`` are the thresholds of pauses.
     Raises ValueError for a transcript whose text does not hold its segments or whose times run backwards.
     """
-    utterances = _utterances(transcript)
+    utterances = utterances_of(transcript)
     told_apart = any(utterance.speaker is not None for utterance in utterances) or len(row["channels"]) > 1
     turns = turns_of(utterances)
-    speakers = _speakers(utterances, transcript)
+    speakers = speakers_of(utterances, transcript)
     voices = [
         _voice(speaker, channel, turns, folder / f"{row['channels'][channel]}.wav", told_apart, pause_seconds)
         for speaker, channel in speakers.items()
@@ -161,13 +161,17 @@ def analyze_recording(
         "quality": _quality(row),
         "interaction": _interaction(turns, list(speakers), row["seconds"], told_apart),
         "voices": voices,
-        "evidence": [vars(span) for span in find_spans(transcript["text"], _passages(transcript, utterances), rules)],
+        "evidence": [vars(span) for span in find_spans(transcript["text"], passages_of(transcript, utterances), rules)],
         "trust": trust_of(transcript["segments"]),
     }
     return {**result, "unmeasured": _unmeasured(result, row["unmeasured"], told_apart)}
 
 
-def _utterances(transcript: dict[str, Any]) -> list[Utterance]:
+def utterances_of(transcript: dict[str, Any]) -> list[Utterance]:
+    """Return a transcript's segments with their speakers: the labelled ones, else one per channel, if there are more.
+
+    Raises ValueError for times that run backwards.
+    """
     apart = len(transcript["channels"]) > 1
     utterances = []
     for segment in transcript["segments"]:
@@ -182,8 +186,8 @@ def _of_channel(channel: int) -> str:
     return f"channel {channel}"
 
 
-def _speakers(utterances: Sequence[Utterance], transcript: dict[str, Any]) -> dict[str | None, int]:
-    """Return the channel of every speaker: the labelled ones, else one per channel, be they silent."""
+def speakers_of(utterances: Sequence[Utterance], transcript: dict[str, Any]) -> dict[str | None, int]:
+    """Return the channel of every speaker, in order: the labelled ones, else one per channel, be they silent."""
     channels = {
         utterance.speaker: segment["channel"] or 0
         for utterance, segment in zip(utterances, transcript["segments"], strict=True)
@@ -194,7 +198,8 @@ def _speakers(utterances: Sequence[Utterance], transcript: dict[str, Any]) -> di
     return dict(sorted(channels.items(), key=lambda item: (item[1], item[0] or "")))
 
 
-def _passages(transcript: dict[str, Any], utterances: Sequence[Utterance]) -> list[Passage]:
+def passages_of(transcript: dict[str, Any], utterances: Sequence[Utterance]) -> list[Passage]:
+    """Return where a transcript's segments lie in its text; raises ValueError when it does not hold them."""
     places = locate_segments(transcript["text"], [utterance.text for utterance in utterances])
     return [
         Passage(start, end, utterance.start, utterance.end, utterance.speaker)
