@@ -97,6 +97,7 @@ def describe_run(results: Path, verdict: Mapping[str, Any], plan: Plan, ledgers:
             if of_stage[name]
         ],
         "measured": [(STAGES[name], facts) for name in STAGES if (facts := measured(of_stage[name]))],
+        "recordings": look("recordings", samples.recordings, "analyze") or {"shown": [], "n": 0},
         "transcripts": look("transcripts", samples.transcripts, "transcribe") or [],
         "documents": look("documents", samples.documents, "filter") or [],
         "selected": look("samples", samples.selected_samples, "select") or [],

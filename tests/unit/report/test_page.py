@@ -103,6 +103,14 @@ def test_samples_show_what_came_out(written):
     assert "characters 0 to 40, 21 tokens" in text
 
 
+def test_every_recording_is_listed_with_a_link_to_its_page(written, run):
+    rows = re.findall(r"calls-\d{4}-\d <script>.*?pj\.m4a 1 min 03 s 2\.50 s missing 1 2 1 2", written.text)
+    assert len(rows) == 5
+    links = [attributes["href"] for tag, attributes in written.tags if tag == "a" and "pages" in attributes["href"]]
+    assert set(links) == {str(p.relative_to(run.results)) for p in run.results.glob("pages/*/*.html")}
+    assert links.count("pages/calls-0000/calls-0000-0.html") == 2, "in the list and at its transcript"
+
+
 def test_files_left_aside_are_counted(written):
     assert "3 files .jpg" in written.text.replace(" , ", ", ")
 
@@ -111,7 +119,9 @@ def test_the_page_needs_no_network_and_runs_nothing(written, run):
     assert not {tag for tag, _ in written.tags} & {"script", "link", "img", "iframe", "object", "form", "base"}
     for tag, attributes in written.tags:
         assert not [name for name in attributes if name.startswith("on") or name == "src"], tag
-        assert (attributes.get("href") or "#").startswith("#")
+        assert re.match(r"#|pages/[\w-]+/[\w-]+\.html$", attributes.get("href") or "#"), (
+            "links lead to pages of the run"
+        )
     policy = [a["content"] for t, a in written.tags if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
     assert "url(" not in read_page(run.results)
