@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
@@ -12,36 +11,7 @@ from malgeul.report import page
 from malgeul.report.audit import write_audit
 from malgeul.report.page import FUNNEL, REPORT, TIMELINE, state_of, summary, write_report
 from malgeul.shards.ledger import Tally
-
-
-class Page(HTMLParser):
-    """The tags of a page, its text, and whether they nest."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
+from unit.parsing import Page
 
 
 def read_page(results) -> str:
