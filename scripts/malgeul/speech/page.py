@@ -46,7 +46,7 @@ def page_of(transcript: dict[str, Any], row: dict[str, Any], measured: dict[str,
     utterances = utterances_of(transcript)
     voices = [Voice(speaker, channel) for speaker, channel in speakers_of(utterances, transcript).items()]
     missing = measured["quality"]["missing_seconds"]
-    column_seconds = row_seconds(row["seconds"] + missing) / COLUMNS
+    column_seconds = row_seconds(row["seconds"], missing) / COLUMNS
     envelopes = [envelope_of(folder / f"{stem}.wav", column_seconds) for stem in row["channels"]]
     reasons = {entry["field"]: entry["reason"] for entry in measured["unmeasured"]}
     pauses = [pauses["longer_than"] for voice in measured["voices"] for pauses in voice["pauses"]]

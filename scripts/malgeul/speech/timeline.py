@@ -44,8 +44,6 @@ WIDE, NARROW = 880, 310
 """Pixels of a row for which labels are placed: on a screen, and on whatever is smaller."""
 GAP = 7
 """Pixels between two labels."""
-SHORTEST_LABEL = 14
-"""Characters that are left of a label that is cut."""
 TEXT_FROM = 4.0
 """Percent of a row from which on there is room for text in a bar."""
 
@@ -146,8 +144,9 @@ def voice_name(speaker: str | None) -> str:
     return f"speaker {speaker}" if speaker.isdigit() else speaker
 
 
-def row_seconds(seconds: float) -> float:
-    """Return how much of a recording of this length is in a row."""
+def row_seconds(seconds: float, missing: float = 0.0) -> float:
+    """Return how much of a recording of this length is in a row; a minute or less, with what is missing, is one row."""
+    seconds = min(seconds + missing, max(seconds, ROW_SECONDS[0]))
     if seconds <= ROW_SECONDS[0]:
         return max(seconds, 1.0)
     fitting = (length for length in ROW_SECONDS if seconds <= length * MOST_ROWS)
@@ -172,12 +171,13 @@ def draw_rows(
 ) -> list[Row]:
     """Return the rows of a recording.
 
-    ``envelopes`` are of its channels, in columns of ``row_seconds(seconds + missing) / COLUMNS``; ``flags`` are those
-    of the utterances; ``missing`` seconds at the end could not be decoded. Pauses longer than ``least_pause`` are
-    marked.
+    ``envelopes`` are of its channels, in columns of ``row_seconds(seconds, missing) / COLUMNS``; ``flags`` are those
+    of the utterances; ``missing`` seconds at the end could not be decoded, and are drawn to the end of the row in which
+    they begin. Pauses longer than ``least_pause`` are marked.
     """
-    length = row_seconds(seconds + missing)
-    drawing = _Drawing(length, max(1, ceil(round((seconds + missing) / length, 6))), utterances, flags)
+    length = row_seconds(seconds, missing)
+    rows = int(seconds / length) + 1 if missing else max(1, ceil(round(seconds / length, 6)))
+    drawing = _Drawing(length, rows, utterances, flags)
     peak = 32768 * 10 ** (full_scale(envelopes) / 20)
     turns = turns_of(utterances)
     channel_of = {voice.speaker: voice.channel for voice in voices}
@@ -246,12 +246,14 @@ class _Drawing:
         numbered = sorted(evidence, key=lambda item: (*_times(item[1]), item[0]))
         for (start, end), group in groupby(numbered, key=lambda item: _times(item[1])):
             spans = list(group)
-            rules = " · ".join(f"S{n} {span['rule']}" for n, span in spans)
+            rules = [f"S{n} {span['rule']}" for n, span in spans]
             title = "; ".join(f"S{n} {span['rule']}: {span['quote']}" for n, span in spans)
             first, last = spans[0][0], spans[-1][0]
-            short = f"S{first}" if first == last else f"S{first}–{last}"
+            texts = [rules[0], f"S{first}"]
+            if len(spans) > 1:
+                texts = [" · ".join(rules), f"{rules[0]} +{len(rules) - 1}", f"S{first}–{last}"]
             for number, x, width in self._pieces(start, end):
-                found[number].append((Bar(x, width, title), [rules, short]))
+                found[number].append((Bar(x, width, title), texts))
         return found
 
     def add_lane(self, colour: int, voice: Voice, silences: Sequence[Interval]) -> None:
@@ -380,9 +382,8 @@ def _labels(y: int, wanted: Sequence[tuple[float, Sequence[str]]]) -> Labels:
 def _placed(wanted: Sequence[tuple[float, Sequence[str]]], width: int) -> list[Label]:
     """Return the labels for which there is room in ``width`` pixels.
 
-    At every place stands the first of its texts that ends before the next place, cut where it is long, or else the last
-    of them, which is the shortest, unless the label before reaches so far. The last label of a row may stand before its
-    place.
+    At every place stands the first of its texts that ends before the next place, or else the last of them, which is the
+    shortest, unless the label before reaches so far. The last label of a row may stand before its place.
     """
     placed: list[Label] = []
     free = 0.0
@@ -391,7 +392,7 @@ def _placed(wanted: Sequence[tuple[float, Sequence[str]]], width: int) -> list[L
     for (x, texts), following in zip(places, [*nexts, None], strict=True) if places else ():
         left = x * width / 100
         room = (width if following is None else following * width / 100) - GAP - left
-        text = next((cut for longer in texts[:-1] if (cut := _cut(longer, room))), texts[-1])
+        text = next((text for text in texts if _pixels(text) <= room), texts[-1])
         if following is None and text != texts[0] and left - GAP - _pixels(texts[0]) >= free:
             text = texts[0]
             left -= GAP + _pixels(text)
@@ -400,15 +401,6 @@ def _placed(wanted: Sequence[tuple[float, Sequence[str]]], width: int) -> list[L
             placed.append(Label(round(100 * left / width, 3), text))
             free = left + _pixels(text) + GAP
     return placed
-
-
-def _cut(text: str, room: float) -> str:
-    """Return a text that fits in so many pixels, or nothing when too little of it would be left."""
-    if _pixels(text) <= room:
-        return text
-    while len(text) > SHORTEST_LABEL and _pixels(f"{text} …") > room:
-        text = text[:-1].rstrip(" ·,")
-    return f"{text} …" if len(text) > SHORTEST_LABEL else ""
 
 
 def _pixels(text: str) -> float:

@@ -89,7 +89,7 @@ def test_lexicon_spans_lie_over_the_waveform_of_who_speaks():
     texts = [label.text for label in row.waves[1].span_labels.wide]
     assert texts == ["S1 demand.transfer · S2 demand.safe_account", "S3 x.y"]
     assert "이체" in row.waves[1].spans[0].title
-    assert row.waves[1].span_labels.narrow[0].text.endswith(" …"), "cut where the next one stands"
+    assert row.waves[1].span_labels.narrow[0].text == "S1–2", "up to where the next one stands"
     assert "3 lexicon spans" in row.words
 
 
@@ -112,8 +112,15 @@ def test_what_is_missing_has_its_place_at_the_end():
     assert places([row.missing]) == [(75, 25)]
     assert row.missing.title == "missing 3 s"
     assert row.words.endswith("missing 3 s")
-    rows = drawn(seconds=59.0, missing=31.0)
-    assert places(r.missing for r in rows) == [pytest.approx((98.333, 1.667), abs=0.001), (0, 50)]
+
+
+def test_of_what_is_missing_no_row_is_drawn_that_is_empty():
+    first, second = drawn(seconds=90.0, missing=3000.0)
+    assert first.missing is None
+    assert places([second.missing]) == [(50, 50)]
+    assert second.missing.title == "missing 50 min 00 s"
+    assert places([drawn(seconds=120.0, missing=30.0)[-1].missing]) == [(0, 50)]
+    assert places([drawn(seconds=12.0, missing=7000.0)[-1].missing]) == [(20, 80)]
 
 
 def test_the_waveform_is_an_outline_of_its_envelope():
@@ -158,7 +165,10 @@ def test_ticks_are_few_and_at_round_times():
 def test_labels_do_not_overlap_and_stay_in_the_row(width):
     random = np.random.default_rng(2)
     for _ in range(50):
-        wanted = [(float(x), ["S1 demand.transfer · S2 사칭.검찰", "S1–2"]) for x in random.uniform(0, 100, 12)]
+        wanted = [
+            (float(x), ["S1 demand.transfer · S2 사칭.검찰", "S1 demand.transfer +1", "S1–2"])
+            for x in random.uniform(0, 100, 12)
+        ]
         labels = _placed(wanted, width)
         ends = [label.x * width / 100 + _pixels(label.text) for label in labels]
         assert all(end <= after.x * width / 100 for end, after in zip(ends, labels[1:], strict=False))
