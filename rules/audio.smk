@@ -139,9 +139,11 @@ rule analyze_conversation:
         recordings="<results>/recordings/{shard}",
         transcripts="<results>/transcripts/{shard}",
         lexicons=lexicon_files(),
+        templates=page_templates("speech"),
         ledger=[ledger("transcribe"), ledger("convert")],
     output:
         conversation="<results>/conversation/{shard}.parquet",
+        pages=directory("<results>/pages/{shard}"),
         ledger=ledger("analyze"),
     log:
         "<logs>/analyze_conversation/{shard}.log",
@@ -157,6 +159,6 @@ rule analyze_conversation:
         settings=section("analyze"),
         code=code_digest("analyze_conversation"),
     message:
-        "Measure the conversations of {wildcards.shard}"
+        "Measure the conversations of {wildcards.shard} and draw their pages"
     script:
         "../scripts/analyze_conversation.py"

@@ -80,7 +80,7 @@ OUTPUTS = {
     "diarize": ["<results>/speakers/{shard}.parquet"],
     "transcribe": ["<results>/transcripts/{shard}"],
     "classify": ["<results>/classes/{shard}.parquet"],
-    "analyze": ["<results>/conversation/{shard}.parquet"],
+    "analyze": ["<results>/conversation/{shard}.parquet", "<results>/pages/{shard}"],
     "ingest": ["<results>/text/{shard}.parquet"],
     "screen": ["<results>/screened/{shard}.parquet"],
     "dedup": ["<results>/duplicates.parquet", "<results>/boilerplate.parquet"],
@@ -323,6 +323,16 @@ def lexicon_files():
         str(file)
         for place in places
         for file in (sorted(place.glob("*.yaml")) if place.is_dir() else [place])
+    ]
+
+
+def page_templates(wing):
+    """The templates of a wing's pages, and those that all pages share."""
+    library = Path(workflow.basedir) / "scripts" / "malgeul"
+    return [
+        str(file)
+        for package in ("pages", wing)
+        for file in sorted((library / package / "templates").iterdir())
     ]
 
 

@@ -41,12 +41,7 @@ rule audit_run:
 rule write_report:
     input:
         audit="<results>/audit.json",
-        templates=sorted(
-            str(file)
-            for file in Path(workflow.basedir).glob(
-                "scripts/malgeul/report/templates/*"
-            )
-        ),
+        templates=page_templates("report"),
     output:
         report=report(
             "<results>/report.html",

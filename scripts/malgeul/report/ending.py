@@ -38,8 +38,8 @@ def _told(lines: Iterator[str]) -> str:
 
 
 def _success(results: Path) -> Iterator[str]:
+    from malgeul.pages.quantities import amount
     from malgeul.report.audit import AUDIT
-    from malgeul.report.quantities import amount
 
     verdict = json.loads((results / AUDIT).read_text(encoding="utf-8", errors="surrogateescape"))
     yield "nothing was lost" if verdict["holds"] else "the audit did not hold when it was last made"
@@ -49,11 +49,11 @@ def _success(results: Path) -> Iterator[str]:
 
 
 def _failure(results: Path, on_bad_input: str) -> Iterator[str]:
+    from malgeul.pages.quantities import amount
     from malgeul.plan import read_plan
     from malgeul.report.audit import NAMES_SHOWN, complaint, write_audit
     from malgeul.report.failures import find_failures
     from malgeul.report.page import write_report
-    from malgeul.report.quantities import amount
     from malgeul.startup import PLAN
 
     verdict = write_audit(results, on_bad_input)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from malgeul.report.quantities import amount, amounts
+from malgeul.pages.quantities import amount, amounts
 from malgeul.report.stages import FLOWS, Stage
 
 NARROWEST = 0.6

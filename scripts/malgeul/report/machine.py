@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 
 from malgeul.models.devices import cpu
-from malgeul.report.quantities import megabytes
+from malgeul.pages.quantities import megabytes
 
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
+from malgeul.pages import quantities
+from malgeul.pages.rendering import templates
 from malgeul.plan import Plan, read_plan
-from malgeul.report import quantities, samples
+from malgeul.report import samples
 from malgeul.report.audit import planned_shards, read_ledgers
 from malgeul.report.failures import find_failures
 from malgeul.report.funnel import funnel
@@ -25,7 +23,6 @@ from malgeul.report.timeline import timeline
 from malgeul.shards.faults import PERMANENT
 from malgeul.shards.files import written_whole
 from malgeul.shards.ledger import Ledger
-from malgeul.shards.names import nfc
 from malgeul.startup import PLAN
 
 log = logging.getLogger(__name__)
@@ -41,39 +38,7 @@ ITEMS_SHOWN = 50
 NO_COUNTS = frozenset({"dimension", "max_entity_freq"})
 """Whole numbers that ledgers measure and that do not add up over shards."""
 
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-"""Control characters, invisible ones, those that turn the direction of writing, and bytes that are no text."""
-
 Result = TypeVar("Result")
-
-
-def visible(value: Any) -> Any:
-    """Return what is shown for a value: text composed, with characters that hide or reorder it spelled out."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return _UNSEEN.sub(_spelled, nfc(value))
-
-
-def _spelled(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def templates() -> Environment:
-    """Return the templates: everything is escaped, a missing value is an error."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        finalize=visible,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    names = ("number", "amount", "amounts", "duration", "clock", "megabytes", "share")
-    environment.filters |= {name: getattr(quantities, name) for name in names}
-    return environment
 
 
 def write_report(results: Path, verdict: Mapping[str, Any], since: float = 0.0) -> None:
@@ -87,7 +52,7 @@ def write_report(results: Path, verdict: Mapping[str, Any], since: float = 0.0) 
         results, verdict, plan, [ledgers[shard] for shard in planned_shards(plan) if shard in ledgers]
     )
     failed, unreached = find_failures(results, plan, verdict["missing"], since)
-    pages = templates()
+    pages = templates(TEMPLATES)
     for name, template, values in (
         (REPORT, "report.html.j2", {**contents, "failed": failed, "unreached": unreached}),
         (FUNNEL, "funnel_figure.svg.j2", contents),
@@ -132,6 +97,7 @@ def describe_run(results: Path, verdict: Mapping[str, Any], plan: Plan, ledgers:
             if of_stage[name]
         ],
         "measured": [(STAGES[name], facts) for name in STAGES if (facts := measured(of_stage[name]))],
+        "recordings": look("recordings", samples.recordings, "analyze") or {"shown": [], "n": 0},
         "transcripts": look("transcripts", samples.transcripts, "transcribe") or [],
         "documents": look("documents", samples.documents, "filter") or [],
         "selected": look("samples", samples.selected_samples, "select") or [],

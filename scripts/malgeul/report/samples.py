@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from malgeul.pages.recordings import COLUMNS, entry_of
 from malgeul.shards.ledger import Ledger
 
 EXAMPLES = 3
@@ -23,6 +24,9 @@ AROUND = 140
 LISTED = 10
 """Lines of boilerplate and names."""
 SEGMENTS = 8
+RECORDINGS = 200
+"""Recordings listed with links to their pages; of the others the pages of their shards are linked."""
+SHARDS_LISTED = 200
 TRANSCRIPTS_SEARCHED = 50
 """Transcripts of a shard that are opened at most to find one in which anything is said."""
 
@@ -53,20 +57,45 @@ def transcripts(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]
             transcript = json.loads((results / name).read_text(encoding="utf-8"))
             segments = [segment for segment in transcript["segments"] if segment["text"].strip()]
             if segments:
-                shown.append(_transcript(name, transcript, segments))
+                shown.append(_transcript(results, name, transcript, segments))
                 break
         if len(shown) == EXAMPLES:
             break
     return shown
 
 
-def _transcript(name: str, transcript: dict[str, Any], segments: list[dict[str, Any]]) -> dict[str, Any]:
+def _transcript(results: Path, name: str, transcript: dict[str, Any], segments: list[dict[str, Any]]) -> dict[str, Any]:
+    page = f"pages/{Path(name).parent.name}/{Path(name).stem}.html"
     return {
+        "page": page if (results / page).is_file() else None,
         "name": transcript.get("name") or transcript["id"],
         "file": name,
         "model": (transcript.get("model") or {}).get("model"),
         "segments": [segment | {"text": excerpt(segment["text"])} for segment in segments[:SEGMENTS]],
         "more": max(0, len(segments) - SEGMENTS),
+    }
+
+
+def recordings(results: Path, ledgers: Sequence[Ledger]) -> dict[str, Any]:
+    """Return the first recordings that were analyzed, by name, how many there are, and the shards with further ones.
+
+    ``shards`` are (shard, its recordings); each has a page that lists them.
+    """
+    shown: list[dict[str, Any]] = []
+    further: list[tuple[str, int]] = []
+    for ledger in ledgers:
+        rows = (
+            row for name in outputs([ledger], "conversation", ".parquet") for row in rows_of(results / name, COLUMNS)
+        )
+        here = list(islice(rows, RECORDINGS - len(shown)))
+        shown += [entry_of(row, f"pages/{ledger.shard}/{row['id']}.html") for row in here]
+        if len(here) < ledger.given.n:
+            further.append((ledger.shard, ledger.given.n))
+    return {
+        "shown": sorted(shown, key=lambda entry: (entry["name"], entry["id"])),
+        "n": sum(ledger.given.n for ledger in ledgers),
+        "shards": further[:SHARDS_LISTED],
+        "more_shards": len(further[SHARDS_LISTED:]),
     }
 
 

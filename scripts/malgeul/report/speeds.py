@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from malgeul.pages.quantities import number, rate
 from malgeul.plan import Plan
-from malgeul.report.quantities import number, rate
 from malgeul.report.stages import job_file
 from malgeul.report.timeline import total, union
 from malgeul.shards.ledger import Ledger

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
-from malgeul.report.quantities import duration
+from malgeul.pages.quantities import duration
 from malgeul.report.stages import STAGES
 from malgeul.shards.ledger import Ledger
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ class Job:
     units: Units
     threads: int = 1
     packages: Sequence[str] = ()
+    optional: Sequence[str] = ()
     identity: dict[str, Any] = field(default_factory=dict)
     relevant: dict[str, Callable[[Job], Any]] = field(default_factory=dict)
 
@@ -122,8 +123,8 @@ class Job:
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        """Installed versions of the packages that decide the result."""
-        return {name: version(name) for name in self.packages}
+        """Installed versions of the packages that decide the result; of optional ones also that they are absent."""
+        return {name: version(name) for name in self.packages} | {name: _version(name) for name in self.optional}
 
     @cached_property
     def settings_key(self) -> str:
@@ -255,6 +256,13 @@ def run_together(jobs: Sequence[Job], work: Callable[[Sequence[Job]], None]) -> 
         job._commit(started)
 
 
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
 def _stat_key(proof: Mapping[str, Any]) -> StatKey:
     return StatKey(proof["size"], proof["mtime_ns"], proof["inode"])
 
@@ -279,22 +287,23 @@ def run_job(
     units: Units,
     *,
     packages: Sequence[str] = (),
+    optional: Sequence[str] = (),
     identity: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     relevant: dict[str, Callable[[Job], Any]] | None = None,
 ) -> None:
     """Run ``work`` for the job that Snakemake's ``script:`` directive describes.
 
-    ``packages`` are the distributions whose versions decide the result; ``identity`` returns what else it depends on
-    (a model's revision), given the params; ``relevant`` says what of an input does (see Job). A transient fault ends
-    with status 75, any other error with 1.
+    ``packages`` are the distributions whose versions decide the result, ``optional`` those whose absence decides too;
+    ``identity`` returns what else it depends on (a model's revision), given the params; ``relevant`` says what of an
+    input does (see Job). A transient fault ends with status 75, any other error with 1.
     """
     params = dict(snakemake.params.items())
     outputs = {name: Path(value) for name, value in snakemake.output.items()}
 
     def describe() -> list[Job]:
         known = identity(params) if identity else {}
-        job = Job(_inputs(snakemake), outputs, params, units, snakemake.threads, packages, known, relevant or {})
-        return [job]
+        inputs, extras = _inputs(snakemake), relevant or {}
+        return [Job(inputs, outputs, params, units, snakemake.threads, packages, optional, known, extras)]
 
     _execute(snakemake, describe, lambda jobs: work(jobs[0]))
 

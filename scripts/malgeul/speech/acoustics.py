@@ -4,7 +4,7 @@ F0 is found by autocorrelation as in Boersma, "Accurate short-term analysis of t
 harmonics-to-noise ratio of a sampled sound" (IFA Proceedings 17, 1993): the autocorrelation of a Hann-windowed frame
 divided by that of the window, its highest peak between 75 and 500 Hz less a small cost per octave, refined by a
 parabola. There is no path through the frames, so that single frames may be an octave off; the median and quartiles of
-a voice are what is kept. Jitter and shimmer need the single glottal cycles that Praat finds and are not measured here.
+a voice are what is kept. Jitter and shimmer need single glottal cycles: see the module praat.
 """
 
 from __future__ import annotations

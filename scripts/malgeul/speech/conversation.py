@@ -32,6 +32,7 @@ from malgeul.speech.interaction import (
     turns_of,
 )
 from malgeul.speech.lexicon import Passage, Rule, find_spans, locate_segments
+from malgeul.speech.praat import LEAST_CYCLES, PACKAGE, Cycles, is_installed, measure_cycles
 from malgeul.speech.trust import trust_of
 
 
@@ -79,8 +80,10 @@ VOICE = _struct(
     voiced_share=pa.float64(),  # of the frames of talk
     intensity_median_dbfs=pa.float64(),  # over voiced frames
     intensity_iqr_db=pa.float64(),
-    jitter=pa.float64(),
-    shimmer=pa.float64(),
+    glottal_cycles=pa.int32(),  # compared for the next three, by Praat; see the module praat
+    jitter=pa.float64(),  # local, as a share of the period
+    shimmer=pa.float64(),  # local, as a share of the amplitude
+    harmonicity_db=pa.float64(),  # harmonics to noise, of voiced frames
 )
 """Of one voice."""
 
@@ -127,7 +130,8 @@ CONVERSATION = pa.schema(
 )
 """conversation/<shard>.parquet."""
 
-NEEDS_PRAAT = "needs the single glottal cycles that Praat finds"
+NEEDS_PRAAT = f"needs the single glottal cycles that Praat finds: install {PACKAGE}"
+TOO_FEW_CYCLES = f"Praat finds fewer than {LEAST_CYCLES} glottal cycles, or none that it can compare"
 NOT_TOLD_APART = "the voices of the recording are not told apart"
 NOTHING_SAID = "nothing is said"
 
@@ -140,10 +144,10 @@ def analyze_recording(
     ``row`` is its row of the manifest, ``folder`` holds its channels; ``pause_seconds`` are the thresholds of pauses.
     Raises ValueError for a transcript whose text does not hold its segments or whose times run backwards.
     """
-    utterances = _utterances(transcript)
+    utterances = utterances_of(transcript)
     told_apart = any(utterance.speaker is not None for utterance in utterances) or len(row["channels"]) > 1
     turns = turns_of(utterances)
-    speakers = _speakers(utterances, transcript)
+    speakers = speakers_of(utterances, transcript)
     voices = [
         _voice(speaker, channel, turns, folder / f"{row['channels'][channel]}.wav", told_apart, pause_seconds)
         for speaker, channel in speakers.items()
@@ -157,13 +161,17 @@ def analyze_recording(
         "quality": _quality(row),
         "interaction": _interaction(turns, list(speakers), row["seconds"], told_apart),
         "voices": voices,
-        "evidence": [vars(span) for span in find_spans(transcript["text"], _passages(transcript, utterances), rules)],
+        "evidence": [vars(span) for span in find_spans(transcript["text"], passages_of(transcript, utterances), rules)],
         "trust": trust_of(transcript["segments"]),
     }
     return {**result, "unmeasured": _unmeasured(result, row["unmeasured"], told_apart)}
 
 
-def _utterances(transcript: dict[str, Any]) -> list[Utterance]:
+def utterances_of(transcript: dict[str, Any]) -> list[Utterance]:
+    """Return a transcript's segments with their speakers: the labelled ones, else one per channel, if there are more.
+
+    Raises ValueError for times that run backwards.
+    """
     apart = len(transcript["channels"]) > 1
     utterances = []
     for segment in transcript["segments"]:
@@ -178,8 +186,8 @@ def _of_channel(channel: int) -> str:
     return f"channel {channel}"
 
 
-def _speakers(utterances: Sequence[Utterance], transcript: dict[str, Any]) -> dict[str | None, int]:
-    """Return the channel of every speaker: the labelled ones, else one per channel, be they silent."""
+def speakers_of(utterances: Sequence[Utterance], transcript: dict[str, Any]) -> dict[str | None, int]:
+    """Return the channel of every speaker, in order: the labelled ones, else one per channel, be they silent."""
     channels = {
         utterance.speaker: segment["channel"] or 0
         for utterance, segment in zip(utterances, transcript["segments"], strict=True)
@@ -190,7 +198,8 @@ def _speakers(utterances: Sequence[Utterance], transcript: dict[str, Any]) -> di
     return dict(sorted(channels.items(), key=lambda item: (item[1], item[0] or "")))
 
 
-def _passages(transcript: dict[str, Any], utterances: Sequence[Utterance]) -> list[Passage]:
+def passages_of(transcript: dict[str, Any], utterances: Sequence[Utterance]) -> list[Passage]:
+    """Return where a transcript's segments lie in its text; raises ValueError when it does not hold them."""
     places = locate_segments(transcript["text"], [utterance.text for utterance in utterances])
     return [
         Passage(start, end, utterance.start, utterance.end, utterance.speaker)
@@ -237,6 +246,7 @@ def _voice(
         "syllables": syllables,
         "syllables_per_second": _round(syllables / length(talk)) if length(talk) else None,
         **_acoustics(measure_voice(wav, talk)),
+        **_cycles(measure_cycles(wav, talk)),
     }
 
 
@@ -263,8 +273,16 @@ def _acoustics(voice: Voice) -> dict[str, Any]:
         "voiced_share": _round(len(voice.f0) / voice.frames, 4) if voice.frames else None,
         "intensity_median_dbfs": _round(float(np.median(voice.intensity)), 1) if known else None,
         "intensity_iqr_db": _round(voice.intensity_iqr_db, 1) if known else None,
-        "jitter": None,
-        "shimmer": None,
+    }
+
+
+def _cycles(cycles: Cycles | None) -> dict[str, Any]:
+    known = cycles or Cycles()
+    return {
+        "glottal_cycles": cycles.count if cycles else None,
+        "jitter": _round(known.jitter, 5),
+        "shimmer": _round(known.shimmer, 5),
+        "harmonicity_db": _round(known.harmonicity_db, 2),
     }
 
 
@@ -283,12 +301,14 @@ def _unmeasured(result: dict[str, Any], of_recording: dict[str, str], told_apart
 
 
 def _why(name: str, voice: dict[str, Any], told_apart: bool) -> str:
-    if name in {"jitter", "shimmer"}:
+    if name in _cycles(None) and not is_installed():
         return NEEDS_PRAAT
     if name in {"turns", "interruptions", "overlap_seconds", "response_latency_seconds"} and not told_apart:
         return NOT_TOLD_APART
     if not voice["utterances"]:
         return NOTHING_SAID
+    if name in _cycles(None):
+        return TOO_FEW_CYCLES
     if name == "response_latency_seconds":
         return "no turn of the voice follows another speaker's without overlap"
     if name == "syllables_per_second":

@@ -139,9 +139,15 @@ def is_interruption(transition: Transition) -> bool:
     return transition.offset <= -LEAST_OVERLAP and transition.goes_on
 
 
+def pauses_between(turns: Iterable[Turn], threshold: float) -> list[Interval]:
+    """Return the pauses within turns that are longer than ``threshold`` (seconds), in the order of the turns."""
+    silences = [(before[1], after[0]) for turn in turns for before, after in pairwise(talk_of(turn.utterances))]
+    return [(start, end) for start, end in silences if end - start > threshold]
+
+
 def pauses_of(turns: Iterable[Turn], thresholds: Iterable[float]) -> list[Pauses]:
     """Count the pauses within turns that are longer than each of ``thresholds`` (seconds)."""
-    silences = [after[0] - before[1] for turn in turns for before, after in pairwise(talk_of(turn.utterances))]
+    silences = [end - start for start, end in pauses_between(turns, 0)]
     found = []
     for threshold in sorted(thresholds):
         longer = [silence for silence in silences if silence > threshold]

@@ -22,6 +22,7 @@ from malgeul.shards.inputs import InputFile
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Ledger, Units
 from malgeul.shards.tables import CHUNKS, DOCUMENTS, TableWriter, embeddings_schema
+from malgeul.speech.conversation import CONVERSATION
 from malgeul.text.boilerplate import BOILERPLATE
 from malgeul.text.duplicates import DUPLICATES
 from malgeul.text.filtering import FEATURES, FILTERED, REJECTED, SCREENED
@@ -64,6 +65,23 @@ def fabricated_plan() -> Plan:
         embed_inputs=["documents", "text", "transcripts"],
         write_back="copy",
     )
+
+
+def fabricated_row(recording: str) -> dict[str, Any]:
+    """A row of conversation/ of a recording with a hostile name, one speaker, a doubt and two lexicon spans."""
+    span = {"rule": "demand.transfer", "category": "demand", "start": 0, "end": 2, "quote": "이체"}
+    return {
+        "id": recording,
+        "name": f"{recording} {HOSTILE}",
+        "seconds": 63.0,
+        "no_speech": False,
+        "quality": {"missing_seconds": 2.5, "decoding_errors": 1},
+        "interaction": {"talk_seconds": 60.0},
+        "voices": [{"speaker": "0", "channel": 0}],
+        "evidence": [span, span],
+        "trust": {"segments": 2, "flagged_segments": 1},
+        "unmeasured": [],
+    }
 
 
 class FabricatedRun:
@@ -205,7 +223,17 @@ class FabricatedRun:
         self.make(
             "transcribe", shard, ("channel", "recording"), {"transcripts": f"transcripts/{shard}"}, transcribe, 21
         )
-        self._pass("analyze", shard, ("recording", "recording"), {"conversation": f"conversation/{shard}.parquet"})
+
+        def analyze(job: Job) -> None:
+            with TableWriter(job.staged("conversation"), CONVERSATION) as table:
+                for recording in self.taken("analyze", shard):
+                    table.write(fabricated_row(recording))
+                    (job.staged("pages") / f"{recording}.html").write_text("a page", encoding="utf-8")
+                    job.ledger.use(recording)
+                    job.ledger.give(recording)
+
+        places = {"conversation": f"conversation/{shard}.parquet", "pages": f"pages/{shard}"}
+        self.make("analyze", shard, ("recording", "recording"), places, analyze, 2.5)
         name = f"transcripts-{shard}"
 
         def ingest(job: Job) -> None:

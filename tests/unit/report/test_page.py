@@ -3,46 +3,15 @@
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
 
 from malgeul.report import page
 from malgeul.report.audit import write_audit
-from malgeul.report.page import FUNNEL, REPORT, TIMELINE, state_of, summary, visible, write_report
+from malgeul.report.page import FUNNEL, REPORT, TIMELINE, state_of, summary, write_report
 from malgeul.shards.ledger import Tally
-from unit.report.conftest import BYTES, HOSTILE
-
-
-class Page(HTMLParser):
-    """The tags of a page, its text, and whether they nest."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
+from unit.parsing import Page
 
 
 def read_page(results) -> str:
@@ -104,6 +73,14 @@ def test_samples_show_what_came_out(written):
     assert "characters 0 to 40, 21 tokens" in text
 
 
+def test_every_recording_is_listed_with_a_link_to_its_page(written, run):
+    rows = re.findall(r"calls-\d{4}-\d <script>.*?pj\.m4a 1 min 03 s 2\.50 s missing 1 2 1 2", written.text)
+    assert len(rows) == 5
+    links = [attributes["href"] for tag, attributes in written.tags if tag == "a" and "pages" in attributes["href"]]
+    assert set(links) == {str(p.relative_to(run.results)) for p in run.results.glob("pages/*/*.html")}
+    assert links.count("pages/calls-0000/calls-0000-0.html") == 2, "in the list and at its transcript"
+
+
 def test_files_left_aside_are_counted(written):
     assert "3 files .jpg" in written.text.replace(" , ", ", ")
 
@@ -112,7 +89,9 @@ def test_the_page_needs_no_network_and_runs_nothing(written, run):
     assert not {tag for tag, _ in written.tags} & {"script", "link", "img", "iframe", "object", "form", "base"}
     for tag, attributes in written.tags:
         assert not [name for name in attributes if name.startswith("on") or name == "src"], tag
-        assert (attributes.get("href") or "#").startswith("#")
+        assert re.match(r"#|pages/[\w-]+/[\w-]+\.html$", attributes.get("href") or "#"), (
+            "links lead to pages of the run"
+        )
     policy = [a["content"] for t, a in written.tags if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
     assert "url(" not in read_page(run.results)
@@ -125,13 +104,6 @@ def test_hostile_names_and_texts_are_shown_and_do_nothing(written, run):
     assert "&lt;script&gt;alert" in source
     assert "\u202e" not in source, "a name cannot turn the direction of the text around it"
     assert "\\u202egpj" in written.text
-
-
-def test_names_that_are_no_text_are_spelled_out():
-    assert visible(BYTES) == "caf\\xe9.m4a"
-    assert visible("\u1112\u1161\u11ab") == "한", "decomposed names are shown composed"
-    assert visible("a\x00b\u200bc\nd") == "a\\x00b\\u200bc\nd"
-    assert visible(HOSTILE).encode("utf-8")
 
 
 def test_the_same_ledgers_give_the_same_page(run, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 
 from malgeul.dataset.samples import SAMPLES
+from malgeul.report import samples
 from malgeul.report.samples import (
     EXCERPT,
     boilerplate,
@@ -11,6 +12,7 @@ from malgeul.report.samples import (
     documents,
     excerpt,
     masked_text,
+    recordings,
     rejections,
     selected_samples,
     transcripts,
@@ -27,6 +29,29 @@ def test_documents_are_of_different_shards_and_cut(run):
     assert [document["id"] for document in shown] == ["web-0000-0", "web-0001-0", "notes-0000-0"]
     assert all(len(document["text"]) <= EXCERPT + 2 for document in shown)
     assert all(None not in document["features"].values() for document in shown)
+
+
+def test_recordings_are_listed_up_to_a_number_and_the_others_by_shard(run, monkeypatch):
+    of_run = ledgers(run, "analyze")
+    everything = recordings(run.results, of_run)
+    assert (len(everything["shown"]), everything["n"], everything["shards"]) == (5, 5, [])
+    first = everything["shown"][0]
+    assert (first["page"], first["speakers"], first["doubtful"], first["spans"]) == (
+        "pages/calls-0000/calls-0000-0.html", 1, 1, 2,
+    )  # fmt: skip
+    monkeypatch.setattr(samples, "RECORDINGS", 3)
+    some = recordings(run.results, of_run)
+    assert (len(some["shown"]), some["n"], some["shards"], some["more_shards"]) == (3, 5, [("calls-0001", 3)], 0)
+    monkeypatch.setattr(samples, "RECORDINGS", 1)
+    monkeypatch.setattr(samples, "SHARDS_LISTED", 1)
+    few = recordings(run.results, of_run)
+    assert (len(few["shown"]), few["shards"], few["more_shards"]) == (1, [("calls-0000", 2)], 1)
+
+
+def test_a_transcript_without_a_page_has_no_link_to_one(run):
+    (run.results / "pages/calls-0000/calls-0000-0.html").unlink()
+    pages = [transcript["page"] for transcript in transcripts(run.results, ledgers(run, "transcribe"))]
+    assert pages == [None, "pages/calls-0001/calls-0001-0.html"]
 
 
 def test_transcripts_without_speech_are_passed_over(run):

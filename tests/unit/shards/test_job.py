@@ -3,6 +3,8 @@
 """
 
 import json
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,29 @@ def test_what_a_result_depends_on_makes_it_again(tmp_path, source, change):
     ledger = run(tmp_path, source, work, threshold=2 if change == "param" else 1)
     assert work.calls == 2
     assert ledger["reused"] == 0
+
+
+def test_a_package_that_is_installed_later_makes_the_shard_again(tmp_path, source, monkeypatch):
+    work = Copier()
+    versions = {"numpy": "2.0"}
+
+    def version(name):
+        if name not in versions:
+            raise PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr("malgeul.shards.job.version", version)
+
+    def ledger():
+        job = replace(make_job(tmp_path, source), packages=("numpy",), optional=("praat-parselmouth",))
+        job.run(work)
+        return json.loads(job.outputs["ledger"].read_text())
+
+    assert ledger()["versions"] == {"numpy": "2.0", "praat-parselmouth": "not installed"}
+    assert ledger()["reused"] == 3
+    versions["praat-parselmouth"] = "0.4.7"
+    assert ledger()["versions"] == versions
+    assert work.calls == 2
 
 
 def test_hints_do_not_decide(tmp_path, source):

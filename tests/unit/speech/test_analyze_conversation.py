@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -26,7 +27,9 @@ from unit.speech.conversations import (
     write_channels,
 )
 
-LEXICONS = sorted((Path(__file__).parents[3] / "resources/lexicons").glob("*.yaml"))
+ROOT = Path(__file__).parents[3]
+TEMPLATES = sorted((ROOT / "scripts/malgeul").glob("*/templates/*"))
+LEXICONS = sorted((ROOT / "resources/lexicons").glob("*.yaml"))
 
 
 @pytest.fixture
@@ -53,16 +56,18 @@ def write_ledgers(results):
         write_json(results / "ledger" / stage / "calls-0000.json", ledger.to_json())
 
 
-def job_of(results, lexicons=LEXICONS, **settings) -> Job:
+def job_of(results, lexicons=LEXICONS, templates=TEMPLATES, **settings) -> Job:
     return Job(
         inputs={
             "recordings": [results / "recordings/calls-0000"],
             "transcripts": [results / "transcripts/calls-0000"],
             "lexicons": list(lexicons),
+            "templates": list(templates),
             "ledger": [results / f"ledger/{stage}/calls-0000.json" for stage in ("transcribe", "convert")],
         },
         outputs={
             "conversation": results / "conversation/calls-0000.parquet",
+            "pages": results / "pages/calls-0000",
             "ledger": results / "ledger/analyze/calls-0000.json",
         },
         params={"settings": {"pause_seconds": [0.2], **settings}},
@@ -70,25 +75,40 @@ def job_of(results, lexicons=LEXICONS, **settings) -> Job:
     )
 
 
-def run(results, *arguments, **settings):
-    job = job_of(results, *arguments, **settings)
+def run(results, *arguments, **more):
+    job = job_of(results, *arguments, **more)
     job.run(script.analyze_conversation)
     ledger = json.loads(job.outputs["ledger"].read_text("utf-8"))
     return ledger, pq.read_table(job.outputs["conversation"]).to_pylist()
 
 
+def counted(monkeypatch, function):
+    """Return the recordings for which a function of the script is really called."""
+    done = []
+    original = getattr(script, function)
+
+    def counting(transcript, *arguments):
+        done.append(transcript["id"])
+        return original(transcript, *arguments)
+
+    monkeypatch.setattr(script, function, counting)
+    return done
+
+
 @pytest.fixture
 def analyses(monkeypatch):
     """The recordings that are really analyzed."""
-    done = []
-    analyze = script.analyze_recording
+    return counted(monkeypatch, "analyze_recording")
 
-    def counted(transcript, *arguments):
-        done.append(transcript["id"])
-        return analyze(transcript, *arguments)
 
-    monkeypatch.setattr(script, "analyze_recording", counted)
-    return done
+@pytest.fixture
+def drawings(monkeypatch):
+    """The recordings whose pages are really drawn."""
+    return counted(monkeypatch, "page_of")
+
+
+def pages(results):
+    return {file.name: file.read_bytes() for file in (results / "pages/calls-0000").iterdir()}
 
 
 def test_every_transcribed_recording_has_one_row_in_the_order_of_ids(results):
@@ -107,16 +127,67 @@ def test_a_transcript_that_its_ledger_does_not_list_breaks_the_step(results):
         run(results)
 
 
-def test_a_changed_transcript_is_the_only_one_that_is_analyzed_again(results, analyses):
+def test_every_recording_has_a_page_and_the_shard_has_a_list_of_them(results):
+    ledger, rows = run(results)
+    names = {f"{row['id']}.html" for row in rows} | {"index.html"}
+    assert set(pages(results)) == names
+    assert {name for name in ledger["outputs"] if name.startswith("pages/")} == {f"pages/calls-0000/{n}" for n in names}
+    listed = pages(results)["index.html"].decode()
+    assert re.findall(r'href="(\w+\.html)"', listed) == sorted(names - {"index.html"}), "by name"
+
+
+def test_a_changed_transcript_is_the_only_one_that_is_analyzed_again(results, analyses, drawings):
     _, before = run(results)
     analyses.clear()
+    drawings.clear()
     file = results / f"transcripts/calls-0000/{MEMO}.json"
     file.write_text(file.read_text("utf-8").replace("-0.25", "-0.5"), encoding="utf-8")
     write_ledgers(results)
     ledger, after = run(results)
-    assert analyses == [MEMO]
+    assert analyses == drawings == [MEMO]
     assert (ledger["reused"], ledger["computed"]) == (2, 1)
     assert [row for row in after if row["id"] != MEMO] == [row for row in before if row["id"] != MEMO]
+
+
+def test_another_look_draws_pages_again_and_measures_nothing(results, analyses, drawings, tmp_path):
+    _, before = run(results)
+    analyses.clear()
+    drawings.clear()
+    look = tmp_path / "palette.css"
+    look.write_text(":root { --paper: pink; }", encoding="utf-8")
+    ledger, after = run(results, templates=[look])
+    assert analyses == []
+    assert len(drawings) == 3
+    assert ledger["reused"] == 0, "a page was drawn for each"
+    assert after == before
+
+
+def test_a_renamed_recording_has_a_new_page_and_is_not_measured_again(results, analyses, drawings):
+    _, before = run(results)
+    analyses.clear()
+    drawings.clear()
+    for file in ("recordings/calls-0000/manifest.jsonl", f"transcripts/calls-0000/{MEMO}.json"):
+        text = (results / file).read_text("utf-8")
+        (results / file).write_text(text.replace(f"{MEMO}.m4a", "새 이름.m4a"), encoding="utf-8")
+    write_ledgers(results)
+    ledger, after = run(results)
+    assert (analyses, drawings) == ([], [MEMO])
+    assert (ledger["reused"], ledger["computed"]) == (2, 1)
+    assert {row["id"]: row["name"] for row in after}[MEMO] == "새 이름.m4a"
+    assert [{**row, "name": ""} for row in after] == [{**row, "name": ""} for row in before]
+    assert "새 이름.m4a" in pages(results)[f"{MEMO}.html"].decode()
+    assert "새 이름.m4a" in pages(results)["index.html"].decode()
+
+
+def test_a_page_that_is_gone_from_what_is_kept_is_drawn_again(results, analyses, drawings):
+    run(results)
+    before = pages(results)
+    analyses.clear()
+    drawings.clear()
+    (results / f"kept/analyze/calls-0000/pages/calls-0000/{CALL}.html").unlink()
+    run(results)
+    assert (analyses, drawings) == ([], [CALL])
+    assert pages(results) == before
 
 
 def test_another_lexicon_analyzes_everything_again(results, analyses, tmp_path):
@@ -129,24 +200,27 @@ def test_another_lexicon_analyzes_everything_again(results, analyses, tmp_path):
     assert [span["rule"] for row in rows for span in row["evidence"]] == ["x.a"]
 
 
-def test_a_job_that_ends_in_the_middle_resumes_and_writes_the_same_bytes(results, analyses, monkeypatch, tmp_path):
-    counted = script.analyze_recording
+def test_a_job_that_ends_in_the_middle_resumes_and_writes_the_same_bytes(
+    results, analyses, drawings, monkeypatch, tmp_path
+):
+    draw = script.page_of
 
     def failing(transcript, *arguments):
-        if len(analyses) == 2:
+        if len(drawings) == 2:
             raise MemoryError
-        return counted(transcript, *arguments)
+        return draw(transcript, *arguments)
 
-    monkeypatch.setattr(script, "analyze_recording", failing)
+    monkeypatch.setattr(script, "page_of", failing)
     with pytest.raises(MemoryError):
         run(results)
-    monkeypatch.setattr(script, "analyze_recording", counted)
+    assert (len(analyses), len(drawings)) == (3, 2)
+    monkeypatch.setattr(script, "page_of", draw)
     run(results)
-    assert sorted(analyses) == sorted([CALL, MEMO, SILENCE])
-    resumed = (results / "conversation/calls-0000.parquet").read_bytes()
+    assert sorted(analyses) == sorted(drawings) == sorted([CALL, MEMO, SILENCE])
+    resumed = (results / "conversation/calls-0000.parquet").read_bytes(), pages(results)
     (results / "kept").rename(tmp_path / "kept")
     run(results)
-    assert (results / "conversation/calls-0000.parquet").read_bytes() == resumed
+    assert ((results / "conversation/calls-0000.parquet").read_bytes(), pages(results)) == resumed
 
 
 def test_without_lexicons_there_is_no_evidence(results):

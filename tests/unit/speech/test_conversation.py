@@ -7,8 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from malgeul.speech.conversation import CONVERSATION, analyze_recording
+from malgeul.speech import praat
+from malgeul.speech.conversation import CONVERSATION, NOTHING_SAID, TOO_FEW_CYCLES, analyze_recording
 from malgeul.speech.lexicon import read_lexicons
+from malgeul.speech.praat import LEAST_CYCLES
 from unit.speech.conversations import (
     CALL_ROW,
     CALL_TRANSCRIPT,
@@ -122,10 +124,29 @@ def test_speaker_labels_tell_voices_of_one_channel_apart(folder):
     ]
 
 
-def test_jitter_and_shimmer_are_never_made_up(folder):
+def test_glottal_cycles_are_measured_where_praat_finds_enough(folder):
+    pytest.importorskip("parselmouth")
+    officer, called = analyzed(folder, CALL_TRANSCRIPT, CALL_ROW)["voices"]
+    assert officer["glottal_cycles"] == pytest.approx(6.1 * 110, rel=0.05)
+    assert 0 <= officer["jitter"] < 0.005, "a synthetic voice is even"
+    assert 0 <= officer["shimmer"] < 0.01
+    assert called["harmonicity_db"] > 20
+    brief = transcript(MEMO, [MEMO], [segment(0.0, 0.3, "네.")])
+    for said, row, reason in ((brief, MEMO_ROW, TOO_FEW_CYCLES), (SILENCE_TRANSCRIPT, SILENCE_ROW, NOTHING_SAID)):
+        result = analyzed(folder, said, row)
+        assert result["voices"][0]["glottal_cycles"] < LEAST_CYCLES
+        assert {"field": "voices[0].jitter", "reason": reason} in result["unmeasured"]
+
+
+def test_without_praat_jitter_shimmer_and_harmonicity_are_null_and_say_what_to_install(folder, monkeypatch):
+    monkeypatch.setattr(praat, "parselmouth", None)
     for said, row in ALL:
-        for voice in analyzed(folder, said, row)["voices"]:
-            assert voice["jitter"] is voice["shimmer"] is None
+        result = analyzed(folder, said, row)
+        reasons = {entry["field"]: entry["reason"] for entry in result["unmeasured"]}
+        for number, voice in enumerate(result["voices"]):
+            for name in ("glottal_cycles", "jitter", "shimmer", "harmonicity_db"):
+                assert voice[name] is None
+                assert "praat-parselmouth" in reasons[f"voices[{number}].{name}"]
 
 
 def test_a_salvaged_recording_says_how_much_is_missing(folder):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from malgeul.report.quantities import amount, amounts, clock, duration, megabytes, number, rate, share
+from malgeul.pages.quantities import amount, amounts, clock, duration, megabytes, number, rate, share
 
 
 @pytest.mark.parametrize(
