@@ -93,6 +93,11 @@ def test_what_a_result_depends_on_makes_it_again(tmp_path, source, change):
     assert ledger["reused"] == 0
 
 
+def test_a_hint_that_no_rule_gives_is_none(tmp_path, source):
+    assert make_job(tmp_path, source).hint("profile") is None
+    assert make_job(tmp_path, source, hints={"profile": True}).hint("profile") is True
+
+
 def test_hints_do_not_decide(tmp_path, source):
     work = Copier()
     run(tmp_path, source, work, hints={"batch": 1})
