@@ -182,6 +182,7 @@ rule score_text:
     params:
         **profile_params(),
         scorers=scorers(limits=False),
+        hints=hints(gpu=scorers_use_gpu()),
         code=code_digest("score_text"),
     message:
         "Score {wildcards.shard}"

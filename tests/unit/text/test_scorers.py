@@ -273,4 +273,7 @@ def test_the_stage_loads_a_classifier_and_names_its_device(score, judge_model):
     chosen = ClassifierSettings(kind="classifier", model=str(judge_model), label="good").model_dump(mode="json")
     rows, job = score({"quality": {key: chosen[key] for key in chosen if key not in {"minimum", "maximum"}}})
     assert all(0 < rows[str(k)]["quality"] < 1 for k in range(5))
-    assert read_ledger(job.outputs["ledger"]).device["kind"] in {"cpu", "cuda"}
+    ledger = read_ledger(job.outputs["ledger"])
+    assert ledger.device["kind"] in {"cpu", "cuda"}
+    load = ledger.measured["load"]
+    assert (load["models"], load["bytes"]) == (1, (judge_model / "model.safetensors").stat().st_size)
