@@ -16,6 +16,7 @@ from markupsafe import Markup
 from malgeul.plan import Plan, read_plan
 from malgeul.report import quantities, samples
 from malgeul.report.audit import planned_shards, read_ledgers
+from malgeul.report.devices import gpus, loads, profiles
 from malgeul.report.failures import find_failures
 from malgeul.report.funnel import funnel
 from malgeul.report.machine import describe_machine
@@ -71,7 +72,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("number", "amount", "amounts", "duration", "clock", "megabytes", "share")
+    names = ("number", "amount", "amounts", "duration", "clock", "megabytes", "share", "energy", "brief")
     environment.filters |= {name: getattr(quantities, name) for name in names}
     return environment
 
@@ -131,6 +132,9 @@ def describe_run(results: Path, verdict: Mapping[str, Any], plan: Plan, ledgers:
             for name, stage in STAGES.items()
             if of_stage[name]
         ],
+        "loads": loads(ledgers),
+        "gpus": gpus(results, ledgers),
+        "profiles": profiles(results, ledgers),
         "measured": [(STAGES[name], facts) for name in STAGES if (facts := measured(of_stage[name]))],
         "transcripts": look("transcripts", samples.transcripts, "transcribe") or [],
         "documents": look("documents", samples.documents, "filter") or [],
