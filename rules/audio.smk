@@ -62,6 +62,7 @@ rule diarize_audio:
         runtime=growing(120),
     params:
         settings=section("diarize"),
+        hints=hints(gpu=settings.diarize.gpu),
         code=code_digest("diarize_audio"),
     message:
         "Tell the speakers of {wildcards.shard} apart"
@@ -94,6 +95,7 @@ rule transcribe_audio:
         runtime=growing(120),
     params:
         settings=section("transcribe"),
+        hints=hints(),
         code=code_digest("transcribe_audio"),
     message:
         "Transcribe {wildcards.shard}"
@@ -127,6 +129,7 @@ rule classify_transcripts:
             name: classifier.model_dump(mode="json")
             for name, classifier in sorted(settings.classify.items())
         },
+        hints=hints(),
         code=code_digest("classify_transcripts"),
     message:
         "Classify what is said in {wildcards.shard}"

@@ -74,6 +74,14 @@ def section(name):
     return getattr(settings, name).model_dump(mode="json")
 
 
+def hints(*, gpu=True):
+    """What a job that may hold a GPU should know though its result does not depend on it, as a parameter.
+
+    Snakemake does not compare what a function of ``threads`` returns, so that a change starts no job again.
+    """
+    return lambda wildcards, threads: {"profile": settings.profile and gpu}
+
+
 # Stage: the outputs that its ledger vouches for.
 OUTPUTS = {
     "convert": ["<results>/recordings/{shard}"],

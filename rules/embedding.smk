@@ -91,6 +91,7 @@ rule embed_chunks:
         settings={
             key: value for key, value in section("embed").items() if key != "inputs"
         },
+        hints=hints(),
         code=code_digest("embed_chunks"),
     message:
         "Embed {wildcards.shard}"

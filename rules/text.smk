@@ -182,6 +182,7 @@ rule score_text:
     params:
         **profile_params(),
         scorers=scorers(limits=False),
+        hints=hints(gpu=bool(scoring_classifiers())),
         code=code_digest("score_text"),
     message:
         "Score {wildcards.shard}"

@@ -1,13 +1,14 @@
 """Give the transcripts of a shard to the config's classifiers: probabilities of labels for every passage."""
 
 import json
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from malgeul.models.classifier import Classifier, identity_of, load_classifiers
 from malgeul.models.devices import claimed_device
+from malgeul.models.profiling import profiled
+from malgeul.models.sampling import sampled
 from malgeul.models.settings import TextClassifier
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
@@ -38,11 +39,15 @@ def classify_transcripts(job: Job) -> None:
         waiting = [name for name in names if name not in finished]
         if waiting:
             device = stack.enter_context(claimed_device())
+            stack.enter_context(sampled(job, device))
             job.ledger.device = device.to_json()
-            classifiers = load_classifiers(_settings(job.params), device, job.threads)
+            profile = stack.enter_context(profiled(job))
+            classifiers = load_classifiers(_settings(job.params), device, job.threads, job.ledger)
             for first in range(0, len(waiting), TOGETHER):
                 batch = waiting[first : first + TOGETHER]
-                for name, rows in zip(batch, _classified(job, classifiers, batch), strict=True):
+                with profile.batch():
+                    found = _classified(job, classifiers, batch)
+                for name, rows in zip(batch, found, strict=True):
                     job.journal.put(keys[name], {"rows": rows})
                     finished[name] = rows
                     progress.advance()
@@ -70,7 +75,7 @@ def _known(job: Job, keys: dict[str, str], table_name: str) -> dict[str, Rows]:
     return found
 
 
-def _classified(job: Job, classifiers: dict[str, Classifier], names: list[str]) -> Iterator[Rows]:
+def _classified(job: Job, classifiers: dict[str, Classifier], names: list[str]) -> list[Rows]:
     """Return the rows of each transcript."""
     transcripts = [json.loads((job.results / name).read_text(encoding="utf-8")) for name in names]
     rows: list[Rows] = [[] for _ in names]
@@ -90,7 +95,7 @@ def _classified(job: Job, classifiers: dict[str, Classifier], names: list[str]) 
             rows[number].append(
                 {"recording": recording, "classifier": name, **asdict(piece), "probabilities": labelled}
             )
-    return iter(rows)
+    return rows
 
 
 def _settings(params: dict[str, Any]) -> dict[str, TextClassifier]:

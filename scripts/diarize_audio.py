@@ -5,6 +5,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from malgeul.models.devices import claimed_device
+from malgeul.models.profiling import profiled
+from malgeul.models.sampling import sampled
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter
@@ -30,6 +32,7 @@ def diarize_audio(job: Job) -> None:
     with ExitStack() as stack:
         table = stack.enter_context(TableWriter(job.staged("speakers"), SPEAKERS))
         progress = stack.enter_context(job.progress(len(manifest), "recordings"))
+        profile = stack.enter_context(profiled(job))
         for recording, row in manifest.items():
             for channel in row["channels"]:
                 job.ledger.use(channel)
@@ -50,9 +53,13 @@ def diarize_audio(job: Job) -> None:
             else:
                 if diarizer is None:
                     if settings.gpu:
-                        job.ledger.device = stack.enter_context(claimed_device()).to_json()
+                        device = stack.enter_context(claimed_device())
+                        stack.enter_context(sampled(job, device))
+                        job.ledger.device = device.to_json()
                     diarizer = load_diarizer(job.input("program"), settings.options)
-                found = diarizer(read_audio(folder / f"{stem}.wav", 0.0, row["seconds"]))
+                samples = read_audio(folder / f"{stem}.wav", 0.0, row["seconds"])
+                with profile.batch():
+                    found = diarizer(samples)
                 job.journal.put(key, {"stretches": [asdict(stretch) for stretch in found]})
                 progress.advance()
             for stretch in found:

@@ -8,8 +8,10 @@ import numpy as np
 from malgeul.embedding.encoder import Encoder, Vectors, plan_batches
 from malgeul.embedding.settings import EmbedSettings
 from malgeul.models.devices import claimed_device
-from malgeul.models.loading import folder_of, identity
+from malgeul.models.loading import folder_of, identity, measured_load
 from malgeul.models.memory import DoesNotFit
+from malgeul.models.profiling import profiled
+from malgeul.models.sampling import sampled
 from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
@@ -31,7 +33,12 @@ def embed_chunks(job: Job) -> None:
     recalled: set[str] = set()
     truncated = 0
     started = time.monotonic()
-    with job.progress(len(texts), "texts") as progress, claimed_device() as device:
+    with (
+        job.progress(len(texts), "texts") as progress,
+        claimed_device() as device,
+        sampled(job, device),
+        profiled(job) as profile,
+    ):
         job.ledger.device = device.to_json()
         encoder: Encoder | None = None
         for batch, key in zip(batches, keys, strict=True):
@@ -43,10 +50,12 @@ def embed_chunks(job: Job) -> None:
                 progress.resume(len(members))
                 continue
             if encoder is None:
-                encoder = Encoder(folder_of(settings.model, settings.revision), device, job.threads)
-                job.ledger.measure(load_seconds=round(time.monotonic() - started, 3))
+                folder = folder_of(settings.model, settings.revision)
+                with measured_load(job.ledger, folder, device):
+                    encoder = Encoder(folder, device, job.threads)
             ids, cut = encoder.tokenize(members)
-            found = dict(zip(members, encoder.encode(ids), strict=True))
+            with profile.batch():
+                found = dict(zip(members, encoder.encode(ids), strict=True))
             fitting = {text: vector for text, vector in found.items() if not isinstance(vector, DoesNotFit)}
             if len(fitting) == len(members):  # else a killed job's successor tries the batch again
                 _record(job, key, fitting, cut)

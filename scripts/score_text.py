@@ -12,6 +12,8 @@ from pydantic import TypeAdapter
 from malgeul import ROOT
 from malgeul.models.classifier import Classifier, identity_of, load_classifiers
 from malgeul.models.devices import claimed_device
+from malgeul.models.profiling import profiled
+from malgeul.models.sampling import sampled
 from malgeul.shards.inputs import locate
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
@@ -40,6 +42,7 @@ def score_text(job: Job) -> None:
     with ExitStack() as stack:
         out = stack.enter_context(TableWriter(job.staged("scores"), SCORED))
         progress = stack.enter_context(job.progress(count_rows(job.input("text"))))
+        profile = stack.enter_context(profiled(job))
         for ids, texts in _batches(job):
             asked = [text for text in texts if text is not None]
             key = job.item_key(asked, files)
@@ -48,7 +51,8 @@ def score_text(job: Job) -> None:
                 progress.resume(len(ids))
             else:
                 scorers = scorers or _load(job, stack)
-                columns = {name: scorer(asked) if asked else [] for name, scorer in scorers.items()}
+                with profile.batch():
+                    columns = {name: scorer(asked) if asked else [] for name, scorer in scorers.items()}
                 job.journal.put(key, blob=json.dumps(columns).encode())
                 progress.advance(len(ids))
             scored = iter(zip(*columns.values(), strict=True))
@@ -89,8 +93,9 @@ def _load(job: Job, stack: ExitStack) -> dict[str, Scorer]:
     classifiers: dict[str, Classifier] = {}
     if wanted:
         device = stack.enter_context(claimed_device())
+        stack.enter_context(sampled(job, device))
         job.ledger.device = device.to_json()
-        classifiers = load_classifiers(wanted, device, job.threads)
+        classifiers = load_classifiers(wanted, device, job.threads, job.ledger)
     scorers: dict[str, Scorer] = {}
     for name, settings in chosen.items():
         match settings:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malgeul.models.devices import Device, claimed_device
-from malgeul.models.loading import folder_of, identity, load_once_more
+from malgeul.models.loading import folder_of, identity, load_once_more, measured_load
 from malgeul.models.memory import DoesNotFit, cost_of, planned_size
+from malgeul.models.profiling import profiled
+from malgeul.models.sampling import sampled
 from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
@@ -100,8 +102,12 @@ def _decoded(
     goes on where another was killed computes the same batches in the same precision.
     """
     everything = sorted(everything, key=lambda window: (-window.seconds, window.stem, window.start))
-    started = time.monotonic()
-    with claimed_device() as device, ThreadPoolExecutor(1) as ahead:
+    with (
+        claimed_device() as device,
+        sampled(job, device),
+        profiled(job) as profile,
+        ThreadPoolExecutor(1) as ahead,
+    ):
         job.ledger.device = device.to_json()
         key = job.item_key("plan", [window.stem for window in everything])
         plan = job.journal.record(key) if key in job.journal else None
@@ -115,9 +121,7 @@ def _decoded(
             size = planned_size(device, cost, settings.batch_windows)
             plan = {"batch_windows": size, "precision": whisper.precision, "window_megabytes": round(cost / 1e6)}
             job.journal.put(key, plan)
-        job.ledger.measure(
-            load_seconds=round(loaded - started, 3), warm_up_seconds=round(time.monotonic() - loaded, 3), **plan
-        )
+        job.ledger.measure(warm_up_seconds=round(time.monotonic() - loaded, 3), **plan)
         size = plan["batch_windows"]
         batches = [everything[at : at + size] for at in range(0, len(everything), size)]
         batches = [batch for batch in batches if wanted.intersection(batch)]
@@ -125,7 +129,9 @@ def _decoded(
         for number, batch in enumerate(batches):
             sounds = coming.popleft().result()
             coming.extend(ahead.submit(_hear, job, whisper, later) for later in batches[number + 1 : number + 2])
-            for window, outcome in zip(batch, whisper.transcribe(sounds), strict=True):
+            with profile.batch():
+                outcomes = whisper.transcribe(sounds)
+            for window, outcome in zip(batch, outcomes, strict=True):
                 if window in wanted:
                     yield window, outcome
 
@@ -133,7 +139,8 @@ def _decoded(
 def _load(job: Job, settings: TranscribeSettings, folder: Path, device: Device, precision: str) -> Whisper:
     phrases = read_phrases(job.inputs["known_phrases"])
     how = (settings.language, settings.max_new_tokens, job.threads, phrases, settings.temperatures, precision)
-    return load_once_more(lambda: Whisper(folder, device, *how, word_times=settings.word_times))
+    with measured_load(job.ledger, folder, device):
+        return load_once_more(lambda: Whisper(folder, device, *how, word_times=settings.word_times))
 
 
 def _precision(job: Job, settings: TranscribeSettings, folder: Path, device: Device, window: Window) -> str:

@@ -34,6 +34,9 @@ class RunConfig(Section):
     """Name of the run; results go to results/<run>/."""
     on_bad_input: Literal["quarantine", "fail"] = "quarantine"
     """fail: the run ends with an error when anything was quarantined."""
+    profile: bool = False
+    """Record with torch.profiler what the first batches of every GPU job do, for the report and results/<run>/profile/.
+    A job takes up to some minutes longer. No finished job runs again for it: give the run another name for that."""
     recordings: RecordingsInput = RecordingsInput()
     text: TextInput = TextInput()
     documents: DocumentsInput = DocumentsInput()

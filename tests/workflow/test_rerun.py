@@ -19,6 +19,11 @@ def test_a_second_run_has_nothing_to_do(tiny):
     assert finished.jobs == {}
 
 
+def test_asking_for_profiles_starts_no_finished_job_again(tiny):
+    tiny.config["profile"] = True
+    assert tiny.succeed().nothing_to_do
+
+
 def test_one_core_and_four_give_the_same_bytes(undisturbed, fresh):
     fresh.succeed(cores=4)
     one = Workflow(fresh.folder, {**fresh.config, "run": "one"})

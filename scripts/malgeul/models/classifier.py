@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malgeul.models.devices import Device
-from malgeul.models.loading import folder_of, identity, load_once_more, quiet_transformers
+from malgeul.models.loading import folder_of, identity, load_once_more, measured_load, quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
 from malgeul.models.quantization import is_quantized
 from malgeul.models.settings import TextClassifier
+from malgeul.shards.ledger import Ledger
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,8 +38,13 @@ def identity_of(classifier: TextClassifier) -> dict[str, Any]:
     return {**base, "adapter": identity(classifier.adapter, classifier.adapter_revision)}
 
 
-def load_classifiers(settings: Mapping[str, TextClassifier], device: Device, threads: int) -> dict[str, Classifier]:
-    """Load classifiers by name; those of one model share its weights, each with its own adapter."""
+def load_classifiers(
+    settings: Mapping[str, TextClassifier], device: Device, threads: int, ledger: Ledger
+) -> dict[str, Classifier]:
+    """Load classifiers by name; those of one model share its weights, each with its own adapter.
+
+    What loading took goes into the ledger.
+    """
     bases: dict[tuple[object, ...], Base] = {}
     loaded = {}
     for name, wanted in settings.items():
@@ -48,7 +54,8 @@ def load_classifiers(settings: Mapping[str, TextClassifier], device: Device, thr
         key = (folder, wanted.question is None, labels and len(labels))
         if key not in bases:
             writes, count = wanted.question is not None, labels and len(labels)
-            bases[key] = load_once_more(lambda f=folder, w=writes, n=count: Base(f, device, threads, w, n))  # type: ignore[misc]
+            with measured_load(ledger, folder, device):
+                bases[key] = load_once_more(lambda f=folder, w=writes, n=count: Base(f, device, threads, w, n))  # type: ignore[misc]
         loaded[name] = Classifier(bases[key], wanted, adapter)
     return loaded
 

@@ -142,7 +142,7 @@ def free_memory(device: Device) -> int:
 
 
 def _nvml_free(uuid: str) -> int | None:
-    """Return what NVML says (its second form knows what the driver holds back); None where it cannot tell."""
+    """Return what NVML says; None where it cannot tell."""
     try:
         import pynvml
     except ImportError:
@@ -152,17 +152,22 @@ def _nvml_free(uuid: str) -> int | None:
     except pynvml.NVMLError:
         return None
     try:
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        for form in (pynvml.nvmlMemory_v2, None):
-            try:
-                return int(pynvml.nvmlDeviceGetMemoryInfo(handle, form).free)
-            except pynvml.NVMLError:  # an old driver has no second form; unified memory (GB10) has neither
-                continue
+        return int(memory_info(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid)).free)
     except pynvml.NVMLError:
-        pass
+        return None
     finally:
         pynvml.nvmlShutdown()
-    return None
+
+
+def memory_info(nvml: Any, handle: Any) -> Any:
+    """Return what NVML says of a device's memory (bytes: total, free, used); raises its error where it cannot tell.
+
+    Its second form knows what the driver holds back; an old driver has only the first, unified memory (GB10) neither.
+    """
+    try:
+        return nvml.nvmlDeviceGetMemoryInfo(handle, nvml.nvmlMemory_v2)
+    except nvml.NVMLError:
+        return nvml.nvmlDeviceGetMemoryInfo(handle)
 
 
 def _torch_free() -> int | None:

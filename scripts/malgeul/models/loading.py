@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from malgeul.models.devices import Device
 from malgeul.models.hub import snapshot, with_safetensors
 from malgeul.models.local import resolve
+from malgeul.models.memory import MemoryRise
 from malgeul.models.quantization import Quantization, quantized_copy
 from malgeul.shards.files import digest_of, files_under, sha256_of
+from malgeul.shards.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
 Model = TypeVar("Model")
+
+UNKNOWN_PEAKS = {
+    "peak_host_bytes": "the system does not let a process's peak start anew (/proc/self/clear_refs)",
+    "peak_gpu_bytes": "the job computes on the processor",
+}
+"""Why a peak of memory was not measured."""
 
 
 def identity(model: str, revision: str | None, *, weights: bool = True) -> dict[str, Any]:
@@ -41,6 +53,73 @@ def folder_of(
     if weights:
         folder = with_safetensors(folder)
     return quantized_copy(folder, quantization) if quantization else folder
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weights that loading the model in ``folder`` reads: one file, the parts of an index, or all there are.
+
+    A folder may hold its weights twice, whole and in parts; transformers prefers the whole.
+    """
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file():
+        return [whole]
+    if index.is_file():
+        return [folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
+    return sorted(folder.glob("*.safetensors"))
+
+
+@contextmanager
+def measured_load(ledger: Ledger, folder: Path, device: Device) -> Iterator[None]:
+    """Measure how the block loads the model in ``folder``, and add it to the ledger's ``load`` and ``load_seconds``.
+
+    ``load`` holds, over all models of the job: ``models``, ``bytes`` of their weights, ``seconds`` and
+    ``megabytes_per_second`` without ``import_seconds`` of the libraries, and the highest rise of memory of the process
+    and of the GPU, ``peak_host_bytes`` and ``peak_gpu_bytes`` (None for a reason under ``not_measured``).
+    """
+    started = time.monotonic()
+    import transformers.modeling_utils  # noqa: F401 - together with torch it takes longer than a small model does
+
+    imported = time.monotonic()
+    rise = MemoryRise(device)
+    yield
+    seconds = time.monotonic() - imported
+    this: dict[str, Any] = {
+        "models": 1,
+        "bytes": sum(file.stat().st_size for file in weight_files(folder)),
+        "seconds": seconds,
+        "import_seconds": imported - started,
+        "peak_host_bytes": rise.host(),
+        "peak_gpu_bytes": rise.gpu(),
+    }
+    load = _joined(ledger.measured.get("load"), this)
+    ledger.measure(load=load, load_seconds=round(load["seconds"] + load["import_seconds"], 3))
+    log.info("loaded %s: %s", folder.name, _told(_joined(None, this)))
+
+
+def _joined(before: dict[str, Any] | None, this: dict[str, Any]) -> dict[str, Any]:
+    """Return the account of two loads, or of the first: sums, and the higher peaks."""
+    joined = dict(this)
+    for name, value in (before or {}).items():
+        if name.startswith("peak"):
+            known = [peak for peak in (value, this[name]) if peak is not None]
+            joined[name] = max(known, default=None)
+        elif name in this:
+            joined[name] = this[name] + value
+    seconds = joined["seconds"] = round(joined["seconds"], 4)
+    joined["import_seconds"] = round(joined["import_seconds"], 4)
+    joined["megabytes_per_second"] = round(joined["bytes"] / 1e6 / max(seconds, 1e-4), 1)
+    joined["not_measured"] = {name: why for name, why in UNKNOWN_PEAKS.items() if joined[name] is None}
+    return joined
+
+
+def _told(load: dict[str, Any]) -> str:
+    """Return a load in words, for the log."""
+    peaks = (("peak_host_bytes", "of the process"), ("peak_gpu_bytes", "of the GPU"))
+    risen = [f"that {of} by {load[name] / 1e6:.0f} MB" for name, of in peaks if load[name] is not None]
+    return (
+        f"{load['bytes'] / 1e6:.1f} MB in {load['seconds']:.2f} s ({load['megabytes_per_second']:.0f} MB/s) after "
+        f"{load['import_seconds']:.2f} s of imports; memory rose: {' and '.join(risen) or 'not measured'}"
+    )
 
 
 def load_once_more(make: Callable[[], Model]) -> Model:

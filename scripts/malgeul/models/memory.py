@@ -91,16 +91,34 @@ def planned_size(device: Device, cost: int, most: int) -> int:
 
 def cost_of(device: Device, work: Callable[[], Result]) -> tuple[Result, int]:
     """Return what ``work`` returns, and how many bytes of the device's memory it took at its peak; 0 if unknown."""
-    if device.kind == "cuda":
+    rise = MemoryRise(device)
+    result = work()
+    return result, (rise.gpu() if device.kind == "cuda" else rise.host()) or 0
+
+
+class MemoryRise:
+    """How far memory rises at its peak, in bytes, from the moment this is made."""
+
+    def __init__(self, device: Device) -> None:
+        self._resident = _status("VmRSS") if _forget_peak() else None
+        self._allocated: int | None = None
+        if device.kind == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
+            self._allocated = torch.cuda.memory_allocated()
+
+    def host(self) -> int | None:
+        """Return the rise of this process; None where the system does not let its peak start anew."""
+        return None if self._resident is None else max(0, _status("VmHWM") - self._resident)
+
+    def gpu(self) -> int | None:
+        """Return the rise of what torch holds of the GPU; None on a processor."""
+        if self._allocated is None:
+            return None
         import torch
 
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        result = work()
-        return result, torch.cuda.max_memory_allocated() - before
-    before = _status("VmRSS") if _forget_peak() else 0
-    result = work()
-    return result, max(0, _status("VmHWM") - before) if before else 0
+        return torch.cuda.max_memory_allocated() - self._allocated
 
 
 def _forget_peak() -> bool:

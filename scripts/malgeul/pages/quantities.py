@@ -40,6 +40,17 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours % 24} h"
 
 
+def brief(seconds: float) -> str:
+    """Return a short span of time: 1.23 s, 45.6 ms, 0.78 ms."""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{number(seconds * 1000)} ms"
+
+
+def energy(joules: float) -> str:
+    """Return an energy: 950 J, 12.3 kJ, 3.6 MJ."""
+    scale, unit = next(((s, u) for s, u in ((1e6, "MJ"), (1e3, "kJ")) if joules >= s), (1, "J"))
+    return f"{number(joules / scale)} {unit}"
+
+
 def clock(seconds: float) -> str:
     """Return a place in a recording: 0:04.2, 1:02:03.4."""
     tenths = round(seconds * 10)

@@ -42,6 +42,6 @@ def templates(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("number", "amount", "amounts", "duration", "clock", "megabytes", "share")
+    names = ("number", "amount", "amounts", "duration", "clock", "megabytes", "share", "energy", "brief")
     environment.filters |= {name: getattr(quantities, name) for name in names}
     return environment

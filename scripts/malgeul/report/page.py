@@ -14,6 +14,7 @@ from malgeul.pages.rendering import templates
 from malgeul.plan import Plan, read_plan
 from malgeul.report import samples
 from malgeul.report.audit import planned_shards, read_ledgers
+from malgeul.report.devices import gpus, loads, profiles
 from malgeul.report.failures import find_failures
 from malgeul.report.funnel import funnel
 from malgeul.report.machine import describe_machine
@@ -96,6 +97,9 @@ def describe_run(results: Path, verdict: Mapping[str, Any], plan: Plan, ledgers:
             for name, stage in STAGES.items()
             if of_stage[name]
         ],
+        "loads": loads(ledgers),
+        "gpus": gpus(results, ledgers),
+        "profiles": profiles(results, ledgers),
         "measured": [(STAGES[name], facts) for name in STAGES if (facts := measured(of_stage[name]))],
         "recordings": look("recordings", samples.recordings, "analyze") or {"shown": [], "n": 0},
         "transcripts": look("transcripts", samples.transcripts, "transcribe") or [],

@@ -60,7 +60,7 @@ def speed_of(ledgers: Sequence[Ledger], benchmarks: Iterable[dict[str, Any]]) ->
         pace=_pace(fresh, seconds),
         memory_mb=max((record["max_rss"] for record in sampled), default=None),
         cores=sum(record["cpu_time"] for record in sampled) / clock if clock else None,
-        load_seconds=_sum(ledgers, "load_seconds"),
+        load_seconds=_sum((ledger for ledger in ledgers if not ledger.computed_nothing), "load_seconds"),
     )
 
 

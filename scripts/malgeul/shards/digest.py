@@ -1,7 +1,8 @@
 """Which code a rule's result depends on: a digest of its script and of every module of ours that it imports.
 
 Snakemake's own code trigger sees the script alone. The imports are read from the source (also those inside functions),
-so that nothing is imported while the Snakefile is parsed. The package ``shards`` is left out: see its ``LAYOUT``.
+so that nothing is imported while the Snakefile is parsed. The package ``shards`` is left out: see its ``LAYOUT``; and
+so are modules that watch a job and change nothing that it computes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from malgeul.shards import LAYOUT
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds the scripts and the package."""
 
-_LEFT_OUT = "malgeul.shards"
+_LEFT_OUT = ("malgeul.shards.", "malgeul.models.profiling.", "malgeul.models.sampling.")
 
 
 @cache
@@ -68,7 +69,7 @@ def _drop_docstring(node: ast.AST) -> None:
 
 def _resolve(module: str) -> set[Path]:
     """Return the file of a module of malgeul, and the package files on the way to it."""
-    if module.split(".")[0] != "malgeul" or f"{module}.".startswith(f"{_LEFT_OUT}."):
+    if module.split(".")[0] != "malgeul" or f"{module}.".startswith(_LEFT_OUT):
         return set()
     base = ROOT.joinpath(*module.split("."))
     candidates = {base.with_suffix(".py"), base / "__init__.py"}

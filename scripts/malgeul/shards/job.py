@@ -64,7 +64,7 @@ class Job:
     the output named ``ledger`` is the job's own and tells by its path where the results are, which stage this is and
     which shard. ``params`` come from the config; those that must not decide about a rerun are under ``hints``. Of an
     input whose name is in ``relevant`` only what that function returns decides (of a table for the whole run, the
-    shard's own rows); None stands for the whole.
+    shard's own rows); None stands for the whole. ``rule`` names the folder in which Snakemake puts the job's benchmark.
     """
 
     inputs: dict[str, list[Path]]
@@ -76,6 +76,7 @@ class Job:
     optional: Sequence[str] = ()
     identity: dict[str, Any] = field(default_factory=dict)
     relevant: dict[str, Callable[[Job], Any]] = field(default_factory=dict)
+    rule: str = ""
 
     def __post_init__(self) -> None:
         ledger = self.outputs["ledger"]
@@ -95,6 +96,10 @@ class Job:
     def upstream(self) -> list[Ledger]:
         """The ledgers of the stages before, in the rule's order."""
         return [read_ledger(path) for path in self.inputs.get("ledger", [])]
+
+    def hint(self, name: str) -> Any:
+        """Return a parameter that must not decide about a rerun, or None where the rule gives none."""
+        return self.params.get("hints", {}).get(name)
 
     def check_inputs(self) -> None:
         """Compare the sizes of all inputs with what their ledgers state; raises DamagedInput naming the file."""
@@ -186,6 +191,16 @@ class Job:
     def journal_folder(self) -> Path:
         """Where this shard's journal is while the job is unfinished."""
         return self.results / "journal" / self.stage / self.shard
+
+    @property
+    def samples_file(self) -> Path:
+        """Where samples of the job's GPU are: beside its benchmark."""
+        return self.results / "benchmarks" / self.rule / f"{self.shard}.gpu.jsonl"
+
+    @property
+    def profile_folder(self) -> Path:
+        """Where a profile of the job is."""
+        return self.results / "profile" / self.stage / self.shard
 
     @cached_property
     def journal(self) -> Journal:
@@ -302,8 +317,8 @@ def run_job(
 
     def describe() -> list[Job]:
         known = identity(params) if identity else {}
-        inputs, extras = _inputs(snakemake), relevant or {}
-        return [Job(inputs, outputs, params, units, snakemake.threads, packages, optional, known, extras)]
+        described = (_inputs(snakemake), outputs, params, units, snakemake.threads)
+        return [Job(*described, packages, optional, known, relevant or {}, snakemake.rule)]
 
     _execute(snakemake, describe, lambda jobs: work(jobs[0]))
 

@@ -122,6 +122,11 @@ class Ledger:
         """Keep figures for the report (plain JSON values; null with a reason for what could not be measured)."""
         self.measured.update(figures)
 
+    @property
+    def computed_nothing(self) -> bool:
+        """Whether all was taken again: what was measured of time and devices is of the job that computed it."""
+        return 0 < self.taken.n == self.reused
+
     def imbalance(self) -> str | None:
         """Say what breaks conservation inside this shard, or return None."""
         accounted = self.used + self.rejected_ids + self.quarantined_ids

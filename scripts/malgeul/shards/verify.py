@@ -133,7 +133,8 @@ def prune(results: Path, wanted: dict[str, set[str]]) -> list[str]:
             continue
         for name in ledger.outputs if ledger else ():
             remove(results / _output_of(Path(name)))
-        for place in (f"kept/{stage}/{shard}", f"journal/{stage}/{shard}", f"ledger/{stage}/{shard}.json"):
-            remove(results / place)
+        for folder in ("kept", "journal", "profile"):
+            remove(results / folder / stage / shard)
+        remove(file)
         removed.append(f"{stage}/{shard}")
     return removed

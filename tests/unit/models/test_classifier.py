@@ -18,6 +18,7 @@ from malgeul import ROOT
 from malgeul.models.classifier import identity_of, load_classifiers
 from malgeul.models.devices import cpu
 from malgeul.models.settings import TextClassifier
+from malgeul.shards.ledger import Ledger, Units
 
 TEXTS = [
     "검찰청 수사관입니다. 계좌가 범죄에 쓰였습니다.",
@@ -60,7 +61,7 @@ def adapters(base):
 
 
 def load(settings):
-    return load_classifiers(settings, cpu(), 1)
+    return load_classifiers(settings, cpu(), 1, Ledger("classify", "x", Units("recording", "recording")))
 
 
 def with_adapter(base, adapter):

@@ -12,6 +12,7 @@ from malgeul.models.devices import cpu
 from malgeul.models.loading import folder_of
 from malgeul.models.quantization import is_quantized, quantized_copy
 from malgeul.models.settings import TextClassifier
+from malgeul.shards.ledger import Ledger, Units
 
 pytest.importorskip("torchao")
 
@@ -56,7 +57,9 @@ def test_a_classifier_of_fewer_bits_answers_nearly_as_the_whole_one(judge):
     texts = ["검찰청 수사관입니다.", "내일 뵙겠습니다.", "네"]
     whole = TextClassifier(model=str(judge))
     small = TextClassifier(model=str(judge), quantization="int8")
-    found = load_classifiers({"whole": whole, "small": small}, cpu(), 1)
+    found = load_classifiers(
+        {"whole": whole, "small": small}, cpu(), 1, Ledger("classify", "x", Units("recording", "recording"))
+    )
     for one, other in zip(found["whole"](texts), found["small"](texts), strict=True):
         assert one == pytest.approx(other, abs=0.15), "of random weights, which magnify every step"
     assert identity_of(whole) != identity_of(small)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from malgeul.pages.quantities import amount, amounts, clock, duration, megabytes, number, rate, share
+from malgeul.pages.quantities import amount, amounts, brief, clock, duration, energy, megabytes, number, rate, share
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,18 @@ def test_number(value, shown):
 )  # fmt: skip
 def test_duration(seconds, shown):
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("joules", "shown"), [(0.0, "0 J"), (950.4, "950 J"), (12_340, "12.3 kJ"), (3_600_000, "3.6 MJ")]
+)
+def test_energy(joules, shown):
+    assert energy(joules) == shown
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(1.234, "1.23 s"), (0.0456, "45.6 ms"), (0.00078, "0.78 ms")])
+def test_a_short_span_is_in_milliseconds(seconds, shown):
+    assert brief(seconds) == shown
 
 
 def test_amounts_are_plural_where_they_are_many_and_leave_out_none():

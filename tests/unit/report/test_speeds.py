@@ -33,6 +33,11 @@ def test_a_stage_that_reused_everything_has_no_rate():
     assert speed.pace is None
 
 
+def test_a_load_of_an_earlier_job_does_not_count():
+    ledgers = [shard(9, 0, 10, load_seconds=4.0), shard(9, 20, 0.1, reused=9, load_seconds=50.0)]
+    assert speed_of(ledgers, []).load_seconds == 4.0
+
+
 def test_recordings_go_by_real_time():
     assert speed_of([shard(3, 0, 10, audio_seconds=905.0, tokens=7)], []).pace == "90.5 × real time"
 

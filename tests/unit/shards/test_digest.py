@@ -8,7 +8,7 @@ from malgeul.shards import digest
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     package = tmp_path / "malgeul"
-    for folder in ("text", "audio", "shards"):
+    for folder in ("text", "audio", "shards", "models"):
         (package / folder).mkdir(parents=True)
         (package / folder / "__init__.py").write_text("")
     (package / "__init__.py").write_text("")
@@ -16,8 +16,11 @@ def root(tmp_path, monkeypatch):
     (package / "text" / "rules.py").write_text("Y = 1\n")
     (package / "audio" / "wave.py").write_text("Z = 1\n")
     (package / "shards" / "job.py").write_text("J = 1\n")
+    for name in ("devices", "sampling", "profiling"):
+        (package / "models" / f"{name}.py").write_text("D = 1\n")
     (tmp_path / "filter_text.py").write_text(
-        "from malgeul.shards import job\n\ndef f():\n    from malgeul.text import filter\n"
+        "from malgeul.shards import job\nfrom malgeul.models import devices, profiling\n"
+        "from malgeul.models.sampling import sampled\n\ndef f():\n    from malgeul.text import filter\n"
     )
     monkeypatch.setattr(digest, "ROOT", tmp_path)
     return tmp_path
@@ -31,7 +34,15 @@ def fresh(script="filter_text"):
 
 @pytest.mark.parametrize(
     ("module", "counts"),
-    [("text/filter.py", True), ("text/rules.py", True), ("audio/wave.py", False), ("shards/job.py", False)],
+    [
+        ("text/filter.py", True),
+        ("text/rules.py", True),
+        ("models/devices.py", True),
+        ("audio/wave.py", False),
+        ("shards/job.py", False),
+        ("models/sampling.py", False),
+        ("models/profiling.py", False),
+    ],
 )
 def test_only_reached_modules_count(root, module, counts):
     before = fresh()

@@ -118,6 +118,11 @@ def test_a_package_that_is_installed_later_makes_the_shard_again(tmp_path, sourc
     assert work.calls == 2
 
 
+def test_a_hint_that_no_rule_gives_is_none(tmp_path, source):
+    assert make_job(tmp_path, source).hint("profile") is None
+    assert make_job(tmp_path, source, hints={"profile": True}).hint("profile") is True
+
+
 def test_hints_do_not_decide(tmp_path, source):
     work = Copier()
     run(tmp_path, source, work, hints={"batch": 1})

@@ -47,6 +47,17 @@ def test_an_account_that_adds_up_has_no_imbalance_and_survives_the_disk(tmp_path
     }
 
 
+def test_a_ledger_of_an_earlier_job_is_told_from_one_that_computed():
+    ledger = Ledger("embed", "s-0000", Units("chunk", "vector"))
+    assert not ledger.computed_nothing
+    ledger.use("a")
+    ledger.use("b")
+    ledger.reused = 1
+    assert not ledger.computed_nothing
+    ledger.reused = 2
+    assert ledger.computed_nothing
+
+
 def test_an_item_that_was_taken_and_forgotten_is_an_imbalance():
     ledger = Ledger("filter", "web-0000", UNITS)
     ledger.taken.add("lost")

@@ -62,11 +62,19 @@ def test_a_damaged_ledger_is_damage(results):
 
 
 def test_prune_removes_shards_that_no_plan_holds(results):
+    for shard in ("s-0000", "s-0001"):
+        (results / "profile/copy" / shard).mkdir(parents=True)
+        (results / "profile/copy" / shard / "trace.json.gz").write_bytes(b"x")
+    (results / "benchmarks/copy_lines").mkdir(parents=True)
+    (results / "benchmarks/copy_lines/s-0000.gpu.jsonl").write_text("{}\n")
+    assert find_damage(results, everything=True) == [], "what no ledger vouches for is no damage"
     assert prune(results, {"copy": {"s-0000"}}) == []
     assert prune(results, {"copy": set()}) == ["copy/s-0000"]
     assert not (results / "copies/s-0000.txt").exists()
     assert not (results / "folders/s-0000").exists()
     assert not (results / "kept/copy/s-0000").exists()
+    assert [place.name for place in (results / "profile/copy").iterdir()] == ["s-0001"]
+    assert not (results / "ledger/copy/s-0000.json").exists()
 
 
 def test_a_name_that_is_also_a_folder_of_ours_takes_nothing_else_along(tmp_path):

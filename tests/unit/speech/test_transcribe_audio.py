@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from unit.spoken import RATE, spoken
 SOUNDS = [np.concatenate(spoken("seen")[1][first : first + 3]) for first in range(0, 12, 3)]
 """Four recordings of three sentences each, of two windows or so."""
 SILENCE = np.zeros(3 * RATE)
+WEIGHTS = "resources/models/whisper-ko-demo/model.safetensors"
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def read_manifest(results):
     return [json.loads(line) for line in lines]
 
 
-def run(results, **settings):
+def run(results, hints=None, **settings):
     """Run the job; return the transcripts by recording and its ledger."""
     phrases = ROOT / "resources/known_phrases.txt"
     job = Job(
@@ -83,7 +85,7 @@ def run(results, **settings):
             "transcripts": results / "transcripts/calls-0000",
             "ledger": results / "ledger/transcribe/calls-0000.json",
         },
-        params={"settings": TranscribeSettings(batch_windows=2, **settings).model_dump()},
+        params={"settings": TranscribeSettings(batch_windows=2, **settings).model_dump(), "hints": hints or {}},
         units=Units("channel", "recording"),
         identity={"model": "demo", "digest": "0"},
     )
@@ -296,3 +298,20 @@ def test_segments_and_words_of_one_channel_get_their_speakers_without_being_deco
         if name != mono["id"]:
             assert [s["speaker"] for s in transcript["segments"]] == [s["speaker"] for s in before[name]["segments"]]
     assert (results / f"transcripts/calls-0000/{mono['id']}.txt").read_text("utf-8").startswith("A: ")
+
+
+def test_a_profiled_job_gives_the_same_transcripts_and_does_not_start_again_for_a_profile(results, batches):
+    plain, _ = run(results)
+    shutil.rmtree(results / "kept")
+    profiled, ledger = run(results, hints={"profile": True})
+    assert profiled == plain
+    facts = ledger.measured["profile"]
+    assert facts["batches"] >= 2
+    operators = json.loads((results / facts["folder"] / "operators.json").read_text("utf-8"))["operators"]
+    assert any("scaled_dot_product" in row["name"] for row in operators[:10])
+    assert ledger.measured["load"]["bytes"] == (ROOT / WEIGHTS).stat().st_size
+    assert ledger.measured["load_seconds"] > 0
+    batches.clear()
+    _, again = run(results, hints={"profile": False})
+    assert batches == []
+    assert again.computed_nothing

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 import score_text
 from malgeul.models.classifier import load_classifiers
 from malgeul.models.devices import cpu
-from malgeul.shards.ledger import read_ledger
+from malgeul.shards.ledger import Ledger, Units, read_ledger
 from malgeul.shards.tables import TableWriter, read_rows
 from malgeul.text.duplicates import DUPLICATES
 from malgeul.text.scorers import load_classifier, load_language, load_overlap, load_own, read_items
@@ -113,7 +113,9 @@ def judge_model(tmp_path_factory):
 
 def classifier(folder, **settings):
     chosen = ClassifierSettings(kind="classifier", model=str(folder), **settings)
-    return load_classifier(chosen, load_classifiers({"it": chosen}, cpu(), 1)["it"])
+    return load_classifier(
+        chosen, load_classifiers({"it": chosen}, cpu(), 1, Ledger("score", "x", Units("document", "document")))["it"]
+    )
 
 
 def test_a_classifier_gives_the_labels_probability_whatever_the_batch(judge_model):
@@ -277,4 +279,7 @@ def test_the_stage_loads_a_classifier_and_names_its_device(score, judge_model):
     chosen = ClassifierSettings(kind="classifier", model=str(judge_model), label="good").model_dump(mode="json")
     rows, job = score({"quality": {key: chosen[key] for key in chosen if key not in {"minimum", "maximum"}}})
     assert all(0 < rows[str(k)]["quality"] < 1 for k in range(5))
-    assert read_ledger(job.outputs["ledger"]).device["kind"] in {"cpu", "cuda"}
+    ledger = read_ledger(job.outputs["ledger"])
+    assert ledger.device["kind"] in {"cpu", "cuda"}
+    load = ledger.measured["load"]
+    assert (load["models"], load["bytes"]) == (1, (judge_model / "model.safetensors").stat().st_size)
