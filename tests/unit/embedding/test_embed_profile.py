@@ -22,6 +22,7 @@ def embed(make_job, results):
     )
     chunks = results / "chunks/web-0000.parquet"
     row = {"document_id": "d", "source": "web", "start": 0, "end": 9, "n_tokens": 12}
+    row |= {"overlap": 0, "level": "document", "size": "standard", "query_type": None}
     chunks.parent.mkdir()
     with TableWriter(chunks, CHUNKS) as table:
         for k in range(40):
