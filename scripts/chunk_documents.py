@@ -9,7 +9,7 @@ from malgeul.embedding.settings import ChunkSettings
 from malgeul.models.loading import identity
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
-from malgeul.shards.tables import CHUNKS, TableWriter, count_rows, read_rows
+from malgeul.shards.tables import CHUNKS, LOOKED_UP_CHARACTERS, TableWriter, count_rows, read_rows
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -20,7 +20,10 @@ def chunk_documents(job: Job) -> None:
     settings = ChunkSettings.model_validate(job.params["settings"])
     tokenizer = load_text_tokenizer(job.params["embed"])
     source = job.input("documents")
-    with TableWriter(job.staged("chunks"), CHUNKS) as out, job.progress(count_rows(source)) as progress:
+    with (
+        TableWriter(job.staged("chunks"), CHUNKS, LOOKED_UP_CHARACTERS) as out,
+        job.progress(count_rows(source)) as progress,
+    ):
         for document in read_rows(source, ["id", "text", "source", "meta"]):
             job.ledger.use(document["id"])
             number = 0
