@@ -33,13 +33,17 @@ def build_index(job: Job) -> None:
     if len(dimensions) != 1:
         raise ValueError(f"the shards have vectors of different dimensions: {sorted(dimensions)}")
     rows = sum(count_rows(table) for table in tables)
-    builder = IndexBuilder(job.journal, job.key, rows, dimensions.pop(), job.threads)
-    with job.progress(rows) as progress:
-        for count in builder.gather(tables):
-            progress.advance(count)
-    facts = Facts("exact", rows, builder.dimension)
-    if rows >= settings.exact_below:
-        facts = write_lists(builder, folder, settings.recall)
+    with_lists = rows >= settings.exact_below
+    with job.progress(2 * rows if with_lists else rows) as progress:
+
+        def tell(vectors: int, resumed: bool) -> None:
+            (progress.resume if resumed else progress.advance)(vectors)
+
+        builder = IndexBuilder(job.journal, job.key, rows, dimensions.pop(), job.threads, tell)
+        builder.gather(tables)
+        facts = Facts("exact", rows, builder.dimension)
+        if with_lists:
+            facts = write_lists(builder, folder, settings.recall)
     link_or_copy(builder.file, folder / VECTORS)
     shards = ((read_ids(table), read_ids(chunks)) for table, chunks in zip(tables, job.inputs["chunks"], strict=True))
     for name in write_ids(folder, shards):

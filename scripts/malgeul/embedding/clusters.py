@@ -7,6 +7,7 @@ threads decides who computes a block, never what comes out of it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -40,6 +41,14 @@ def sample_rows(rows: int, lists: int) -> Places:
     return np.sort(np.random.default_rng(SEED).choice(rows, wanted, replace=False))
 
 
+def load_faiss() -> Any:
+    """Return FAISS, without its lines in the log about builds of it that are not there."""
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
+    import faiss
+
+    return faiss
+
+
 Nearest = Callable[[Vectors, Vectors], tuple[Places, Vectors]]
 """From vectors and centroids to the centroid nearest to every vector, and their inner products."""
 
@@ -47,7 +56,7 @@ Nearest = Callable[[Vectors, Vectors], tuple[Places, Vectors]]
 @contextmanager
 def nearest_centroids(threads: int) -> Iterator[Nearest]:
     """Give a function that finds the nearest centroids with so many threads."""
-    import faiss
+    faiss = load_faiss()
 
     def alone() -> None:
         faiss.omp_set_num_threads(1)  # of this thread; the BLAS that FAISS brings obeys it too

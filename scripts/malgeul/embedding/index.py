@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ IDS = pa.schema(
 )
 VECTORS, NAMES, ABOUT, LISTS = "vectors.npy", "ids.parquet", "index.json", "lists.faiss"
 
-QUERIES = 200
+QUERIES = 400
 """Rows of the index that serve as queries when its recall is measured."""
 EXACT_QUERIES = 20
 """Of them, how many are searched exactly for its speed."""
@@ -88,15 +88,25 @@ def rows_of_chunks(embedded: Sequence[str], chunks: Sequence[str]) -> Iterator[i
         yield row
 
 
+Tell = Callable[[int, bool], None]
+
+
+def _unheard(vectors: int, resumed: bool) -> None:
+    """Tell nobody."""
+
+
 class IndexBuilder:
     """Builds an index step by step; every step that took long is in the journal, so that a killed job goes on there.
 
     ``key`` names all that the index depends on. Beside the journal the vectors gather, where the kill of a job that
-    wrote into its output would lose them.
+    wrote into its output would lose them. ``tell`` hears of every number of vectors that was gathered, and later put
+    into lists, and whether that was found in the journal.
     """
 
-    def __init__(self, journal: Journal, key: str, rows: int, dimension: int, threads: int) -> None:
-        self._journal, self._key, self._threads = journal, key, threads
+    def __init__(
+        self, journal: Journal, key: str, rows: int, dimension: int, threads: int, tell: Tell = _unheard
+    ) -> None:
+        self._journal, self._key, self._threads, self._tell = journal, key, threads, tell
         self.rows, self.dimension = rows, dimension
         self.file = journal.folder / f"{key[:16]}.npy"
         self.resumed = 0
@@ -113,22 +123,24 @@ class IndexBuilder:
         assert vectors.shape == shape
         return vectors
 
-    def gather(self, tables: Iterable[Path]) -> Iterator[int]:
-        """Write the vectors of all tables, scaled to unit length, one table in memory at a time; yields their rows."""
+    def gather(self, tables: Iterable[Path]) -> None:
+        """Write the vectors of all tables, scaled to unit length, one table in memory at a time."""
         first = 0
         for number, table in enumerate(tables):
             step = self._step("vectors", number)
-            if step in self._journal:
+            if found := step in self._journal:
                 self.resumed += 1
                 count = int(self._journal.record(step)["rows"])
             else:
-                part = unit(read_vectors(table, self.dimension))
-                count = len(part)
-                self.vectors[first : first + count] = part
-                self.vectors.flush()
+                count = self._write(unit(read_vectors(table, self.dimension)), first)
                 self._journal.put(step, {"rows": count})
             first += count
-            yield count
+            self._tell(count, found)
+
+    def _write(self, part: Vectors, first: int) -> int:
+        self.vectors[first : first + len(part)] = part
+        self.vectors.flush()
+        return len(part)
 
     def lists(self) -> tuple[Any, Places]:
         """Return a FAISS index over the gathered vectors, and the rows that its centroids were made of."""
@@ -147,12 +159,12 @@ class IndexBuilder:
                 self._journal.put(step, blob=centroids.tobytes())
                 log.info("index: round %d of %d of k-means", round_ + 1, clusters.ITERATIONS)
             for start in range(0, self.rows, PART):
-                step = self._step("places", start)
-                if step in self._journal:
+                step, part = self._step("places", start), self.vectors[start : start + PART]
+                if found := step in self._journal:
                     self.resumed += 1
-                    continue
-                places, _ = nearest(self.vectors[start : start + PART], centroids)
-                self._journal.put(step, blob=places.astype(np.int64).tobytes())
+                else:
+                    self._journal.put(step, blob=nearest(part, centroids)[0].astype(np.int64).tobytes())
+                self._tell(len(part), found)
         parts = (
             (self.vectors[start : start + PART], self._recall(self._step("places", start), np.int64))
             for start in range(0, self.rows, PART)
@@ -285,16 +297,18 @@ class Index:
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def search(self, query: Vectors, k: int = NEIGHBOURS) -> list[Hit]:
-        """Return the ``k`` chunks nearest to a query vector, best first; scores are those of the exact vectors."""
-        if not len(self):
-            return []
+    def nearest(self, query: Vectors, k: int = NEIGHBOURS) -> tuple[Places, Vectors]:
+        """Return the ``k`` rows nearest to a query vector, best first, and their exact cosines."""
         (normed,) = unit(query.reshape(1, -1))
         if self._lists is None:
-            rows, scores = exact_rows(self._vectors, normed, k)
-        else:
-            candidates = self._lists.candidates(normed, k, self._effort)
-            rows, scores = nearest_of(self._vectors, candidates, normed, k)
+            return exact_rows(self._vectors, normed, k)
+        return nearest_of(self._vectors, self._lists.candidates(normed, k, self._effort), normed, k)
+
+    def search(self, query: Vectors, k: int = NEIGHBOURS) -> list[Hit]:
+        """Return the ``k`` chunks nearest to a query vector, best first."""
+        if not len(self):
+            return []
+        rows, scores = self.nearest(query, k)
         found = read_rows_at(self._folder / NAMES, rows.tolist(), IDS.names)
         return [
             Hit(one["chunk_id"], one["shard"], one["row"], float(score))

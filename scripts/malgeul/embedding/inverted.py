@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from malgeul.embedding.clusters import Places, Vectors
+from malgeul.embedding.clusters import Places, Vectors, load_faiss
 
 BITS = 4
 DEPTHS = (10, 40)
@@ -28,7 +28,7 @@ SLACK = 1e-5
 
 def build_lists(centroids: Vectors, sample: Vectors, parts: Iterable[tuple[Vectors, Places]]) -> Any:
     """Return a FAISS index with the vectors of all parts, in order, in the lists that their places name."""
-    import faiss
+    faiss = load_faiss()
 
     faiss.omp_set_num_threads(1)  # the same codes on any machine of this kind
     lists, dimension = centroids.shape
@@ -46,7 +46,7 @@ def build_lists(centroids: Vectors, sample: Vectors, parts: Iterable[tuple[Vecto
 
 def save_lists(index: Any, file: Path) -> None:
     """Write a FAISS index."""
-    import faiss
+    faiss = load_faiss()
 
     faiss.write_index(index, str(file))
 
@@ -68,13 +68,13 @@ class InvertedLists:
     @classmethod
     def open(cls, file: Path) -> InvertedLists:
         """Read what :func:`save_lists` wrote."""
-        import faiss
+        faiss = load_faiss()
 
         return cls(faiss.read_index(str(file)))
 
     def candidates(self, query: Vectors, k: int, effort: Effort) -> Places:
         """Return the rows that are worth a look for the ``k`` nearest of a query, in ascending order."""
-        import faiss
+        faiss = load_faiss()
 
         # One thread also keeps FAISS's OpenMP from starting a team beside torch's where both are loaded.
         faiss.omp_set_num_threads(1)
@@ -91,7 +91,7 @@ def exact_rows(vectors: Vectors, query: Vectors, k: int) -> tuple[Places, Vector
 
     FAISS on one thread reads memory-mapped vectors six times as fast as NumPy's product.
     """
-    import faiss
+    faiss = load_faiss()
 
     faiss.omp_set_num_threads(1)
     products, rows = faiss.knn(query.reshape(1, -1), vectors, min(k, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
@@ -129,31 +129,37 @@ class Trial:
         self.k = min(k, len(vectors) - 1)
         self._least = thresholds(vectors, queries, self.k)
 
-    def recall(self, effort: Effort) -> float:
-        """Return which share of the ``k`` nearest other rows is found, the mean over the queries."""
-        found = 0
+    def recall(self, effort: Effort) -> tuple[float, float]:
+        """Return the share of the ``k`` nearest other rows that is found: mean over the queries and standard error."""
+        shares = []
         for query, least in zip(self._queries, self._least, strict=True):
             vector = np.asarray(self._vectors[query])
             rows = self._lists.candidates(vector, self.k + 1, effort)  # one more, since the row itself is found
             nearest, products = nearest_of(self._vectors, rows, vector, self.k + 1)
-            found += int(((products >= least - SLACK) & (nearest != query)).sum().clip(max=self.k))
-        return found / (self.k * len(self._queries))
+            found = int(((products >= least - SLACK) & (nearest != query)).sum())
+            shares.append(min(found, self.k) / self.k)
+        return float(np.mean(shares)), float(np.std(shares) / len(shares) ** 0.5)
 
     def least_effort(self, wanted: float) -> tuple[Effort, float]:
-        """Return the smallest effort with the recall that is wanted, and its recall; else the largest that is tried."""
+        """Return the smallest effort with the recall that is wanted, and its recall; else the largest that is tried.
+
+        The mean must be above by its standard error: other queries shall not find less because these were few.
+        """
         most = self._lists.index.nlist
         for depth in DEPTHS:
-            low, high = 0, 1  # lists that are too few; lists that are enough
-            recall = self.recall(Effort(high, depth))
-            while recall < wanted and high < most:
+            low, high = 0, 1  # lists that are too few; lists that may be enough
+            recall, error = self.recall(Effort(high, depth))
+            while recall - error < wanted and high < most:
                 low, high = high, min(2 * high, most)
-                recall = self.recall(Effort(high, depth))
-            if recall >= wanted:
+                recall, error = self.recall(Effort(high, depth))
+            if recall - error >= wanted:
                 break
-        while recall >= wanted and high - low > max(1, high // 16):
+        else:
+            return Effort(high, depth), recall
+        while high - low > max(1, high // 16):
             middle = (low + high) // 2
-            tried = self.recall(Effort(middle, depth))
-            if tried >= wanted:
+            tried, error = self.recall(Effort(middle, depth))
+            if tried - error >= wanted:
                 high, recall = middle, tried
             else:
                 low = middle

@@ -13,7 +13,7 @@ from malgeul.watch.machine import GpuLoad, MachineLoad, gpu_loads, load_now
 from malgeul.watch.pace import PaceMeter
 from malgeul.watch.run import RunReader
 from malgeul.watch.screen import as_json, render
-from tests.unit.watch.conftest import GONE, NOW
+from unit.watch.conftest import GONE, NOW
 
 MACHINE = MachineLoad(8, 3.5, 4_000_000_000, 16_000_000_000, (GpuLoad("H200", 93, 70_000_000_000, 140_000_000_000),))
 
@@ -95,7 +95,7 @@ def test_a_gpu_that_does_not_tell_is_not_given_figures(small):
 
 
 def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path):
-    from tests.unit.watch.conftest import SmallRun
+    from unit.watch.conftest import SmallRun
 
     assert "[red]" in shown(SmallRun(tmp_path / "results" / "a[red]b"))
 
@@ -124,7 +124,7 @@ def test_a_run_that_was_killed_is_told_once(small, monkeypatch, capsys):
 
 
 def test_a_run_that_has_not_begun_is_waited_for(monkeypatch, capsys, tmp_path):
-    from tests.unit.watch.conftest import SmallRun
+    from unit.watch.conftest import SmallRun
 
     begin = threading.Timer(0.4, lambda: finish(SmallRun(tmp_path / "results" / "later")))
     begin.start()

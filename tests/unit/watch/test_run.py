@@ -5,7 +5,7 @@ import os
 import pytest
 
 from malgeul.watch.run import RunReader, started_at
-from tests.unit.watch.conftest import GONE, NOW
+from unit.watch.conftest import GONE, NOW
 
 HOUR = 3600.0
 
@@ -172,7 +172,7 @@ def test_a_complete_run_of_every_stage_is_finished(complete_run):
 
 @pytest.fixture
 def complete_run(tmp_path_factory):
-    from tests.unit.report.conftest import FabricatedRun
+    from unit.report.conftest import FabricatedRun
 
     fabricated = FabricatedRun(tmp_path_factory.mktemp("fabricated") / "results" / "made")
     fabricated.make_everything()
