@@ -2,8 +2,8 @@
 
 The kind is IVF with product quantization of 4 bits for every two dimensions (Jégou et al. 2011; André et al. 2015 for
 the scan in registers): 1/16 of the size of float32. It was chosen by measuring (bench/index.md tells): on vectors of
-Korean sentences plain IVF and 8-bit scalars took twice as long for a recall of 0.99, and so did HNSW, which takes six
-times as long to build and is another graph with every number of threads.
+Korean sentences plain IVF and 8-bit scalars took twice as long for a recall of 0.99, and so did HNSW, which takes four
+times as long to build and is another graph with every order in which threads insert.
 """
 
 from __future__ import annotations
