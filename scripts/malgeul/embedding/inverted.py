@@ -106,7 +106,7 @@ def nearest_of(vectors: Vectors, rows: Places, query: Vectors, k: int) -> tuple[
     return rows[best], products[best]
 
 
-def thresholds(vectors: Vectors, queries: Places, k: int, block: int = 1 << 16) -> Vectors:
+def thresholds(vectors: Vectors, queries: Places, k: int, block: int = 1 << 14) -> Vectors:
     """Return of every query, which is a row, the product with the ``k``-th nearest other row, by exact search."""
     asked = vectors[queries]
     best = np.full((0, len(queries)), 0, np.float32)
