@@ -104,7 +104,9 @@ rule build_index:
         embeddings=[
             f"<results>/embeddings/{shard}.parquet" for shard in plan.embedded_shards
         ],
-        ledger=ledgers_of("embed"),
+        chunks=[f"<results>/chunks/{shard}.parquet" for shard in plan.embedded_shards],
+        model=model_inputs(settings.embed.model, settings.embed.revision),
+        ledger=ledgers_of("embed") + ledgers_of("chunk"),
     output:
         index=directory("<results>/index"),
         ledger=ledger("index", ALL),
@@ -114,11 +116,13 @@ rule build_index:
         "<benchmarks>/build_index/all.jsonl"
     conda:
         "../envs/embedding.yaml"
-    threads: 1
+    threads: cpu_threads
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(8000),
         runtime=growing(60),
     params:
+        settings=section("index"),
+        embed={key: section("embed")[key] for key in ("model", "revision")},
         code=code_digest("build_index"),
     message:
         "Build the index"

@@ -13,7 +13,7 @@ from malgeul.embedding.tokens import load_text_tokenizer
 from malgeul.models.loading import identity
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
-from malgeul.shards.tables import CHUNKS, TableWriter, count_rows, read_rows
+from malgeul.shards.tables import CHUNKS, LOOKED_UP_CHARACTERS, TableWriter, count_rows, read_rows
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -32,7 +32,7 @@ def chunk_documents(job: Job) -> None:
     source = job.input("documents")
     counts = Counter(characters=0, tokens=0, shared_characters=0, punctuated=0)
     with ExitStack() as stack:
-        out = stack.enter_context(TableWriter(job.staged("chunks"), CHUNKS))
+        out = stack.enter_context(TableWriter(job.staged("chunks"), CHUNKS, LOOKED_UP_CHARACTERS))
         progress = stack.enter_context(job.progress(count_rows(source)))
         kiwi = stack.enter_context(SentenceProcess(job.threads)) if settings.sentences == "kiwi" else None
         chunker = Chunker(settings, tokenizer, kiwi)

@@ -2,7 +2,8 @@
 
 Packages by wing: ``audio`` and ``speech``, ``text`` and ``dataset``, ``embedding``; ``models`` loads weights and claims
 devices for them, ``shards`` is the house they live in (plan, ledger, journal, locks, atomic files), ``report`` reads
-what they left. A wing imports ``shards`` and ``models``, never another wing.
+what they left. A wing imports ``shards`` and ``models``, never another wing. ``watch`` looks on from outside, at a run
+and at the machine, with what ``report`` knows of the stages.
 """
 
 from pathlib import Path

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from malgeul.audio.settings import ConvertSettings, RecordingsInput
 from malgeul.dataset.settings import MergeSettings, SelectSettings, TokenizeSettings
-from malgeul.embedding.settings import ChunkSettings, DocumentsInput, EmbedSettings
+from malgeul.embedding.settings import ChunkSettings, DocumentsInput, EmbedSettings, IndexSettings
 from malgeul.models.settings import TextClassifier
 from malgeul.shards.files import write_json
 from malgeul.shards.settings import Section
@@ -53,6 +53,7 @@ class RunConfig(Section):
     merge: MergeSettings = MergeSettings()
     chunk: ChunkSettings = ChunkSettings()
     embed: EmbedSettings = EmbedSettings()
+    index: IndexSettings = IndexSettings()
 
     @model_validator(mode="before")
     @classmethod

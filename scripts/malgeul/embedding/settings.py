@@ -134,3 +134,12 @@ class EmbedSettings(Section):
     """What becomes chunks and vectors."""
     batch_tokens: int = Field(4096, ge=1)
     """Tokens of one batch, padding counted."""
+
+
+class IndexSettings(Section):
+    """How vectors are searched."""
+
+    exact_below: int = Field(250_000, ge=100)
+    """Fewer vectors are compared one by one; of more, FAISS finds the candidates."""
+    recall: float = Field(0.99, ge=0.5, le=1.0)
+    """Share of the ten nearest that FAISS has to find; how many lists that takes is measured when they are built."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from malgeul import ROOT
-from malgeul.shards.inputs import locate
+from malgeul.shards.files import digest_of
+from malgeul.shards.inputs import InputFile, locate, sketch
 from malgeul.shards.names import slug, stable_hash
 
 
@@ -25,3 +26,17 @@ def fetched_name(model: str, revision: str | None, quantization: str | None = No
     """Return the name of the file that says that a model was fetched, and its quantized copy made."""
     named = f"{model}@{revision}" + (f" {quantization}" if quantization else "")
     return f"{slug(model)}-{stable_hash(named) % 16**6:06x}"
+
+
+DECIDING = frozenset({".json", ".txt", ".model", ".safetensors"})
+"""Suffixes of the files of a model that decide what it computes."""
+
+
+def sketch_of_model(folder: Path) -> str:
+    """Return a digest of samples of a model's files, in milliseconds whatever its size: another model has another.
+
+    It tells a mix-up, not a forgery: a few bytes changed on purpose may lie between the samples.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.suffix in DECIDING and file.is_file())
+    found = [InputFile(str(file.relative_to(folder)), file.stat().st_size, str(file)) for file in files]
+    return digest_of([[file.name, file.size, sketch(file)] for file in found])[:16]

@@ -100,6 +100,7 @@ def describe_run(results: Path, verdict: Mapping[str, Any], plan: Plan, ledgers:
         "loads": loads(ledgers),
         "gpus": gpus(results, ledgers),
         "profiles": profiles(results, ledgers),
+        "index": index_facts(of_stage["index"]),
         "measured": [(STAGES[name], facts) for name in STAGES if (facts := measured(of_stage[name]))],
         "recordings": look("recordings", samples.recordings, "analyze") or {"shown": [], "n": 0},
         "transcripts": look("transcripts", samples.transcripts, "transcribe") or [],
@@ -208,6 +209,25 @@ def measured(ledgers: Sequence[Ledger]) -> dict[str, str]:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 values[name].append(value)
     return {name: _summary(name, numbers) for name, numbers in values.items()}
+
+
+def index_facts(ledgers: Sequence[Ledger]) -> dict[str, Any]:
+    """Return what a reader wants to know of the index: how it searches, how much it finds, how fast; empty without one.
+
+    Recall is the share of the ten nearest that exact search finds, of rows of the index as queries.
+    """
+    measured = next((ledger.measured for ledger in ledgers if "kind" in ledger.measured), None)
+    if measured is None:
+        return {}
+    facts = {"vectors": measured["vectors"], "dimension": measured["dimension"]}
+    if measured["kind"] == "exact":
+        return {"search": "exact: every vector is compared", **facts}
+    return {
+        "search": f"FAISS inverted lists, {measured['lists_searched']:,} of {measured['lists']:,} for a query",
+        **facts,
+        "recall of 10": f"{measured['recall']:.4f} beside exact search, {measured['recall_queries']} queries",
+        "a query": f"{measured['milliseconds']:.3g} ms; exact search {measured['exact_milliseconds']:.3g} ms (median)",
+    }
 
 
 def _summary(name: str, numbers: Sequence[float]) -> str:

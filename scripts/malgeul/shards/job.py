@@ -214,7 +214,7 @@ class Job:
 
     def progress(self, total: int | None, unit: str | None = None) -> Progress:
         """Return a progress display for ``total`` items."""
-        return Progress(f"{self.stage} {self.shard}", total, unit or f"{self.units.parent}s")
+        return Progress(f"{self.stage} {self.shard}", total, unit or f"{self.units.parent}s", self.journal_folder)
 
     # Its course
 

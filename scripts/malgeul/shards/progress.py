@@ -1,10 +1,14 @@
-"""Progress of a long job: a bar with rate and remaining time on a terminal, plain lines in its log."""
+"""Progress of a long job: a bar with rate and remaining time on a terminal, plain lines in its log, a file to watch."""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -12,18 +16,28 @@ QUIET_SECONDS = 3.0
 """A job that ends sooner shows nothing."""
 LINE_SECONDS = 15.0
 """A line in the log this often."""
+STATE_SECONDS = 1.0
+"""The file is written this often at most."""
+STATE = "progress.json"
+"""Name of the file beside the shard's journal, for who looks on from outside. It goes with the journal."""
 
 log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Counts finished items of a job; a context manager."""
+    """Counts finished items of a job; a context manager.
 
-    def __init__(self, label: str, total: int | None, unit: str) -> None:
-        self.label, self.total, self.unit = label, total, unit
+    ``folder`` is where the file for onlookers goes: done, resumed and total items, when the job started and when it
+    wrote (seconds of the epoch).
+    """
+
+    def __init__(self, label: str, total: int | None, unit: str, folder: Path | None = None) -> None:
+        self.label, self.total, self.unit, self.folder = label, total, unit, folder
         self.done = 0
         self.resumed = 0
-        self._start = self._lined = time.monotonic()
+        self._start = self._lined = self._told = time.monotonic()
+        self._started = time.time()
+        self._tell()
         self._bar = tqdm(
             total=total,
             desc=label,
@@ -41,15 +55,40 @@ class Progress:
         self.resumed += n
         self._bar.initial = n
         self._bar.update(n)
+        self._tell_now_and_then(time.monotonic())
 
     def advance(self, n: int = 1) -> None:
         """Count ``n`` more finished items."""
         self.done += n
         self._bar.update(n)
         now = time.monotonic()
+        self._tell_now_and_then(now)
         if now - self._lined >= LINE_SECONDS:
             self._lined = now
             log.info("%s", self.line(now))
+
+    def _tell_now_and_then(self, now: float) -> None:
+        if now - self._told >= STATE_SECONDS:
+            self._told = now
+            self._tell()
+
+    def _tell(self) -> None:
+        """Write the file for onlookers. It is no result: where it cannot be written, the job goes on without."""
+        if self.folder is None:
+            return
+        state = {
+            "done": self.done,
+            "resumed": self.resumed,
+            "total": self.total,
+            "unit": self.unit,
+            "started": round(self._started, 3),
+            "written": round(time.time(), 3),
+        }
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            place = self.folder / f".{STATE}.{os.getpid()}"
+            place.write_text(json.dumps(state) + "\n", encoding="utf-8")
+            place.replace(self.folder / STATE)
 
     def line(self, now: float) -> str:
         """Say how far the job is: done of total, rate, remaining time."""
@@ -64,4 +103,5 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+        self._tell()
         log.info("%s", self.line(time.monotonic()))

@@ -201,6 +201,24 @@ def test_lists_are_cut_and_say_how_much_is_left(run):
     assert text.count("web.jsonl:") < 60
 
 
+def test_the_index_is_told_with_its_recall_and_speed_beside_exact_search(run):
+    facts = {"vectors": 1_234_567, "dimension": 1024}
+    run.change("index", "all", measured={"kind": "exact", **facts})
+    write_report(run.results, write_audit(run.results, "quarantine"))
+    text = Page(read_page(run.results)).text
+    assert "exact: every vector is compared" in text
+    assert "1,234,567" in text
+    lists = {"lists": 4444, "lists_searched": 96, "recall": 0.9915, "recall_queries": 200}
+    run.change(
+        "index", "all", measured={"kind": "ivf", **facts, **lists, "milliseconds": 1.234, "exact_milliseconds": 98.7}
+    )
+    write_report(run.results, write_audit(run.results, "quarantine"))
+    text = Page(read_page(run.results)).text
+    assert "96 of 4,444" in text
+    assert "0.9915 beside exact search, 200 queries" in text
+    assert "1.23 ms; exact search 98.7 ms" in text
+
+
 def test_the_summary_says_what_came_in_out_and_was_left_out(run):
     lines = "\n".join(summary(write_audit(run.results, "quarantine")))
     assert "came in      9 documents, 31 records and 7 recordings" in lines

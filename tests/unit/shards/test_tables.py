@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from malgeul.shards.tables import ROWS_PER_GROUP, TableWriter, read_rows
+from malgeul.shards.tables import DOCUMENTS, ROWS_PER_GROUP, TableWriter, read_rows, read_rows_at
 
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("text", pa.string())])
 
@@ -27,3 +27,19 @@ def test_a_group_ends_at_its_rows_or_its_characters_and_reading_gives_all_rows(t
     first = file.read_bytes()
     write(file, iter(rows), group_characters=characters)
     assert file.read_bytes() == first
+
+
+def test_single_rows_are_read_from_the_groups_they_are_in_alone(tmp_path, monkeypatch):
+    file = tmp_path / "rows.parquet"
+    with TableWriter(file, DOCUMENTS, group_characters=100) as out:
+        out.write_all({"id": str(n), "text": "글" * 40, "source": "s", "meta": "{}"} for n in range(20))
+    groups = []
+    read = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_group", lambda self, n, **named: (groups.append(n), read(self, n, **named))[1]
+    )
+    rows = read_rows_at(file, [17, 0, 1, 17], ["id"])
+    assert rows == [{"id": "17"}, {"id": "0"}, {"id": "1"}, {"id": "17"}]
+    assert len(groups) == 2
+    with pytest.raises(KeyError):
+        read_rows_at(file, [20])
