@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from malgeul.embedding.database import bucket_digests, file_state, read_documents
+from malgeul.embedding.database import file_state, read_documents, survey
 from malgeul.embedding.settings import Database
 
 LAW = Database(path="x", rows_per_shard=5)
@@ -35,6 +35,11 @@ def change(path, statement):
     connection.close()
 
 
+def buckets_of(path, settings=LAW):
+    found = survey(path, settings)
+    return found.buckets(found.count_buckets(settings.rows_per_shard))
+
+
 def everything(path, settings=LAW, buckets=1):
     return [document for bucket in range(buckets) for document in read_documents(path, settings, bucket, buckets)]
 
@@ -45,7 +50,7 @@ def test_paragraphs_are_joined_in_their_order(database):
 
 
 def test_buckets_hold_every_document_once(database):
-    buckets = bucket_digests(database, LAW)
+    buckets = buckets_of(database)
     assert len(buckets) == 8
     assert sum(n for n, _ in buckets) == 21
     ids = [d.id for d in everything(database, buckets=8)]
@@ -54,11 +59,11 @@ def test_buckets_hold_every_document_once(database):
 
 
 def test_one_changed_row_changes_one_bucket_and_embeddings_change_none(database):
-    before = bucket_digests(database, LAW)
+    before = buckets_of(database)
     change(database, "INSERT INTO embeddings VALUES (x'00')")
-    assert bucket_digests(database, LAW) == before
+    assert buckets_of(database) == before
     change(database, "UPDATE statute_articles SET text = '고친 조문' WHERE id = 3")
-    after = bucket_digests(database, LAW)
+    after = buckets_of(database)
     assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
 
 
@@ -84,7 +89,7 @@ def test_what_is_wrong_with_a_database_is_said(database, tmp_path):
     other = tmp_path / "other.sqlite"
     other.write_text("this is a text and no database, though long enough to be looked at as one" * 20)
     with pytest.raises(ValueError, match="is no SQLite database"):
-        bucket_digests(other, LAW)
+        buckets_of(other)
     with pytest.raises(FileNotFoundError):
         file_state(tmp_path / "nowhere.sqlite")
 
@@ -92,7 +97,7 @@ def test_what_is_wrong_with_a_database_is_said(database, tmp_path):
 def test_a_blob_and_a_column_named_kind_are_facts_of_a_statute(database):
     change(database, "ALTER TABLE statute_articles ADD COLUMN seal BLOB DEFAULT x'00ff'")
     change(database, "ALTER TABLE statute_articles ADD COLUMN kind TEXT DEFAULT '민법'")
-    assert sum(n for n, _ in bucket_digests(database, LAW)) == 21
+    assert sum(n for n, _ in buckets_of(database)) == 21
     (article,) = [d for d in everything(database) if d.id == "statute/3"]
     assert article.meta == {"law_name": "법", "seal": "00ff", "kind": "statute"}
 
@@ -107,7 +112,7 @@ def test_text_kept_as_bytes_is_text(database):
 def test_bytes_that_are_no_utf8_are_the_fault_of_their_document_alone(database):
     change(database, "UPDATE statute_articles SET text = CAST(x'eab080ff' AS TEXT) WHERE id = 3")
     change(database, "UPDATE statute_articles SET law_name = CAST(x'ff' AS TEXT) WHERE id = 4")
-    assert sum(n for n, _ in bucket_digests(database, LAW)) == 21
+    assert sum(n for n, _ in buckets_of(database)) == 21
     faults = {d.id: (d.fault.kind, d.fault.reason) for d in everything(database) if d.fault}
     assert faults == {
         "statute/3": ("INVALID_UTF8", "text: the character at 1 is not UTF-8"),
@@ -117,6 +122,6 @@ def test_bytes_that_are_no_utf8_are_the_fault_of_their_document_alone(database):
 
 def test_paragraphs_of_no_case_are_a_document_without_id(database):
     change(database, "INSERT INTO case_paragraphs (case_id, para_index, text) VALUES (NULL, 0, 'a'), (NULL, 1, 'b')")
-    assert sum(n for n, _ in bucket_digests(database, LAW)) == 22
+    assert sum(n for n, _ in buckets_of(database)) == 22
     ((name, fault),) = [(d.id, d.fault) for d in everything(database) if d.fault]
     assert (name, fault.kind) == ("case/(no id)", "MISSING_FIELD")
