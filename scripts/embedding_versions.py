@@ -16,7 +16,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from malgeul.embedding.settings import Database
+from malgeul.embedding.settings import Database, check_address
 from malgeul.embedding.sqlite_store import SqliteStore
 from malgeul.embedding.store import Store, open_store
 from malgeul.embedding.versions import Changes, Stored
@@ -91,6 +91,10 @@ def main() -> None:
     given = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
+        check_address(given.database)
+    except ValueError as error:
+        sys.exit(f"malgeul: {error}")  # without the address, which may hold a password
+    try:
         print(run(given))
     except (OSError, ValueError, LookupError, RuntimeError, sqlite3.Error) as error:
         text = " ".join(str(part) for part in error.args) if isinstance(error, LookupError) else str(error)
@@ -99,7 +103,6 @@ def main() -> None:
 
 def run(given: argparse.Namespace) -> str:
     """Run one command and return what it has to say."""
-    Database(path=given.database)  # refuses an address with a password
     store = open_store(given.database)
     match given.command:
         case "list":

@@ -23,8 +23,11 @@ class Session(Protocol):
 
     blob: str
     """Type of a column with bytes."""
-    active_if: str
-    """Expression that tells whether a row's id is the parameter, as embedding_versions.is_active keeps it."""
+
+    @property
+    def active_if(self) -> str:
+        """Expression that tells whether a row's id is the parameter, as embedding_versions.is_active keeps it."""
+        ...
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""

@@ -16,6 +16,22 @@ def is_server(address: str) -> bool:
     return address.startswith(("postgresql://", "postgres://", "service="))
 
 
+def check_address(address: str) -> None:
+    """Raise ValueError for an address of PostgreSQL that has a password or more than a service's name."""
+    if not is_server(address):
+        return
+    if address.startswith("service="):
+        if not re.fullmatch(r"service=[A-Za-z0-9_.-]+", address):
+            raise ValueError("write service=NAME alone; everything else belongs into ~/.pg_service.conf")
+        return
+    parts = urlsplit(address)
+    if parts.password or "password" in parse_qs(parts.query):
+        raise ValueError(
+            "an address with a password would be written into results and logs: take it out, and put it into "
+            "~/.pgpass, PGPASSWORD or a service of ~/.pg_service.conf (path: service=NAME)"
+        )
+
+
 class Database(Section):
     """A database with documents: an SQLite file, or a PostgreSQL server with pgvector."""
 
@@ -54,18 +70,7 @@ class Database(Section):
     @model_validator(mode="after")
     def _address_is_plain(self) -> Database:
         """Look at the address here, not at the field: an error of a field shows its value, and a password with it."""
-        if not self.is_server:
-            return self
-        if self.path.startswith("service="):
-            if not re.fullmatch(r"service=[A-Za-z0-9_.-]+", self.path):
-                raise ValueError("write service=NAME alone; everything else belongs into ~/.pg_service.conf")
-            return self
-        parts = urlsplit(self.path)
-        if parts.password or "password" in parse_qs(parts.query):
-            raise ValueError(
-                "an address with a password would be written into results and logs: take it out, and put it into "
-                "~/.pgpass, PGPASSWORD or a service of ~/.pg_service.conf (path: service=NAME)"
-            )
+        check_address(self.path)
         return self
 
     @model_validator(mode="after")

@@ -151,10 +151,10 @@ def _rows_by_version(session: Session, table: str, column: str) -> dict[int, int
 
 
 def parsed(metadata: Any) -> dict[str, Any]:
-    """Return the column metadata as an object; what another program wrote may be no JSON object."""
+    """Return the column metadata (text, or PostgreSQL's jsonb) as an object; another program's may be none."""
     try:
-        value = json.loads(metadata or "{}")
-    except (TypeError, ValueError):
+        value = json.loads(metadata) if isinstance(metadata, str) else metadata
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
 
