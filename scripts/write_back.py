@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from malgeul.embedding.batches import batches_of
+from malgeul.embedding.batches import batches_of, read_ahead
 from malgeul.embedding.documents import Survey
 from malgeul.embedding.index import version_name
 from malgeul.embedding.settings import Database
@@ -39,7 +39,7 @@ def write_back(job: Job) -> None:
         shards = list(zip(job.inputs["chunks"], job.inputs["embeddings"], strict=True))
         law = settings.layout == "law"
         record = Record(_as_planned(job, survey), settings)
-        store.write(version, lambda skip: batches_of(shards, version.strategy, skip=skip, law=law), record)
+        store.write(version, lambda skip: read_ahead(batches_of(shards, version.strategy, skip=skip, law=law)), record)
     written = Tally.of(_vector_ids(job))
     job.ledger.taken = job.ledger.used = job.ledger.given = written
     job.ledger.measure(version=version.name, chunks=version.chunks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ ROWS = 4096
 
 RENAMED = {"index": "chunk_index", "start": "start_char", "end": "end_char", "n_tokens": "token_count"}
 """Columns of chunks/ that text_chunks calls otherwise; every other one is taken where text_chunks has its name."""
+
+
+def read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield batches while a thread reads the next one: Parquet is unpacked while the database writes."""
+    with ThreadPoolExecutor(1, "read-ahead") as reader:
+        waiting = reader.submit(next, batches, None)
+        while (batch := waiting.result()) is not None:
+            waiting = reader.submit(next, batches, None)
+            yield batch
 
 
 def batches_of(

@@ -3,8 +3,11 @@
 import sqlite3
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from malgeul.embedding.database import file_state, read_documents, survey
+from malgeul.embedding.documents import digest_of_rows
 from malgeul.embedding.settings import Database
 
 LAW = Database(path="x", rows_per_shard=5)
@@ -125,3 +128,53 @@ def test_paragraphs_of_no_case_are_a_document_without_id(database):
     assert sum(n for n, _ in buckets_of(database)) == 22
     ((name, fault),) = [(d.id, d.fault) for d in everything(database) if d.fault]
     assert (name, fault.kind) == ("case/(no id)", "MISSING_FIELD")
+
+
+def test_a_document_and_its_export_have_one_digest(database):
+    found = survey(database, LAW)
+    assert {d.id: d.digest for d in everything(database)} == found.contents()
+
+
+def test_two_kinds_of_document_with_one_number_are_two_documents(database):
+    change(database, "CREATE TABLE decision_paragraphs (decision_id INTEGER, para_index INTEGER, text TEXT)")
+    change(database, "INSERT INTO decision_paragraphs SELECT case_id, para_index, text FROM case_paragraphs")
+    found = survey(database, LAW).contents()
+    assert found["case/1"] != found["decision/1"]
+
+
+def test_a_blob_for_an_id_is_named_in_hex(database):
+    change(database, "CREATE TABLE notes (id BLOB, text TEXT)")
+    change(database, "INSERT INTO notes VALUES (x'00ff', '글')")
+    assert [d.id for d in everything(database, Database(path="x", layout="table", table="notes"))] == ["00ff"]
+
+
+def test_documents_are_read_in_one_state_of_the_database(database):
+    change(database, "PRAGMA journal_mode = WAL")
+    documents = read_documents(database, LAW, 0, 1)
+    first = next(documents)
+    change(database, "DELETE FROM statute_articles")
+    assert len([first, *documents]) == 21
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.binary(max_size=6),
+    st.binary(max_size=6).map(bytearray),
+)
+ROWS = st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=3)
+
+
+@given(ROWS, ROWS)
+@example([(bytearray(b"a"), bytearray(b"b"))], [(bytearray(b"ab"), bytearray(b""))])
+@example([(bytearray(b"a"), None)], [(b"a", None)])
+@example([(1, None)], [(bytearray(b"1"), None)])
+@example([(1, None), (2, None)], [(1, None)])
+def test_rows_that_differ_have_digests_that_differ(one, other):
+    def plain(rows):
+        return [[(type(value), repr(value)) for value in row] for row in rows]
+
+    same = plain(one) == plain(other)
+    assert (digest_of_rows("n", one) == digest_of_rows("n", other)) is same
+    assert digest_of_rows("n", one) != digest_of_rows("m", one)

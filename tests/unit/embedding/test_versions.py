@@ -13,11 +13,12 @@ import pytest
 
 from malgeul.embedding import database as database_module
 from malgeul.embedding.session import Locked
-from malgeul.embedding.sqlite_store import SqliteStore
+from malgeul.embedding.sqlite_store import SqliteSession, SqliteStore
 from malgeul.embedding.stopping import Stopped
+from malgeul.embedding.versions import Record
 from malgeul.shards.faults import is_transient
 
-from .versioning import RECORD, a_record, a_version, batches
+from .versioning import RECORD, SETTINGS, a_record, a_version, batches
 
 ACTIVE = """SELECT c.text, e.vector FROM embedding_versions v JOIN text_chunks c ON c.embedding_version_id = v.id
     JOIN embeddings e ON e.chunk_id = c.id AND e.version_id = v.id WHERE v.is_active ORDER BY c.chunk_index"""
@@ -304,7 +305,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 from unit.embedding.versioning import RECORD, a_version, batches
-from malgeul.embedding.sqlite_store import SqliteStore
+from malgeul.embedding.sqlite_store import SqliteSession, SqliteStore
 tell = lambda start: print(start, flush=True)
 SqliteStore(Path(sys.argv[1])).write(a_version(chunks=4000), batches(4000, size=40, watch=tell), RECORD)
 """
@@ -405,3 +406,70 @@ def test_a_database_that_stays_locked_is_a_clear_failure_worth_a_retry(store, da
     holder.kill()
     holder.wait()
     assert rows(database, ACTIVE) == OLD
+
+
+# What the forerunner got wrong
+
+
+def test_while_the_new_version_is_written_no_row_of_the_old_one_goes(store, database):
+    old = rows(database, "SELECT * FROM text_chunks"), rows(database, "SELECT * FROM embeddings")
+    seen = []
+
+    def look(_):
+        chunks = rows(database, "SELECT * FROM text_chunks WHERE embedding_version_id = 1")
+        seen.append((chunks, rows(database, "SELECT * FROM embeddings WHERE version_id = 1")))
+
+    store.write(a_version(chunks=6), batches(6, watch=look), RECORD)
+    look(None)
+    assert seen == [old] * 4
+
+
+def test_documents_of_a_version_that_a_crash_left_unfinished_are_still_listed(store):
+    store.write(a_version(), batches(), a_record(a="one"))
+    with pytest.raises(RuntimeError):
+        store.write(a_version("malgeul-2", 5), batches(3), a_record(a="one", b="two"))
+    assert store.changes(survey_of(a="one", b="two")).new == ["b"]
+
+
+def test_removing_a_version_removes_its_rows_and_no_others(store, database):
+    for number in (1, 2, 3):
+        store.write(a_version(f"malgeul-{number}", number), batches(number), RECORD)
+    store.drop("malgeul-2")
+    assert [(v.name, v.chunks, v.vectors) for v in store.versions()] == [
+        ("old", 1, 1),
+        ("malgeul-1", 1, 1),
+        ("malgeul-3", 3, 3),
+    ]
+    assert rows(database, "SELECT count(*) FROM text_chunks") == rows(database, "SELECT count(*) FROM embeddings")
+
+
+def test_statements_are_asked_by_the_batch_and_not_by_the_chunk(store, monkeypatch):
+    asked = []
+    execute = SqliteSession.execute
+
+    def counted(session, statement, parameters=()):
+        asked.append(statement)
+        return execute(session, statement, parameters)
+
+    monkeypatch.setattr(SqliteSession, "execute", counted)
+    numbers = []
+    for name, chunks in (("malgeul-1", 10), ("malgeul-2", 1000)):
+        asked.clear()
+        store.write(a_version(name, chunks), batches(chunks, size=1000), RECORD)
+        numbers.append(len(asked))
+    assert numbers[0] == numbers[1]
+
+
+def test_progress_counts_what_was_written_before_a_kill(store, caplog):
+    caplog.set_level("INFO")
+    with pytest.raises(RuntimeError):
+        store.write(a_version(chunks=5), batches(2), RECORD)
+    store.write(a_version(chunks=5), batches(5), RECORD)
+    assert "2 of 5 chunks of malgeul-1 were written before" in caplog.messages
+
+
+def test_an_id_that_is_no_utf8_can_be_recorded(store):
+    survey = survey_of(**{"c\udcff": "one"})
+    store.write(a_version(), batches(), Record(survey.contents(), SETTINGS))
+    assert store.changes(survey).counts == {"new": 0, "changed": 0, "removed": 0}
+    assert store.changes(survey_of(**{"c\udcff": "two"})).changed == ["c\\xff"]
