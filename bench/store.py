@@ -140,14 +140,14 @@ def write_executemany(folder: Path) -> Result:
     """Two executemany over rows in memory, one transaction, all columns, PRAGMAs and indexes of malgeul's."""
     from malgeul.embedding.batches import batches_of
     from malgeul.embedding.migration import migration
-    from malgeul.embedding.pragmas import tune
+    from malgeul.embedding.pragmas import tune, write_ahead
     from malgeul.models.host import memory
 
     batches = list(batches_of(shards_in(folder), "standard"))
     file = _new_database(folder)
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
         tune(connection, memory())
+        write_ahead(connection)
         for statement in migration(connection):
             connection.execute(statement)
         known = {row[1] for row in connection.execute("PRAGMA table_info(text_chunks)")}

@@ -5,7 +5,9 @@ rule export_documents:
     input:
         # Writing vectors back changes the file, not the documents: what counts is the digest of their rows.
         # A server is no file; its address is in the settings.
-        ancient=lambda wildcards: database_file(plan.documents[wildcards.shard].database),
+        ancient=lambda wildcards: database_file(
+            plan.documents[wildcards.shard].database
+        ),
     output:
         exported="<results>/exported/{shard}.parquet",
         ledger=ledger("export"),

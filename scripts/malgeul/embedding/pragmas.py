@@ -42,11 +42,7 @@ def setting_for(memory: int) -> Setting:
 
 
 def tune(connection: sqlite3.Connection, memory: int) -> None:
-    """Set a connection for bulk writing into a database that others read.
-
-    synchronous NORMAL: in WAL mode a loss of power may take the last batches back, which are then written again, and
-    never leaves the file inconsistent; FULL costs an fsync a batch.
-    """
+    """Set a connection for bulk writing on a machine with so many bytes of memory."""
     setting = setting_for(memory)
     (page,) = connection.execute("PRAGMA page_size").fetchone()
     for pragma in (
@@ -54,16 +50,26 @@ def tune(connection: sqlite3.Connection, memory: int) -> None:
         f"mmap_size = {setting.mmap}",
         f"wal_autocheckpoint = {setting.log // page}",
         f"temp_store = {'MEMORY' if setting.temp_in_memory else 'FILE'}",
-        "synchronous = NORMAL",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def tune_alone(connection: sqlite3.Connection, memory: int) -> None:
+def write_ahead(connection: sqlite3.Connection) -> bool:
+    """Let readers read on while the connection writes; False where the file system does not allow it.
+
+    synchronous NORMAL: a loss of power may take the last batches back, which are then written again, and never leaves a
+    file that is written ahead inconsistent; FULL costs an fsync a batch.
+    """
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode == "wal":
+        connection.execute("PRAGMA synchronous = NORMAL")
+    return bool(mode == "wal")
+
+
+def leave_unprotected(connection: sqlite3.Connection) -> None:
     """Set a connection for filling a file that nobody else sees: after a kill it is made again from nothing.
 
     So there is no log, no rollback and no fsync; whoever publishes the file syncs it.
     """
-    tune(connection, memory)
     for pragma in ("journal_mode = DELETE", "journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
         connection.execute(f"PRAGMA {pragma}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from malgeul.embedding.database import connect, file_state, locks_named, quoted, read_documents, survey, tables_of
 from malgeul.embedding.documents import Document, Survey
 from malgeul.embedding.migration import broken_references, lacks_version_in_key, migrate, migration
-from malgeul.embedding.pragmas import tune, tune_alone
+from malgeul.embedding.pragmas import leave_unprotected, tune, write_ahead
 from malgeul.embedding.settings import Database
 from malgeul.embedding.store import Store
 from malgeul.models.host import memory
@@ -83,10 +83,9 @@ class SqliteSession:
         self._connection.execute(
             "PRAGMA foreign_keys = OFF"
         )  # or a dropped table takes along the rows that refer to it
+        tune(self._connection, memory())
         if self._store.alone:
-            tune_alone(self._connection, memory())
-        else:
-            tune(self._connection, memory())
+            leave_unprotected(self._connection)
 
     def finish(self) -> None:
         """Move the log into the file, unless somebody is reading: then the last one who closes the file does it."""
@@ -117,7 +116,12 @@ class SqliteSession:
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert many rows."""
         names, places = ", ".join(map(quoted, columns)), ", ".join("?" * len(columns))
+        alone = not self._connection.in_transaction  # rows of a temporary table: not a transaction each
+        if alone:
+            self._connection.execute("BEGIN")
         self._connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", rows)  # noqa: S608
+        if alone:
+            self._connection.execute("COMMIT")
 
     def vectors(self, matrix: npt.NDArray[np.float32]) -> Iterator[memoryview]:
         """Yield the rows of a matrix as little-endian float32; nothing is copied on a little-endian machine."""
@@ -132,10 +136,8 @@ class SqliteSession:
 
         Other readers are never blocked afterwards: the database writes ahead (WAL).
         """
-        if not self._store.alone:
-            (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            if mode != "wal":
-                log.warning("%s cannot write ahead (its mode is %s): readers wait for commits", self._store.path, mode)
+        if not self._store.alone and not write_ahead(self._connection):
+            log.warning("%s cannot be written ahead where it lies: readers wait for commits", self._store.path)
         if not migration(self._connection):
             return
         if self._store.needs_backup() and not self._store.alone:

@@ -5,19 +5,18 @@ import sqlite3
 
 import pytest
 
-from malgeul.embedding.pragmas import BY_MEMORY, GIB, tune
+from malgeul.embedding.pragmas import BY_MEMORY, GIB, tune, write_ahead
 
 
 @pytest.fixture
 def connection(tmp_path):
     connection = sqlite3.connect(tmp_path / "a.sqlite")
-    connection.execute("PRAGMA journal_mode = WAL")
     yield connection
     connection.close()
 
 
 def settings(connection):
-    names = ("cache_size", "mmap_size", "wal_autocheckpoint", "temp_store", "synchronous")
+    names = ("cache_size", "mmap_size", "wal_autocheckpoint", "temp_store")
     return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
 
 
@@ -29,7 +28,13 @@ def test_cache_and_temporary_tables_grow_with_the_memory(connection, gigabytes, 
     found = settings(connection)
     assert found["cache_size"] == -1024 * megabytes_of_cache
     assert found["temp_store"] == temp_store
-    assert found["synchronous"] == 1
+
+
+def test_commits_are_synced_each_unless_the_database_is_written_ahead(connection):
+    tune(connection, GIB)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert write_ahead(connection)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
 
 
 def test_more_memory_never_means_less_of_anything(connection):
