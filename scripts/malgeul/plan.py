@@ -402,13 +402,14 @@ def _database(settings: Database, root: Path, former: dict[str, Any] | None) -> 
 
     The path is empty where the database is no file but a server's.
     """
+    from malgeul.embedding.documents import DIGESTS
     from malgeul.embedding.store import open_store
 
     path = None if settings.is_server else locate(settings.path, root)
     store = open_store(path or settings.path)
     state = store.state()
-    known = {"path": str(path or ""), "settings": _plain(settings), "state": state}
-    if state and former and all(former[key] == value for key, value in known.items()):
+    known = {"path": str(path or ""), "settings": _plain(settings), "state": state, "digests": DIGESTS}
+    if state and former and all(former.get(key) == value for key, value in known.items()):
         return former
     survey = store.survey(settings)
     buckets = survey.buckets(survey.count_buckets(settings.rows_per_shard))

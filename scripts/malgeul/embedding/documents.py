@@ -15,6 +15,9 @@ FINEST = 1 << 12
 
 DIGEST_BYTES = 16
 
+DIGESTS = 2
+"""Raised when the same rows get another digest: then a former plan's are not taken again."""
+
 NO_ID = "(no id)"
 """What a document is called whose id is NULL."""
 
