@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,7 +19,14 @@ from malgeul.shards.tables import count_rows
 ROWS = 4096
 """Chunks of a batch: some 20 MiB with vectors of 1,024 dimensions, so that a commit costs little beside the writing."""
 
-RENAMED = {"index": "chunk_index", "start": "start_char", "end": "end_char", "n_tokens": "token_count"}
+RENAMED = {
+    "index": "chunk_index",
+    "start": "start_char",
+    "end": "end_char",
+    "n_tokens": "token_count",
+    "overlap": "overlap_chars",
+    "size": "chunk_size_category",
+}
 """Columns of chunks/ that text_chunks calls otherwise; every other one is taken where text_chunks has its name."""
 
 
@@ -46,7 +54,8 @@ def batches_of(
             continue
         chunks = pq.read_table(chunk_file)
         with pq.ParquetFile(vector_file) as file:
-            for vectors in file.iter_batches(batch_size=ROWS):
+            columns = [name for name in file.schema_arrow.names if name in {"chunk_id", "vector", "scale"}]
+            for vectors in file.iter_batches(batch_size=ROWS, columns=columns):
                 left, skip = vectors.slice(skip), max(0, skip - len(vectors))
                 if len(left):
                     yield _batch(chunks, left, strategy, law, chunk_file)
@@ -72,6 +81,14 @@ def _batch(chunks: pa.Table, vectors: pa.RecordBatch, strategy: str, law: bool, 
         "chunk_group_id": documents,
         "original_document_id": documents,
     }
+    return Batch({**given, **columns}, _matrix(vectors))
+
+
+def _matrix(vectors: pa.RecordBatch) -> npt.NDArray[np.float32]:
+    """Return vectors as float32, whatever they are stored as; those with a ``scale`` are multiplied by it."""
     column = vectors["vector"]
     matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(len(vectors), column.type.list_size)
-    return Batch({**given, **columns}, np.asarray(matrix, dtype=np.float32))
+    found = np.asarray(matrix, dtype=np.float32)
+    if "scale" in vectors.schema.names:
+        found = found * vectors["scale"].to_numpy(zero_copy_only=False)[:, None]
+    return found

@@ -59,11 +59,13 @@ def test_every_chunk_that_has_a_vector_comes_once_in_order_from_anywhere(shard, 
 
 
 def test_columns_are_named_as_in_the_database_and_further_ones_are_taken_along(shard):
-    (batch,) = batches_of([shard("a", [7], query_type=["개념"], overlap_chars=[80])], "dynamic")
+    (batch,) = batches_of(
+        [shard("a", [7], query_type=["broad"], overlap=[80], level=["article"], size=["large"])], "dynamic"
+    )
     assert batch.columns == {
         "source_type": ("case",),
         "source_id": ("7",),
-        "level": ["chunk"],
+        "level": ["article"],
         "chunking_strategy": ["dynamic"],
         "chunk_group_id": ["case/7"],
         "original_document_id": ["case/7"],
@@ -75,8 +77,9 @@ def test_columns_are_named_as_in_the_database_and_further_ones_are_taken_along(s
         "end_char": [12],
         "text": ["조각 7"],
         "token_count": [3],
-        "query_type": ["개념"],
+        "query_type": ["broad"],
         "overlap_chars": [80],
+        "chunk_size_category": ["large"],
     }
 
 
@@ -90,3 +93,16 @@ def test_a_vector_without_a_chunk_is_an_error_that_names_both(shard):
     _, vectors = shard("b", [2])
     with pytest.raises(ValueError, match=r"a-chunks.parquet lacks chunks that have vectors: law/case/2#0"):
         list(batches_of([(chunks, vectors)], "standard"))
+
+
+@pytest.mark.parametrize(("stored", "scale"), [("float16", None), ("int8", 0.5)])
+def test_vectors_of_other_types_are_float32_in_the_database(shard, tmp_path, stored, scale):
+    chunks, _ = shard("a", [1, 2])
+    values = pa.array([3, -4, 5, 6], pa.float32()).cast(pa.type_for_alias(stored))
+    columns = {"chunk_id": ["law/case/1#0", "law/case/2#0"], "vector": pa.FixedSizeListArray.from_arrays(values, 2)}
+    if scale:
+        columns["scale"] = pa.array([scale, 2 * scale], pa.float32())
+    pq.write_table(pa.table(columns), tmp_path / "vectors.parquet")
+    (batch,) = batches_of([(chunks, tmp_path / "vectors.parquet")], "standard")
+    assert batch.vectors.dtype == np.float32
+    assert batch.vectors.tolist() == ([[1.5, -2.0], [5.0, 6.0]] if scale else [[3.0, -4.0], [5.0, 6.0]])
