@@ -302,6 +302,12 @@ def database_of(wildcards):
     return plan.databases[plan.documents[wildcards.shard].database]
 
 
+def database_file(name):
+    """The file of a database as an input whose time does not count; none where it is a server."""
+    path = plan.databases[name]["path"]
+    return ancient(path) if path else []
+
+
 def document_source(wildcards):
     """What is chunked: a shard of exported documents, or of filtered text."""
     folder = "exported" if wildcards.shard in plan.documents else "filtered"

@@ -4,7 +4,10 @@
 rule export_documents:
     input:
         # Writing vectors back changes the file, not the documents: what counts is the digest of their rows.
-        ancient=lambda wildcards: ancient(database_of(wildcards)["path"]),
+        # A server is no file; its address is in the settings.
+        ancient=lambda wildcards: database_file(
+            plan.documents[wildcards.shard].database
+        ),
     output:
         exported="<results>/exported/{shard}.parquet",
         ledger=ledger("export"),
@@ -132,7 +135,7 @@ rule build_index:
 
 rule write_back:
     input:
-        ancient=lambda wildcards: ancient(plan.databases[wildcards.database]["path"]),
+        ancient=lambda wildcards: database_file(wildcards.database),
         exported=lambda wildcards: [
             f"<results>/exported/{shard}.parquet"
             for shard in plan.shards_of_database(wildcards.database)
@@ -170,6 +173,7 @@ rule write_back:
         runtime=growing(60),
     params:
         settings=lambda wildcards: plan.databases[wildcards.database]["settings"],
+        buckets=lambda wildcards: plan.databases[wildcards.database]["buckets"],
         write_back=settings.documents.write_back,
         strategy=settings.chunk.strategy,
         model=settings.embed.model,

@@ -1,13 +1,13 @@
 """Export the documents of a bucket of a database; faulty ones are quarantined, those without enough text rejected."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from malgeul.embedding.database import canonical, read_documents
+from malgeul.embedding.documents import sum_of
 from malgeul.embedding.settings import Database
+from malgeul.embedding.store import open_store
 from malgeul.shards.job import Job, run_job
-from malgeul.shards.ledger import Tally, Units
+from malgeul.shards.ledger import Units
 from malgeul.shards.tables import DOCUMENTS, TableWriter
 
 if TYPE_CHECKING:
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 def export_documents(job: Job) -> None:
     """Write the documents whose rows the plan has digested; a database that changed meanwhile is an error."""
     settings = Database.model_validate(job.params["settings"])
-    path: Path = job.input("ancient")
-    rows = Tally()
+    address = job.input("ancient") if job.inputs["ancient"] else settings.path
+    digests: list[bytes] = []
     with (
         TableWriter(job.staged("exported"), DOCUMENTS) as out,
         job.progress(job.params["rows"]) as progress,
     ):
-        for document in read_documents(path, settings, job.params["bucket"], job.params["buckets"]):
+        for document in open_store(address).documents(settings, job.params["bucket"], job.params["buckets"]):
             progress.advance()
-            rows.add(canonical(document))
+            digests.append(document.digest)
             if document.fault:
                 job.ledger.quarantine(document.id, document.fault)
             elif not document.text.strip():
@@ -43,8 +43,8 @@ def export_documents(job: Job) -> None:
                         "meta": json.dumps(document.meta, ensure_ascii=False, sort_keys=True),
                     }
                 )
-    if f"{rows.digest:032x}" != job.params["digest"]:
-        raise RuntimeError(f"{path} changed after the run was planned; run again to export what it holds now")
+    if sum_of(digests) != job.params["digest"]:
+        raise RuntimeError(f"{address} changed after the run was planned; run again to export what it holds now")
 
 
 if __name__ == "__main__":

@@ -1,78 +1,87 @@
 """Write the new embedding version of a database: into a copy of it, or into the database itself."""
 
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
+import pyarrow.parquet as pq
 
-from malgeul.embedding.database import connect, tables_of
+from malgeul.embedding.batches import batches_of, read_ahead
+from malgeul.embedding.documents import Survey
 from malgeul.embedding.index import version_name
-from malgeul.embedding.versions import Version, VersionedChunk, copy_database, lacks_version_in_key, write_version
-from malgeul.shards.files import written_whole
+from malgeul.embedding.settings import Database
+from malgeul.embedding.sqlite_store import SqliteStore, copy_database
+from malgeul.embedding.store import Store, open_store
+from malgeul.embedding.versions import Changes, Record, Version
+from malgeul.shards.buckets import bucket_of
 from malgeul.shards.job import Job, run_job
-from malgeul.shards.ledger import Units
-from malgeul.shards.tables import read_rows
+from malgeul.shards.ledger import Tally, Units
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 
 def write_back(job: Job) -> None:
-    """Insert chunks and vectors of all shards, verify their number, switch: all or nothing."""
-    source: Path = job.input("ancient")
+    """Insert chunks and vectors of all shards beside the old version, verify their number, switch."""
+    settings = Database.model_validate(job.params["settings"])
     embedded = [ledger for ledger in job.upstream if ledger.stage == "embed"]
-    expected = sum(ledger.given.n for ledger in embedded)
     version = Version(
         name=version_name(ledger.key for ledger in embedded),
         strategy=job.params["strategy"],
         model=job.params["model"],
         dimension=embedded[0].measured["dimension"],
-        metadata={"run": job.results.name, "chunks": expected},
+        chunks=sum(ledger.given.n for ledger in embedded),
+        metadata={"run": job.results.name},
     )
+    store = _store(job, settings)
+    survey = store.survey(settings)
+    changes = _changes(job, store, survey)
+    if version.chunks:  # an empty version would take the place of a good one
+        shards = list(zip(job.inputs["chunks"], job.inputs["embeddings"], strict=True))
+        law = settings.layout == "law"
+        record = Record(_as_planned(job, survey), settings)
+        store.write(version, lambda skip: read_ahead(batches_of(shards, version.strategy, skip=skip, law=law)), record)
+    written = Tally.of(_vector_ids(job))
+    job.ledger.taken = job.ledger.used = job.ledger.given = written
+    job.ledger.measure(version=version.name, chunks=version.chunks)
+    if changes:
+        job.ledger.measure(**{f"documents_{what}": number for what, number in changes.counts.items()})
+
+
+def _store(job: Job, settings: Database) -> Store:
+    """Return the store that is written to; a copy is made first where one was asked for."""
     if job.params["write_back"] == "copy":
         target = job.staged("database")
-        copy_database(source, target)
-        if expected:  # an empty version would take the place of a good one
-            write_version(target, version, _chunks(job), expected)
-        with closing(connect(target, write=True)) as connection:
-            connection.execute("PRAGMA journal_mode = DELETE")  # one file, not three
-    elif expected:
-        _keep_a_backup(source)
-        write_version(source, version, _chunks(job), expected)
-    for chunk in _chunks(job):
-        job.ledger.use(chunk.chunk_id)
-        job.ledger.give(chunk.chunk_id)
-    job.ledger.measure(version=version.name, chunks=expected)
+        copy_database(job.input("ancient"), target)
+        return SqliteStore(target, alone=True)
+    return open_store(job.input("ancient") if job.inputs["ancient"] else settings.path)
 
 
-def _keep_a_backup(database: Path) -> None:
-    """Before the first change of its schema, copy a database beside itself."""
-    with closing(connect(database)) as connection:
-        changes = "text_chunks" in tables_of(connection) and lacks_version_in_key(connection)
-    backup = database.with_name(f"{database.stem}.before-malgeul{database.suffix}")
-    if changes and not backup.exists():
-        with written_whole(backup) as staged:
-            copy_database(database, staged)
+def _changes(job: Job, store: Store, survey: Survey) -> Changes | None:
+    """Return what changed since the version that this one takes the place of; that of a copy is in the last copy."""
+    if job.params["write_back"] == "copy":
+        last = job.kept.file(str(job.outputs["database"].relative_to(job.results)))
+        return SqliteStore(last).changes(survey) if last else None
+    return store.changes(survey)
 
 
-def _chunks(job: Job) -> Iterator[VersionedChunk]:
-    """Yield the chunks that have vectors, shard by shard."""
-    for chunks, embeddings in zip(job.inputs["chunks"], job.inputs["embeddings"], strict=True):
-        rows = {row["chunk_id"]: row for row in read_rows(chunks)}
-        for embedded in read_rows(embeddings):
-            row: dict[str, Any] = rows[embedded["chunk_id"]]
-            yield VersionedChunk(
-                row["chunk_id"],
-                row["document_id"],
-                row["index"],
-                row["start"],
-                row["end"],
-                row["text"],
-                row["n_tokens"],
-                np.asarray(embedded["vector"], dtype="<f4").tobytes(),
-            )
+def _as_planned(job: Job, survey: Survey) -> dict[str, bytes]:
+    """Return the documents whose buckets are as the plan has them.
+
+    Of a bucket that changed meanwhile nobody can tell which documents the version was made of: they are left out and
+    count as new until the next run.
+    """
+    planned = job.params["buckets"]
+    found = survey.buckets(len(planned))
+    same = [list(bucket) == list(plan) for bucket, plan in zip(found, planned, strict=True)]
+    contents = survey.contents()
+    if all(same):
+        return contents
+    return {name: digest for name, digest in contents.items() if same[bucket_of(name, len(same))]}
+
+
+def _vector_ids(job: Job) -> Iterator[str]:
+    for table in job.inputs["embeddings"]:
+        yield from pq.read_table(table, columns=["chunk_id"])["chunk_id"].to_pylist()
 
 
 if __name__ == "__main__":

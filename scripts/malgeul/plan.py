@@ -267,7 +267,7 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
     documents: dict[str, DocumentShard] = {}
     databases: dict[str, dict[str, Any]] = {}
     for database in config.documents.databases:
-        name = names.take(database.name, Path(database.path).stem, "documents.databases")
+        name = names.take(database.name, database.default_name, "documents.databases")
         try:
             databases[name] = _database(database, root, former.databases.get(name) if former else None)
         except (OSError, ValueError, sqlite3.Error) as error:
@@ -406,12 +406,19 @@ def _plain(settings: Section) -> dict[str, Any]:
 
 
 def _database(settings: Database, root: Path, former: dict[str, Any] | None) -> dict[str, Any]:
-    """Return a database's settings, state and the rows and digest of every bucket of documents."""
-    from malgeul.embedding.database import bucket_digests, file_state
+    """Return a database's settings, state and the rows and digest of every bucket of documents.
 
-    path = locate(settings.path, root)
-    state = file_state(path)
-    known = {"path": str(path), "settings": _plain(settings), "state": state}
-    if former and all(former[key] == value for key, value in known.items()):
+    The path is empty where the database is no file but a server's.
+    """
+    from malgeul.embedding.documents import DIGESTS
+    from malgeul.embedding.store import open_store
+
+    path = None if settings.is_server else locate(settings.path, root)
+    store = open_store(path or settings.path)
+    state = store.state()
+    known = {"path": str(path or ""), "settings": _plain(settings), "state": state, "digests": DIGESTS}
+    if state and former and all(former.get(key) == value for key, value in known.items()):
         return former
-    return {**known, "buckets": [list(bucket) for bucket in bucket_digests(path, settings)]}
+    survey = store.survey(settings)
+    buckets = survey.buckets(survey.count_buckets(settings.rows_per_shard))
+    return {**known, "buckets": [list(bucket) for bucket in buckets]}

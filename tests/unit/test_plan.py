@@ -2,6 +2,9 @@
 
 import json
 import os
+import sqlite3
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -142,3 +145,72 @@ def test_every_stage_but_the_first_ones_has_parents_that_the_plan_holds(calls, t
             parents = plan.parents_of(stage, shard)
             assert all(parent in stages[above] for above, parent in parents)
             assert parents or stage in {"convert", "ingest", "export"}
+
+
+# Databases
+
+
+@pytest.fixture
+def notes(tmp_path):
+    path = tmp_path / "notes.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE notes (id TEXT, text TEXT)")
+        connection.executemany("INSERT INTO notes VALUES (?, ?)", [(f"n{k}", f"글 {k}") for k in range(20)])
+    connection.close()
+    return path
+
+
+def of_database(path):
+    entry = {"path": str(path), "layout": "table", "table": "notes", "rows_per_shard": 5}
+    return read_config({"documents": {"databases": [entry]}})
+
+
+def test_rows_of_a_database_that_nobody_touched_are_not_read_again(notes, tmp_path, monkeypatch):
+    plan = make_plan(of_database(notes), tmp_path)
+    assert sum(shard.rows for shard in plan.documents.values()) == 20
+    with monkeypatch.context() as patched:
+        patched.setattr("malgeul.embedding.sqlite_store.survey", lambda *_: pytest.fail("read again"))
+        assert make_plan(of_database(notes), tmp_path, plan) == plan
+    monkeypatch.setattr("malgeul.embedding.documents.DIGESTS", 99)
+    assert make_plan(of_database(notes), tmp_path, plan).documents == plan.documents, "read again, with the same result"
+
+
+def test_a_changed_row_changes_the_shard_it_is_in(notes, tmp_path):
+    plan = make_plan(of_database(notes), tmp_path)
+    with sqlite3.connect(notes) as connection:
+        connection.execute("UPDATE notes SET text = '고침' WHERE id = 'n3'")
+    connection.close()
+    changed = make_plan(of_database(notes), tmp_path, plan)
+    assert changed.documents.keys() == plan.documents.keys()
+    assert sum(changed.documents[name] != shard for name, shard in plan.documents.items()) == 1
+
+
+def test_a_locked_database_is_named_with_its_holder_before_any_job(notes, tmp_path, monkeypatch):
+    monkeypatch.setattr("malgeul.embedding.database.PATIENCE", 0.2)
+    code = "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN EXCLUSIVE')"
+    command = [sys.executable, "-c", f"{code}; print('locked', flush=True); time.sleep(60)", str(notes)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(ConfigError, match=rf"notes.sqlite stayed locked .* by process {holder.pid}"):
+            make_plan(of_database(notes), tmp_path)
+        holder.kill()
+
+
+def test_a_server_has_no_file_to_copy():
+    with pytest.raises(ConfigError, match=r"service=law is no file that could be copied: set write_back: in_place"):
+        read_config({"documents": {"databases": [{"path": "service=law"}]}})
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("data/law.v2.sqlite", "law.v2"),
+        ("postgresql://user@host:5432/lawdb?sslmode=require", "lawdb"),
+        ("postgresql:///?host=/run/postgresql", "postgres"),
+        ("service=law", "law"),
+    ],
+)
+def test_a_database_has_a_name_where_none_is_given(path, name):
+    raw = {"databases": [{"path": path}], "write_back": "off"}
+    (database,) = read_config({"documents": raw}).documents.databases
+    assert database.default_name == name

@@ -6,65 +6,101 @@ order.
 
 from __future__ import annotations
 
-import json
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from malgeul.embedding.documents import (
+    LAW_TABLES,
+    NO_ID,
+    PARAGRAPH_TABLES,
+    Document,
+    Survey,
+    digest_of_rows,
+    fault_of,
+    missing_id,
+)
+from malgeul.embedding.session import PATIENCE, Locked
 from malgeul.embedding.settings import Database
-from malgeul.shards.buckets import bucket_of, power_of_two
-from malgeul.shards.faults import Fault
-from malgeul.shards.ledger import Tally
+from malgeul.shards.buckets import bucket_of
 from malgeul.shards.names import nfc
 
-BUSY_SECONDS = 30.0
-"""How long a locked database is waited for."""
-
-PARAGRAPH_TABLES = {
-    "case": ("case_paragraphs", "case_id"),
-    "decision": ("decision_paragraphs", "decision_id"),
-    "interpretation": ("interpretation_paragraphs", "interpretation_id"),
-}
-"""Law layout: kind of document, its table, the column that names the document."""
-
-
-@dataclass(frozen=True)
-class Document:
-    """A document: its id in the run (``case/2019다1234``), its text (NFC), and what else its rows say.
-
-    ``fault`` is what keeps it out. Bytes that are not UTF-8 are lone surrogates (surrogateescape) in all of it.
-    """
-
-    id: str
-    text: str
-    meta: dict[str, Any]
-    fault: Fault | None = None
+Row = tuple[Any, ...]
 
 
 def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
-    """Open a database, read-only unless asked; raises ValueError for a file that is none."""
+    """Open a database, read-only unless asked; raises ValueError for a file that is none, Locked."""
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))
     mode = "rw" if write else "ro"
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
     connection.text_factory = _decoded
     try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        with locks_named(path):
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
         if isinstance(error, sqlite3.OperationalError):
             raise
         raise ValueError(f"{path} is no SQLite database ({error})") from error
+    except Locked:
+        connection.close()
+        raise
     return connection
 
 
-def _decoded(raw: bytes) -> str:
+def _decoded(raw: bytes | bytearray) -> str:
     return raw.decode("utf-8", "surrogateescape")
+
+
+@contextmanager
+def locks_named(path: Path) -> Iterator[None]:
+    """Turn SQLite's "database is locked" into Locked, which says which database, who holds it and what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise
+        who = ", ".join(holders(path)) or "a process that this one cannot see"
+        raise Locked(
+            f"{path} stayed locked for {PATIENCE:.0f} s by {who} ({error}). End its transaction (fuser -v {path} tells "
+            "who has the file open) and run again: what is done stays done"
+        ) from error
+
+
+def holders(path: Path) -> list[str]:
+    """Return the other processes of this machine that lock a database, as far as the kernel tells."""
+    files = [file for file in (path, path.with_name(f"{path.name}-shm")) if file.exists()]
+    wanted = set()
+    for file in files:
+        status = file.stat()
+        device = status.st_dev
+        wanted.add(f"{os.major(device):02x}:{os.minor(device):02x}:{status.st_ino}")
+    try:
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []
+    found: dict[str, set[str]] = {"WRITE": set(), "READ": set()}
+    for line in lines:
+        fields = line.split()
+        if fields[1] != "->" and fields[5] in wanted and fields[4] not in {str(os.getpid()), "-1"}:
+            found[fields[3]].add(fields[4])
+    return [_named(process) for process in sorted(found["WRITE"] or found["READ"], key=int)]
+
+
+def _named(process: str) -> str:
+    try:
+        name = Path(f"/proc/{process}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return f"process {process}"
+    return f"process {process} ({name})"
 
 
 def file_state(path: Path) -> dict[str, list[int]]:
@@ -79,18 +115,6 @@ def file_state(path: Path) -> dict[str, list[int]]:
     return state
 
 
-def all_documents(connection: sqlite3.Connection, settings: Database) -> Iterator[Document]:
-    """Yield every document in the order of the database."""
-    match settings.layout:
-        case "law":
-            yield from _law_documents(connection)
-        case "table":
-            query = f"SELECT * FROM {quoted(settings.table or '')}"  # noqa: S608 - an identifier, quoted
-            yield from _rows(connection, query, settings)
-        case "query":
-            yield from _rows(connection, settings.query or "", settings)
-
-
 def quoted(name: str) -> str:
     """Return an identifier as SQL spells it."""
     return '"' + name.replace('"', '""') + '"'
@@ -102,107 +126,124 @@ def tables_of(connection: sqlite3.Connection) -> set[str]:
     return {name for (name,) in rows}
 
 
-def _rows(connection: sqlite3.Connection, query: str, settings: Database) -> Iterator[Document]:
-    cursor = connection.execute(query)
-    columns = [column[0] for column in cursor.description]
-    for needed in (settings.id, settings.text):
-        if needed not in columns:
-            raise ValueError(f"there is no column {needed!r}; there are {', '.join(columns)}")
-    for row in cursor:
-        fields = dict(zip(columns, row, strict=True))
-        name, text = fields.pop(settings.id), fields.pop(settings.text)
-        yield Document(_id(name), _text(text), _plain(fields), _missing(name, settings.id))
-
-
-def _id(value: Any) -> str:
-    return "(no id)" if value is None else str(value)
-
-
-def _missing(value: Any, column: str) -> Fault | None:
-    return Fault("MISSING_FIELD", f"the column {column} is NULL, so the document has no id") if value is None else None
-
-
-def _text(value: Any) -> str:
-    return nfc(_decoded(value) if isinstance(value, bytes) else str(value or ""))
-
-
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    return {key: value.hex() if isinstance(value, bytes) else value for key, value in fields.items()}
-
-
-def _law_documents(connection: sqlite3.Connection) -> Iterator[Document]:
-    present = tables_of(connection)
-    known = {"statute_articles", *(table for table, _ in PARAGRAPH_TABLES.values())}
-    if not present & known:
-        raise ValueError(f"none of the tables {', '.join(sorted(known))}; for other tables set layout: table or query")
-    if "statute_articles" in present:
-        cursor = connection.execute("SELECT * FROM statute_articles ORDER BY id")
-        columns = [column[0] for column in cursor.description]
-        for row in cursor:
-            fields = dict(zip(columns, row, strict=True))
-            name, text = fields.pop("id"), fields.pop("text")
-            meta = {**_plain(fields), "kind": "statute"}
-            yield Document(f"statute/{_id(name)}", _text(text), meta, _missing(name, "id"))
-    for kind, (table, column) in PARAGRAPH_TABLES.items():
-        if table in present:
-            yield from _paragraph_documents(connection, kind, table, column)
-
-
-def _paragraph_documents(connection: sqlite3.Connection, kind: str, table: str, column: str) -> Iterator[Document]:
-    query = f"SELECT {column}, text FROM {table} ORDER BY {column}, para_index"  # noqa: S608 - names of our own
-    rows = connection.execute(query)
-    for (name, missing), group in groupby(rows, key=lambda row: (_id(row[0]), _missing(row[0], column))):
-        paragraphs = [_text(text).strip() for _, text in group]
-        meta = {"kind": kind, "paragraphs": len(paragraphs)}
-        yield Document(f"{kind}/{name}", "\n\n".join(filter(None, paragraphs)), meta, missing)
-
-
-def bucket_digests(path: Path, settings: Database) -> list[tuple[int, str]]:
-    """Return the number of documents and the digest of their rows for every bucket of document ids.
-
-    The number of buckets is a power of two that follows the number of documents; embeddings written back do not count.
-    """
-    with closing(connect(path)) as connection:
-        tallies: dict[int, Tally] = {}
-        fine = 1 << 12  # buckets while counting; they fold into the power of two that fits
-        for document in all_documents(connection, settings):
-            tallies.setdefault(bucket_of(document.id, fine), Tally()).add(canonical(document))
-    total = sum(tally.n for tally in tallies.values())
-    buckets = min(fine, power_of_two(total / settings.rows_per_shard))
-    folded = [Tally() for _ in range(buckets)]
-    for number, tally in tallies.items():
-        folded[number % buckets] += tally
-    return [(tally.n, f"{tally.digest:032x}") for tally in folded]
-
-
-def canonical(document: Document) -> str:
-    """Return all that a document says in one line."""
-    return json.dumps([document.id, document.text, document.meta], ensure_ascii=False, sort_keys=True)
+def survey(path: Path, settings: Database) -> Survey:
+    """Return the ids and digests of all documents; rows are hashed as they are stored, nothing is decoded."""
+    found = Survey()
+    for shelf, value, rows in _scan(path, settings):
+        name = shelf.name(value)
+        found.add(name, digest_of_rows(name, rows))
+    return found
 
 
 def read_documents(path: Path, settings: Database, bucket: int, buckets: int) -> Iterator[Document]:
-    """Return the documents of a bucket in the order of their ids, each with its fault.
+    """Yield the documents of a bucket in the order of their ids, each with its fault.
 
-    Faults are an id that is NULL (MISSING_FIELD), an id that an earlier document has (DUPLICATE_ID; rows of one id are
-    in one bucket and in the order of the database), and bytes that are not UTF-8 (INVALID_UTF8).
+    Rows of one id are in one bucket and stay in the order of the database.
     """
-    with closing(connect(path)) as connection:
-        mine = (d for d in all_documents(connection, settings) if bucket_of(d.id, buckets) == bucket)
-        former = None
-        for document in sorted(mine, key=lambda document: document.id):
-            if document.fault:
-                yield document
-                continue
-            yield replace(document, fault=_fault(document, former))
+    mine = []
+    for shelf, value, rows in _scan(path, settings):
+        if bucket_of(shelf.name(value), buckets) == bucket:
+            mine.append(shelf.document(value, rows))
+    former = None
+    for document in sorted(mine, key=lambda document: document.id):
+        fault = fault_of(document, former)
+        yield replace(document, fault=fault)
+        if document.fault is None:
             former = document.id
 
 
-def _fault(document: Document, former: str | None) -> Fault | None:
-    if document.id == former:
-        return Fault("DUPLICATE_ID", f"the id {document.id} was seen before in this database")
-    for column, value in [("id", document.id), ("text", document.text), *document.meta.items()]:
-        try:
-            str(value).encode()
-        except UnicodeEncodeError as error:
-            return Fault("INVALID_UTF8", f"{column}: the character at {error.start} is not UTF-8")
-    return None
+@dataclass(frozen=True)
+class _Shelf:
+    """A query whose rows make documents: one each, or as many as follow each other with one id, where ``joined``."""
+
+    query: str
+    id: str
+    text: str
+    kind: str | None = None
+    joined: bool = False
+    columns: tuple[str, ...] = ()
+
+    def name(self, value: Any) -> str:
+        """Return the id of the document whose column ``id`` has the value."""
+        kind = type(value)
+        if kind is bytearray:
+            name = _decoded(value)
+        elif kind is bytes:
+            name = value.hex()
+        else:
+            name = NO_ID if value is None else str(value)
+        return f"{self.kind}/{name}" if self.kind else name
+
+    def document(self, value: Any, rows: list[Row]) -> Document:
+        """Return the document that rows make."""
+        name = self.name(value)
+        fields = [dict(zip(self.columns, row, strict=True)) for row in rows]
+        if self.joined:
+            paragraphs = [_text(row[self.text]).strip() for row in fields]
+            text = "\n\n".join(filter(None, paragraphs))
+            meta: dict[str, Any] = {"paragraphs": len(paragraphs)}
+        else:
+            (row,) = fields
+            text = _text(row[self.text])
+            meta = {key: _plain(part) for key, part in row.items() if key not in {self.id, self.text}}
+        if self.kind:
+            meta["kind"] = self.kind
+        fault = missing_id(self.id) if value is None else None
+        return Document(name, text, meta, digest_of_rows(name, rows), fault)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes | bytearray):
+        return nfc(_decoded(value))
+    return "" if value is None else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON takes it: text decoded, a BLOB in hex."""
+    if isinstance(value, bytearray):
+        return _decoded(value)
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _scan(path: Path, settings: Database) -> Iterator[tuple[_Shelf, Any, list[Row]]]:
+    """Yield every document's shelf, the value of its id, and its rows: text undecoded (bytearray), a BLOB as bytes.
+
+    All of it is one state of the database, whoever writes meanwhile.
+    """
+    with closing(connect(path)) as connection, locks_named(path):
+        connection.execute("BEGIN")
+        shelves = _shelves(connection, settings)
+        connection.text_factory = bytearray
+        for shelf in shelves:
+            cursor = connection.execute(shelf.query)
+            columns = tuple(column[0] for column in cursor.description)
+            for needed in (shelf.id, shelf.text):
+                if needed not in columns:
+                    raise ValueError(f"there is no column {needed!r}; there are {', '.join(columns)}")
+            known, place = replace(shelf, columns=columns), columns.index(shelf.id)
+            if shelf.joined:
+                for _, group in groupby(cursor, key=itemgetter(place)):
+                    rows = list(group)
+                    yield known, rows[0][place], rows
+            else:
+                for row in cursor:
+                    yield known, row[place], [row]
+
+
+def _shelves(connection: sqlite3.Connection, settings: Database) -> list[_Shelf]:
+    if settings.layout == "table":
+        query = f"SELECT * FROM {quoted(settings.table or '')}"  # noqa: S608 - an identifier, quoted
+        return [_Shelf(query, settings.id, settings.text)]
+    if settings.layout == "query":
+        return [_Shelf(settings.query or "", settings.id, settings.text)]
+    present = tables_of(connection)
+    if not present & LAW_TABLES:
+        raise ValueError(f"none of the tables {', '.join(sorted(LAW_TABLES))}; for others set layout: table or query")
+    shelves = []
+    if "statute_articles" in present:
+        shelves.append(_Shelf("SELECT * FROM statute_articles ORDER BY id", "id", "text", "statute"))
+    for kind, (table, column) in PARAGRAPH_TABLES.items():
+        if table in present:
+            query = f"SELECT {column}, text FROM {table} ORDER BY {column}, para_index"  # noqa: S608 - names of our own
+            shelves.append(_Shelf(query, column, "text", kind, joined=True))
+    return shelves

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from malgeul.shards.settings import Section
 
 
+def is_server(address: str) -> bool:
+    """Tell whether an address is PostgreSQL's and not that of a file."""
+    return address.startswith(("postgresql://", "postgres://", "service="))
+
+
+def check_address(address: str) -> None:
+    """Raise ValueError for an address of PostgreSQL that has a password or more than a service's name."""
+    if not is_server(address):
+        return
+    if address.startswith("service="):
+        if not re.fullmatch(r"service=[A-Za-z0-9_.-]+", address):
+            raise ValueError("write service=NAME alone; everything else belongs into ~/.pg_service.conf")
+        return
+    parts = urlsplit(address)
+    if parts.password or "password" in parse_qs(parts.query):
+        raise ValueError(
+            "an address with a password would be written into results and logs: take it out, and put it into "
+            "~/.pgpass, PGPASSWORD or a service of ~/.pg_service.conf (path: service=NAME)"
+        )
+
+
 class Database(Section):
-    """An SQLite database with documents."""
+    """A database with documents: an SQLite file, or a PostgreSQL server with pgvector."""
 
     path: str
-    """The file; relative to the working directory or to the Snakefile."""
+    """The SQLite file, relative to the working directory or to the Snakefile; or postgresql://user@host/database, or
+    service=NAME of ~/.pg_service.conf. A password belongs into ~/.pgpass or PGPASSWORD, never here."""
     name: str | None = None
-    """Name in shard ids; by default made of the file's name."""
+    """Name in shard ids; by default made of the file's or the server's database's name."""
     layout: Literal["law", "table", "query"] = "law"
     """law: the tables of a law-firm database (statutes, cases, decisions, interpretations, old embeddings)."""
     table: str | None = None
@@ -28,6 +52,26 @@ class Database(Section):
     """layout table or query: column with the text."""
     rows_per_shard: int = Field(5000, ge=1)
     """About how many documents make a shard; shards split by doubling when the database grows."""
+
+    @property
+    def is_server(self) -> bool:
+        """Tell whether the database is a PostgreSQL server's."""
+        return is_server(self.path)
+
+    @property
+    def default_name(self) -> str:
+        """What the database is called where the config names it not."""
+        if self.path.startswith("service="):
+            return self.path.removeprefix("service=")
+        if self.is_server:
+            return urlsplit(self.path).path.rsplit("/", 1)[-1] or "postgres"
+        return self.path.rstrip("/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+
+    @model_validator(mode="after")
+    def _address_is_plain(self) -> Database:
+        """Look at the address here, not at the field: an error of a field shows its value, and a password with it."""
+        check_address(self.path)
+        return self
 
     @model_validator(mode="after")
     def _source_is_named(self) -> Database:
@@ -44,9 +88,20 @@ class DocumentsInput(Section):
     databases: list[Database] = []
     """Zero or more databases."""
     write_back: Literal["off", "copy", "in_place"] = "copy"
-    """copy: the new version goes into results/<run>/database/; in_place: into the database itself; off: nowhere."""
+    """copy: the new version goes into results/<run>/database/; in_place: into the database itself; off: nowhere.
+    A PostgreSQL database is no file to copy: in_place or off."""
     min_chars: int = Field(50, ge=1)
     """A shorter document is rejected as too_short."""
+
+    @model_validator(mode="after")
+    def _files_alone_are_copied(self) -> DocumentsInput:
+        servers = [database.path for database in self.databases if database.is_server]
+        if servers and self.write_back == "copy":
+            raise ValueError(
+                f"{servers[0]} is no file that could be copied: set write_back: in_place (the new version stands "
+                "beside the old ones there, and switching back is one command) or off"
+            )
+        return self
 
 
 class ChunkLimits(Section):

@@ -1,303 +1,392 @@
-"""Embedding versions in an SQLite database: a new one beside the old ones, active only when it is complete.
+"""Embedding versions in a database: written beside the old ones, active when they are whole, gone when asked to go.
 
-Everything happens in one transaction: a reader sees the old version until the new one is whole, and a kill leaves the
-old one.
+A version is written inactive, batch by batch, each batch committed with the number of chunks that are written so far;
+so a killed writer's successor goes on where it was, and no log grows with the version. Then, in one transaction, its
+rows are counted and it becomes the active one. A reader that asks for the active version
+
+    SELECT c.text, e.vector FROM embedding_versions v
+    JOIN text_chunks c ON c.embedding_version_id = v.id
+    JOIN embeddings e ON e.chunk_id = c.id AND e.version_id = v.id
+    WHERE v.is_active
+
+sees the old one until the new one is whole, and never half of it. A reader that does not ask sees the rows of every
+version in the database, of the one that is being written too.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import re
-import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
 
-from malgeul.embedding.database import connect, quoted, tables_of
+from malgeul.embedding.documents import Survey, sum_of
+from malgeul.embedding.session import Session
+from malgeul.embedding.settings import Database
+from malgeul.embedding.stopping import Stopped, stop_asked
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 log = logging.getLogger(__name__)
 
-CREATE = {
-    "embedding_versions": """CREATE TABLE embedding_versions (id INTEGER PRIMARY KEY, version_name TEXT NOT NULL UNIQUE,
-        chunking_strategy TEXT, model_name TEXT, is_active INTEGER NOT NULL DEFAULT 0, metadata TEXT)""",
-    "text_chunks": """CREATE TABLE text_chunks (id INTEGER PRIMARY KEY, source_type TEXT NOT NULL,
-        source_id TEXT NOT NULL, level TEXT, chunk_index INTEGER NOT NULL, start_char INTEGER, end_char INTEGER,
-        overlap_chars INTEGER, text TEXT NOT NULL, token_count INTEGER, meta TEXT, chunking_strategy TEXT,
-        chunk_size_category TEXT, query_type TEXT, chunk_group_id TEXT, original_document_id TEXT,
-        embedding_version_id INTEGER, UNIQUE (source_type, source_id, chunk_index, embedding_version_id))""",
-    "embeddings": """CREATE TABLE embeddings (chunk_id INTEGER NOT NULL, model TEXT, dim INTEGER, vector BLOB NOT NULL,
-        version_id INTEGER, PRIMARY KEY (chunk_id, version_id))""",
-}
-"""The tables of versions, for a database that has none yet."""
+VERSIONS, CHUNKS, VECTORS, DOCUMENTS = "embedding_versions", "text_chunks", "embeddings", "malgeul_documents"
+"""The tables of versions; the last one, of our own, holds the digest of every document a version was made of."""
 
-CHUNK_COLUMN, VERSION_COLUMN = "chunk_index", "embedding_version_id"
-"""Columns of text_chunks: a unique key with the first must have the second."""
-
-REBUILT = "text_chunks_rebuilt"
-"""Name of the new text_chunks until it takes the place of the old one."""
-
-TOKEN = re.compile(
-    r"""--[^\n]*|/\*.*?(?:\*/|\Z)|'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[\w$]+|\S""", re.DOTALL
-)
-"""A comment, string, quoted name, word or sign of SQL."""
+READ = ("layout", "table", "query", "id", "text")
+"""Settings that say how documents are found in a database."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """A new embedding version: its name, chunking strategy, model, dimension, and what else is known of it."""
+    """A version to write: its name, chunking strategy, model, dimension, number of chunks, and what else is known."""
 
     name: str
     strategy: str
     model: str
     dimension: int
-    metadata: dict[str, Any]
+    chunks: int
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class VersionedChunk:
-    """A chunk with its vector as little-endian float32 bytes."""
+class Batch:
+    """Rows of text_chunks by column, without id and version, and their vectors: float32, one row a chunk."""
 
-    chunk_id: str
-    document_id: str
-    index: int
-    start: int
-    end: int
-    text: str
-    tokens: int
-    vector: bytes
+    columns: dict[str, list[Any]]
+    vectors: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
 
 
-def copy_database(source: Path, target: Path) -> None:
-    """Copy a database with SQLite's backup, which is whole also while others write."""
-    with closing(connect(source)) as old, closing(sqlite3.connect(target)) as new:
-        old.backup(new)
+Batches = Callable[[int], Iterator[Batch]]
+"""Gives the batches of a version, in an order that its name decides, without the first so many chunks."""
 
 
-def lacks_version_in_key(connection: sqlite3.Connection) -> bool:
-    """Tell whether text_chunks is unique by the chunk's number without the version.
+@dataclass(frozen=True)
+class Record:
+    """Which documents a version is made of: the digest of each by id, and how they were read."""
 
-    Two versions of a chunk could not stand side by side then.
+    contents: Mapping[str, bytes]
+    settings: Database
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the version's metadata says of its documents."""
+        return {**_summary(self.contents), "read": self.settings.model_dump(mode="json", include=set(READ))}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A version as it stands in a database: number, name, model, strategy, its rows, and what it says of itself."""
+
+    id: int
+    name: str
+    strategy: str | None
+    model: str | None
+    active: bool
+    chunks: int
+    vectors: int
+    metadata: dict[str, Any]
+
+    @property
+    def written(self) -> int | None:
+        """Chunks that are written so far, where the version is still being written."""
+        return self.metadata.get("written")
+
+    @property
+    def problem(self) -> str | None:
+        """Return why it is not whole, or None. One of another program is whole when every chunk has a vector."""
+        if self.written is not None:
+            return f"{self.written} of {self.metadata['chunks']} chunks are written"
+        expected = self.metadata["chunks"] if "documents" in self.metadata else self.chunks
+        if self.chunks == self.vectors == expected and expected:
+            return None
+        return f"it has {self.chunks} chunks and {self.vectors} vectors, and should have {expected or 'some'} of each"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Ids of the documents that are new, changed or gone since a version was made (no name: there is none)."""
+
+    version: str | None
+    new: list[str]
+    changed: list[str]
+    removed: list[str]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the three numbers."""
+        return {"new": len(self.new), "changed": len(self.changed), "removed": len(self.removed)}
+
+
+# Looking
+
+
+def stored(session: Session) -> list[Stored]:
+    """Return the versions, oldest first."""
+    if not session.columns(VERSIONS):
+        return []
+    chunks = _rows_by_version(session, CHUNKS, "embedding_version_id")
+    vectors = _rows_by_version(session, VECTORS, "version_id")
+    rows = session.execute(
+        f"SELECT id, version_name, chunking_strategy, model_name, CAST(is_active AS INTEGER), metadata "  # noqa: S608
+        f"FROM {VERSIONS} ORDER BY id"
+    )
+    return [
+        Stored(
+            number, name, strategy, model, bool(active), chunks.get(number, 0), vectors.get(number, 0), parsed(facts)
+        )
+        for number, name, strategy, model, active, facts in rows
+    ]
+
+
+def _rows_by_version(session: Session, table: str, column: str) -> dict[int, int]:
+    if not session.columns(table):
+        return {}
+    return dict(session.execute(f"SELECT {column}, count(*) FROM {table} GROUP BY {column}"))  # type: ignore[arg-type] # noqa: S608
+
+
+def parsed(metadata: Any) -> dict[str, Any]:
+    """Return the column metadata (text, or PostgreSQL's jsonb) as an object; another program's may be none."""
+    try:
+        value = json.loads(metadata) if isinstance(metadata, str) else metadata
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _find(session: Session, name: str) -> Stored:
+    versions = stored(session)
+    for version in versions:
+        if version.name == name:
+            return version
+    names = ", ".join(version.name for version in versions) or "none"
+    raise LookupError(f"there is no version {name}; there are: {names}")
+
+
+def _active(session: Session) -> tuple[int, str, dict[str, Any]] | None:
+    """Return number, name and metadata of the active version without counting its rows."""
+    if not session.columns(VERSIONS):
+        return None
+    query = f"SELECT id, version_name, metadata FROM {VERSIONS} WHERE CAST(is_active AS INTEGER) = 1 ORDER BY id DESC"  # noqa: S608
+    rows = session.execute(query)
+    return (rows[0][0], rows[0][1], parsed(rows[0][2])) if rows else None
+
+
+def read_settings(session: Session) -> dict[str, Any] | None:
+    """Return how the documents of the active version were read; None when it does not say."""
+    active = _active(session)
+    found: dict[str, Any] | None = active[2].get("documents", {}).get("read") if active else None
+    return found
+
+
+# What has changed since
+
+
+def changes(session: Session, survey: Survey) -> Changes | None:
+    """Compare documents with those of which the active version was made; None when it does not say.
+
+    Where there is no active version, all are new.
     """
-    return bool(_short_keys(connection, "text_chunks") or _short_indexes(connection))
+    contents = survey.contents()
+    active = _active(session)
+    if active is None:
+        return Changes(None, sorted(contents), [], [])
+    number, name, facts = active
+    known = facts.get("documents")
+    if known is None or not session.columns(DOCUMENTS):
+        return None
+    if _summary(contents).items() <= known.items():
+        return Changes(name, [], [], [])
+    session.execute(f"CREATE TEMPORARY TABLE present (document_id TEXT PRIMARY KEY, digest {session.blob} NOT NULL)")
+    session.load("present", ["document_id", "digest"], ((_storable(name), digest) for name, digest in contents.items()))
+    found = [
+        [document for (document,) in session.execute(query, [number])]
+        for query in (
+            f"SELECT p.document_id FROM present p LEFT JOIN {DOCUMENTS} d "  # noqa: S608
+            "ON d.version_id = ? AND d.document_id = p.document_id WHERE d.document_id IS NULL ORDER BY 1",
+            f"SELECT p.document_id FROM present p JOIN {DOCUMENTS} d "  # noqa: S608
+            "ON d.version_id = ? AND d.document_id = p.document_id WHERE d.digest <> p.digest ORDER BY 1",
+            f"SELECT d.document_id FROM {DOCUMENTS} d LEFT JOIN present p "  # noqa: S608
+            "ON p.document_id = d.document_id WHERE d.version_id = ? AND p.document_id IS NULL ORDER BY 1",
+        )
+    ]
+    session.execute("DROP TABLE present")
+    return Changes(name, *found)
 
 
-def _short_keys(connection: sqlite3.Connection, table: str) -> list[list[str]]:
-    """Return the columns of the keys in a table's definition that have the chunk's number and lack the version."""
-    query = "SELECT name FROM pragma_index_list(?) WHERE \"unique\" AND origin <> 'c'"
-    keys = []
-    for (name,) in connection.execute(query, [table]).fetchall():
-        columns = connection.execute("SELECT name FROM pragma_index_info(?)", [name]).fetchall()
-        keys.append([column for (column,) in columns])
-    return [key for key in keys if _is_short(key)]
+def _summary(contents: Mapping[str, bytes]) -> dict[str, Any]:
+    return {"n": len(contents), "digest": sum_of(contents.values())}
 
 
-def _short_indexes(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
-    """Return the name of every CREATE UNIQUE INDEX that lacks the version, its text, and its text with the version."""
-    query = """SELECT m.name, m.sql FROM pragma_index_list('text_chunks') i
-        JOIN sqlite_master m ON m.type = 'index' AND m.name = i.name WHERE i."unique" AND i.origin = 'c'"""
-    indexes = [(name, sql, _with_version(sql)) for name, sql in connection.execute(query)]
-    return [index for index in indexes if index[1] != index[2]]
+def _storable(name: str) -> str:
+    """Return an id with what is no UTF-8 in it spelled out, since a column of text cannot hold it."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _is_short(key: list[str]) -> bool:
-    names = {name.lower() for name in key}
-    return CHUNK_COLUMN in names and VERSION_COLUMN not in names
+# Writing
 
 
-def _with_version(sql: str) -> str:
-    """Return a CREATE TABLE or CREATE UNIQUE INDEX with the version in its short keys, all else word for word.
+def write(session: Session, version: Version, batches: Batches, record: Record) -> bool:
+    """Write a version and make it the active one; False when it is that already.
 
-    Keys are recognised in parentheses only: ``UNIQUE (…)``, ``PRIMARY KEY (…)``, ``ON table (…)``. All three begin with
-    a reserved word, which nothing else in such a statement can be unless it is quoted.
+    Goes on where a killed writer was. Raises RuntimeError when counts do not come out, another program writes the same
+    version, or a unique key cannot be changed; Locked; and Stopped after SIGTERM, once the batch is finished.
     """
-    tokens = _tokens(sql)
-    words = [token[0].upper() for token in tokens]
-    opened: list[int] = []
-    ends = []
-    for k, word in enumerate(words):
-        if word == "(":
-            opened.append(k)
-        elif word == ")":
-            start = opened.pop()
-            before = words[:start]
-            is_key = before[-1] == "UNIQUE" or before[-2:] == ["PRIMARY", "KEY"] or before[-2] == "ON"
-            if is_key and _is_short([token[0].strip("\"`'[]") for token in tokens[start + 1 : k]]):
-                ends.append(tokens[k - 1].end())
-    for end in reversed(ends):
-        sql = f"{sql[:end]}, {VERSION_COLUMN}{sql[end:]}"
-    return sql
-
-
-def _tokens(sql: str) -> list[re.Match[str]]:
-    """Return words, quoted names, strings and signs of an SQL statement, without its comments."""
-    return [token for token in TOKEN.finditer(sql) if not token[0].startswith(("--", "/*"))]
-
-
-def write_version(path: Path, version: Version, chunks: Iterable[VersionedChunk], expected: int) -> bool:
-    """Write a version into a database and make it the active one; returns False when it stands there already.
-
-    Raises RuntimeError when the counts do not come out or text_chunks cannot be made unique by version,
-    sqlite3.OperationalError when the database stays locked; nothing has changed then.
-    """
-    with closing(connect(path, write=True)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = OFF")  # or a dropped table takes along the rows that refer to it
-        if _is_active_and_complete(connection, version, expected):
-            return False
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            _prepare(connection)
-            _insert(connection, version, chunks, expected)
-        except BaseException:
-            if connection.in_transaction:  # SQLite itself rolls back when the disk is full
-                connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    session.prepare()
+    found = next((one for one in stored(session) if one.name == version.name), None)
+    if found and found.active and not found.problem:
+        _keep_record(session, found, version, record)
+        return False
+    if found and found.active:  # damaged by somebody: readers keep it until there is a whole one
+        with session.transaction():
+            name = f"{found.name} (damaged {found.id})"
+            session.execute(f"UPDATE {VERSIONS} SET version_name = ? WHERE id = ?", [name, found.id])  # noqa: S608
+        log.warning("the active version %s is not whole (%s): it is called %s now", found.name, found.problem, name)
+        found = None
+    if found and not found.problem:
+        number, written = found.id, found.chunks
+    else:
+        number, written = _begin(session, version, found)
+        if written:
+            log.info("%d of %d chunks of %s were written before", written, version.chunks, version.name)
+        _write_batches(session, version, number, written, batches)
+    _switch(session, version, number, record)
     return True
 
 
-def _is_active_and_complete(connection: sqlite3.Connection, version: Version, expected: int) -> bool:
-    if not set(CREATE) <= tables_of(connection):
-        return False
-    query = "SELECT id, is_active FROM embedding_versions WHERE version_name = ?"
-    row = connection.execute(query, [version.name]).fetchone()
-    return row is not None and bool(row[1]) and _counts(connection, row[0]) == (expected, expected)
+def _keep_record(session: Session, found: Stored, version: Version, record: Record) -> None:
+    """Note the documents of a version that stands there already: such as changed without a change of their text."""
+    if found.metadata.get("documents") == record.summary():
+        return
+    with session.transaction():
+        _note_documents(session, found.id, version, record)
 
 
-def _counts(connection: sqlite3.Connection, version: int) -> tuple[int, int]:
-    chunks = connection.execute("SELECT count(*) FROM text_chunks WHERE embedding_version_id = ?", [version]).fetchone()
-    vectors = connection.execute("SELECT count(*) FROM embeddings WHERE version_id = ?", [version]).fetchone()
-    return chunks[0], vectors[0]
+def _begin(session: Session, version: Version, found: Stored | None) -> tuple[int, int]:
+    """Return the number of an inactive version and how many of its chunks are written."""
+    if found and found.written == found.chunks == found.vectors:
+        return found.id, found.chunks
+    with session.transaction():
+        if found:  # somebody else wrote or removed rows of it
+            _delete_rows(session, found.id)
+            number = found.id
+            session.execute(f"UPDATE {VERSIONS} SET metadata = ? WHERE id = ?", [_facts(version, 0), number])  # noqa: S608
+        else:
+            ((number,),) = session.execute(
+                f"INSERT INTO {VERSIONS} (version_name, chunking_strategy, model_name, is_active, metadata) "  # noqa: S608
+                f"VALUES (?, ?, ?, {session.active_if.replace('id = ?', '1 = 0')}, ?) RETURNING id",
+                [version.name, version.strategy, version.model, _facts(version, 0)],
+            )
+    return number, 0
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
-    present = tables_of(connection)
-    for table, statement in CREATE.items():
-        if table not in present:
-            connection.execute(statement)
-    if lacks_version_in_key(connection):
-        _put_version_into_keys(connection)
+def _facts(version: Version, written: int | None, record: Record | None = None) -> str:
+    """Return the column metadata of a version, while it is written and once it is whole."""
+    facts = {**version.metadata, "chunks": version.chunks}
+    if written is not None:
+        facts["written"] = written
+    if record is not None:
+        facts["documents"] = record.summary()
+    return json.dumps(facts, ensure_ascii=False, sort_keys=True)
 
 
-def _put_version_into_keys(connection: sqlite3.Connection) -> None:
-    """Make text_chunks unique by version; raises RuntimeError when its definition does not allow it."""
-    broken = _broken_references(connection)
-    try:
-        if _short_keys(connection, "text_chunks"):
-            _rebuild_text_chunks(connection)
-        for name, _, sql in _short_indexes(connection):
-            connection.execute(f"DROP INDEX {quoted(name)}")
-            connection.execute(sql)
-    except sqlite3.DatabaseError as error:
-        # what the schema refuses; a full disk or a lock is another matter
-        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT}:
-            raise
-        raise _not_changeable(str(error)) from error
-    if (left := _broken_references(connection)) != broken:
-        raise _not_changeable(f"another table refers to it ({left})")
-    log.info("text_chunks is unique by %s now", VERSION_COLUMN)
+def _write_batches(session: Session, version: Version, number: int, written: int, batches: Batches) -> None:
+    columns = set(session.columns(CHUNKS))
+    with stop_asked() as asked:
+        for batch in batches(written):
+            with session.transaction():
+                _compare_progress(session, version, number, written)
+                _insert(session, version, number, batch, columns)
+                written += len(batch)
+                facts = _facts(version, written)
+                session.execute(f"UPDATE {VERSIONS} SET metadata = ? WHERE id = ?", [facts, number])  # noqa: S608
+            if asked.is_set() and written < version.chunks:
+                progress = f"{written} of {version.chunks} chunks of {version.name} are written"
+                log.warning("stopped by SIGTERM: %s; the next run goes on there", progress)
+                raise Stopped(progress)
 
 
-def _not_changeable(reason: str) -> RuntimeError:
-    return RuntimeError(
-        f"text_chunks has a unique key with {CHUNK_COLUMN} and without {VERSION_COLUMN}, so that two versions cannot "
-        f"stand side by side, and the key could not be changed: {reason}. Nothing was written. Add {VERSION_COLUMN} to "
-        "that key yourself (https://www.sqlite.org/lang_altertable.html#otheralter), or set documents.write_back: off"
-    )
+def _compare_progress(session: Session, version: Version, number: int, written: int) -> None:
+    rows = session.execute(f"SELECT metadata FROM {VERSIONS} WHERE id = ?", [number])  # noqa: S608
+    found = parsed(rows[0][0]).get("written") if rows else None
+    if found != written:
+        raise RuntimeError(
+            f"another program writes the version {version.name} too: it stands at {found} chunks, not at the {written} "
+            "that this one wrote; let it end and run again"
+        )
 
 
-def _rebuild_text_chunks(connection: sqlite3.Connection) -> None:
-    """Put the version into the keys of text_chunks' definition, which SQLite can only do with a new table.
+def _insert(session: Session, version: Version, number: int, batch: Batch, columns: set[str]) -> None:
+    ((first,),) = session.execute(f"SELECT coalesce(max(id), 0) + 1 FROM {CHUNKS}")  # noqa: S608
+    ids = range(first, first + len(batch))
+    known = {name: values for name, values in batch.columns.items() if name in columns}
+    rows = zip(ids, *known.values(), repeat(number))
+    session.load(CHUNKS, ["id", *known, "embedding_version_id"], rows)
+    vectors = session.vectors(batch.vectors)
+    rows = zip(ids, repeat(version.model), repeat(version.dimension), vectors, repeat(number))
+    session.load(VECTORS, ["chunk_id", "model", "dim", "vector", "version_id"], rows)
 
-    Rows and everything else of the definition stay, and so do indexes, triggers, views and references by other tables.
+
+def _switch(session: Session, version: Version, number: int, record: Record) -> None:
+    """Count the rows of a version and make it the active one, in one transaction."""
+    with session.transaction():
+        counts = [
+            session.execute(f"SELECT count(*) FROM {table} WHERE {column} = ?", [number])[0][0]  # noqa: S608
+            for table, column in ((CHUNKS, "embedding_version_id"), (VECTORS, "version_id"))
+        ]
+        if counts != [version.chunks] * 2:
+            raise RuntimeError(
+                f"the version {version.name} has {counts[0]} chunks and {counts[1]} vectors, {version.chunks} of each "
+                "expected; it stays inactive"
+            )
+        _note_documents(session, number, version, record)
+        session.execute(f"UPDATE {VERSIONS} SET is_active = {session.active_if}", [number])  # noqa: S608
+
+
+def _note_documents(session: Session, number: int, version: Version, record: Record) -> None:
+    session.execute(f"DELETE FROM {DOCUMENTS} WHERE version_id = ?", [number])  # noqa: S608
+    rows = ((number, _storable(name), digest) for name, digest in sorted(record.contents.items()))
+    session.load(DOCUMENTS, ["version_id", "document_id", "digest"], rows)
+    facts = _facts(version, None, record)
+    session.execute(f"UPDATE {VERSIONS} SET metadata = ? WHERE id = ?", [facts, number])  # noqa: S608
+
+
+def _delete_rows(session: Session, number: int) -> None:
+    session.execute(f"DELETE FROM {VECTORS} WHERE version_id = ?", [number])  # noqa: S608
+    session.execute(f"DELETE FROM {CHUNKS} WHERE embedding_version_id = ?", [number])  # noqa: S608
+
+
+# Switching and removing
+
+
+def activate(session: Session, name: str) -> None:
+    """Make a version the active one; raises LookupError for one that is not there, ValueError for one not whole."""
+    with session.transaction():
+        version = _find(session, name)
+        if version.problem:
+            raise ValueError(f"the version {name} is not whole: {version.problem}")
+        session.execute(f"UPDATE {VERSIONS} SET is_active = {session.active_if}", [version.id])  # noqa: S608
+
+
+def drop(session: Session, name: str) -> None:
+    """Remove a version and its rows.
+
+    Raises LookupError for one that is not there, ValueError for the active one, RuntimeError when other rows refer to
+    its chunks.
     """
-    (sql,) = connection.execute(
-        "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'text_chunks'"
-    ).fetchone()
-    dependent = connection.execute(
-        "SELECT sql FROM sqlite_master WHERE tbl_name = 'text_chunks' AND type IN ('index', 'trigger') AND sql <> ''"
-    ).fetchall()
-    name = _tokens(sql)[2]  # SQLite keeps every definition as CREATE TABLE name …
-    connection.execute(_with_version(f"{sql[: name.start()]}{REBUILT}{sql[name.end() :]}"))
-    if short := _short_keys(connection, REBUILT):
-        raise _not_changeable(f"UNIQUE ({', '.join(short[0])}) was not found in its definition")
-
-    columns = ", ".join(quoted(row[1]) for row in connection.execute("PRAGMA table_info('text_chunks')"))
-    if "sqlite_sequence" in tables_of(connection):  # AUTOINCREMENT goes on where it was
-        connection.execute(
-            "INSERT INTO sqlite_sequence (name, seq) SELECT ?, seq FROM sqlite_sequence WHERE name = 'text_chunks'",
-            [REBUILT],
-        )
-    connection.execute(f"INSERT INTO {REBUILT} ({columns}) SELECT {columns} FROM text_chunks")  # noqa: S608
-    connection.execute("DROP TABLE text_chunks")
-    connection.execute("PRAGMA legacy_alter_table = ON")  # views, triggers and references go on naming text_chunks
-    connection.execute(f"ALTER TABLE {REBUILT} RENAME TO text_chunks")
-    for (statement,) in dependent:
-        connection.execute(statement)
-
-
-def _broken_references(connection: sqlite3.Connection) -> object:
-    """Return how many rows of which table refer to nothing, or why that cannot be told; to be compared."""
-    query = 'SELECT "table", parent, fkid, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2, 3'
-    try:
-        return connection.execute(query).fetchall()
-    except sqlite3.OperationalError as error:
-        return str(error)
-
-
-def _insert(connection: sqlite3.Connection, version: Version, chunks: Iterable[VersionedChunk], expected: int) -> None:
-    found = connection.execute("SELECT id FROM embedding_versions WHERE version_name = ?", [version.name]).fetchone()
-    if found:  # whole but not active, or damaged by somebody else: written anew
-        connection.execute("DELETE FROM embeddings WHERE version_id = ?", found)
-        connection.execute("DELETE FROM text_chunks WHERE embedding_version_id = ?", found)
-        number = found[0]
-    else:
-        statement = (
-            "INSERT INTO embedding_versions (version_name, chunking_strategy, model_name, is_active, metadata) "
-            "VALUES (?, ?, ?, 0, ?)"
-        )
-        metadata = json.dumps(version.metadata, ensure_ascii=False, sort_keys=True)
-        cursor = connection.execute(statement, [version.name, version.strategy, version.model, metadata])
-        number = cursor.lastrowid
-    (first,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM text_chunks").fetchone()
-    columns = {row[1] for row in connection.execute("PRAGMA table_info('text_chunks')")}
-    names = [name for name in _chunk_row(0, None, version, 0) if name in columns]  # type: ignore[arg-type]
-    insert_chunk = f"INSERT INTO text_chunks ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
-    insert_vector = "INSERT INTO embeddings (chunk_id, model, dim, vector, version_id) VALUES (?, ?, ?, ?, ?)"
-    for k, chunk in enumerate(chunks):
-        row = _chunk_row(first + k, chunk, version, number)
-        connection.execute(insert_chunk, [row[name] for name in names])
-        connection.execute(insert_vector, [first + k, version.model, version.dimension, chunk.vector, number])
-    counts = _counts(connection, number)
-    if counts != (expected, expected):
-        raise RuntimeError(f"{counts[0]} chunks and {counts[1]} vectors were written, {expected} expected")
-    connection.execute("UPDATE embedding_versions SET is_active = (id = ?)", [number])
-
-
-def _chunk_row(number: int, chunk: VersionedChunk | None, version: Version, version_id: int) -> dict[str, Any]:
-    document = chunk.document_id if chunk else ""
-    kind, slash, name = document.partition("/")
-    return {
-        "id": number,
-        "source_type": kind if slash else "document",
-        "source_id": name if slash else document,
-        "level": "chunk",
-        "chunk_index": chunk.index if chunk else 0,
-        "start_char": chunk.start if chunk else 0,
-        "end_char": chunk.end if chunk else 0,
-        "overlap_chars": None,
-        "text": chunk.text if chunk else "",
-        "token_count": chunk.tokens if chunk else 0,
-        "meta": None,
-        "chunking_strategy": version.strategy,
-        "chunk_size_category": None,
-        "query_type": None,
-        "chunk_group_id": document,
-        "original_document_id": document,
-        "embedding_version_id": version_id,
-    }
+    with session.transaction():
+        version = _find(session, name)
+        if version.active:
+            raise ValueError(f"{name} is the active version; activate another one before you drop it")
+        broken = session.broken_references()
+        _delete_rows(session, version.id)
+        if session.columns(DOCUMENTS):
+            session.execute(f"DELETE FROM {DOCUMENTS} WHERE version_id = ?", [version.id])  # noqa: S608
+        session.execute(f"DELETE FROM {VERSIONS} WHERE id = ?", [version.id])  # noqa: S608
+        if (left := session.broken_references()) != broken:
+            raise RuntimeError(f"other rows refer to chunks of {name} ({left}); nothing was removed")

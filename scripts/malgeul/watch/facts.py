@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from malgeul.models.devices import Device, cpu, free_memory, list_gpus
-from malgeul.report.machine import memory
+from malgeul.models.host import memory
 
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "beegfs", "ceph", "gpfs", "glusterfs", "9p", "fuse.sshfs", "afs"}

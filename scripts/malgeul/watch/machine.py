@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from malgeul.models.devices import cpu, free_memory
-from malgeul.report.machine import memory
+from malgeul.models.host import memory
 
 
 @dataclass(frozen=True)

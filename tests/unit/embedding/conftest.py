@@ -36,3 +36,7 @@ def one_kiwi(monkeypatch):
         return SentenceSplitter(self.threads).analyze(texts)
 
     monkeypatch.setattr(SentenceProcess, "analyze", analyze)
+
+
+WHOLE = {"overlap": 0, "level": "document", "size": "standard", "query_type": None}
+"""Columns of a chunk that is all of its document."""

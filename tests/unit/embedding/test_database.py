@@ -3,8 +3,11 @@
 import sqlite3
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from malgeul.embedding.database import bucket_digests, file_state, read_documents
+from malgeul.embedding.database import file_state, read_documents, survey
+from malgeul.embedding.documents import digest_of_rows
 from malgeul.embedding.settings import Database
 
 LAW = Database(path="x", rows_per_shard=5)
@@ -35,6 +38,11 @@ def change(path, statement):
     connection.close()
 
 
+def buckets_of(path, settings=LAW):
+    found = survey(path, settings)
+    return found.buckets(found.count_buckets(settings.rows_per_shard))
+
+
 def everything(path, settings=LAW, buckets=1):
     return [document for bucket in range(buckets) for document in read_documents(path, settings, bucket, buckets)]
 
@@ -45,7 +53,7 @@ def test_paragraphs_are_joined_in_their_order(database):
 
 
 def test_buckets_hold_every_document_once(database):
-    buckets = bucket_digests(database, LAW)
+    buckets = buckets_of(database)
     assert len(buckets) == 8
     assert sum(n for n, _ in buckets) == 21
     ids = [d.id for d in everything(database, buckets=8)]
@@ -54,11 +62,11 @@ def test_buckets_hold_every_document_once(database):
 
 
 def test_one_changed_row_changes_one_bucket_and_embeddings_change_none(database):
-    before = bucket_digests(database, LAW)
+    before = buckets_of(database)
     change(database, "INSERT INTO embeddings VALUES (x'00')")
-    assert bucket_digests(database, LAW) == before
+    assert buckets_of(database) == before
     change(database, "UPDATE statute_articles SET text = '고친 조문' WHERE id = 3")
-    after = bucket_digests(database, LAW)
+    after = buckets_of(database)
     assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
 
 
@@ -84,7 +92,7 @@ def test_what_is_wrong_with_a_database_is_said(database, tmp_path):
     other = tmp_path / "other.sqlite"
     other.write_text("this is a text and no database, though long enough to be looked at as one" * 20)
     with pytest.raises(ValueError, match="is no SQLite database"):
-        bucket_digests(other, LAW)
+        buckets_of(other)
     with pytest.raises(FileNotFoundError):
         file_state(tmp_path / "nowhere.sqlite")
 
@@ -92,7 +100,7 @@ def test_what_is_wrong_with_a_database_is_said(database, tmp_path):
 def test_a_blob_and_a_column_named_kind_are_facts_of_a_statute(database):
     change(database, "ALTER TABLE statute_articles ADD COLUMN seal BLOB DEFAULT x'00ff'")
     change(database, "ALTER TABLE statute_articles ADD COLUMN kind TEXT DEFAULT '민법'")
-    assert sum(n for n, _ in bucket_digests(database, LAW)) == 21
+    assert sum(n for n, _ in buckets_of(database)) == 21
     (article,) = [d for d in everything(database) if d.id == "statute/3"]
     assert article.meta == {"law_name": "법", "seal": "00ff", "kind": "statute"}
 
@@ -107,7 +115,7 @@ def test_text_kept_as_bytes_is_text(database):
 def test_bytes_that_are_no_utf8_are_the_fault_of_their_document_alone(database):
     change(database, "UPDATE statute_articles SET text = CAST(x'eab080ff' AS TEXT) WHERE id = 3")
     change(database, "UPDATE statute_articles SET law_name = CAST(x'ff' AS TEXT) WHERE id = 4")
-    assert sum(n for n, _ in bucket_digests(database, LAW)) == 21
+    assert sum(n for n, _ in buckets_of(database)) == 21
     faults = {d.id: (d.fault.kind, d.fault.reason) for d in everything(database) if d.fault}
     assert faults == {
         "statute/3": ("INVALID_UTF8", "text: the character at 1 is not UTF-8"),
@@ -117,6 +125,56 @@ def test_bytes_that_are_no_utf8_are_the_fault_of_their_document_alone(database):
 
 def test_paragraphs_of_no_case_are_a_document_without_id(database):
     change(database, "INSERT INTO case_paragraphs (case_id, para_index, text) VALUES (NULL, 0, 'a'), (NULL, 1, 'b')")
-    assert sum(n for n, _ in bucket_digests(database, LAW)) == 22
+    assert sum(n for n, _ in buckets_of(database)) == 22
     ((name, fault),) = [(d.id, d.fault) for d in everything(database) if d.fault]
     assert (name, fault.kind) == ("case/(no id)", "MISSING_FIELD")
+
+
+def test_a_document_and_its_export_have_one_digest(database):
+    found = survey(database, LAW)
+    assert {d.id: d.digest for d in everything(database)} == found.contents()
+
+
+def test_two_kinds_of_document_with_one_number_are_two_documents(database):
+    change(database, "CREATE TABLE decision_paragraphs (decision_id INTEGER, para_index INTEGER, text TEXT)")
+    change(database, "INSERT INTO decision_paragraphs SELECT case_id, para_index, text FROM case_paragraphs")
+    found = survey(database, LAW).contents()
+    assert found["case/1"] != found["decision/1"]
+
+
+def test_a_blob_for_an_id_is_named_in_hex(database):
+    change(database, "CREATE TABLE notes (id BLOB, text TEXT)")
+    change(database, "INSERT INTO notes VALUES (x'00ff', '글')")
+    assert [d.id for d in everything(database, Database(path="x", layout="table", table="notes"))] == ["00ff"]
+
+
+def test_documents_are_read_in_one_state_of_the_database(database):
+    change(database, "PRAGMA journal_mode = WAL")
+    documents = read_documents(database, LAW, 0, 1)
+    first = next(documents)
+    change(database, "DELETE FROM statute_articles")
+    assert len([first, *documents]) == 21
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.binary(max_size=6),
+    st.binary(max_size=6).map(bytearray),
+)
+ROWS = st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=3)
+
+
+@given(ROWS, ROWS)
+@example([(bytearray(b"a"), bytearray(b"b"))], [(bytearray(b"ab"), bytearray(b""))])
+@example([(bytearray(b"a"), None)], [(b"a", None)])
+@example([(1, None)], [(bytearray(b"1"), None)])
+@example([(1, None), (2, None)], [(1, None)])
+def test_rows_that_differ_have_digests_that_differ(one, other):
+    def plain(rows):
+        return [[(type(value), repr(value)) for value in row] for row in rows]
+
+    same = plain(one) == plain(other)
+    assert (digest_of_rows("n", one) == digest_of_rows("n", other)) is same
+    assert digest_of_rows("n", one) != digest_of_rows("m", one)

@@ -10,6 +10,7 @@ from malgeul.embedding.settings import EmbedSettings
 from malgeul.shards.files import write_json
 from malgeul.shards.ledger import Ledger, Units, read_ledger
 from malgeul.shards.tables import CHUNKS, TableWriter, read_rows
+from unit.embedding.conftest import WHOLE
 
 MODEL = "resources/models/embed-ko-demo"
 
@@ -22,7 +23,7 @@ def embed(make_job, results):
     )
     chunks = results / "chunks/web-0000.parquet"
     row = {"document_id": "d", "source": "web", "start": 0, "end": 9, "n_tokens": 12}
-    row |= {"overlap": 0, "level": "document", "size": "standard", "query_type": None}
+    row |= WHOLE
     chunks.parent.mkdir()
     with TableWriter(chunks, CHUNKS) as table:
         for k in range(40):

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from export_documents import export_documents
-from malgeul.embedding.database import bucket_digests
+from malgeul.embedding.database import survey
 from malgeul.embedding.settings import Database
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Units, read_ledger
@@ -23,7 +23,7 @@ def export(tmp_path):
             connection.executemany("INSERT INTO notes VALUES (CAST(? AS TEXT), CAST(? AS TEXT))", rows)
         connection.close()
         settings = Database(path=str(path), **(settings or {"layout": "table", "table": "notes"}))
-        ((n, digest),) = bucket_digests(path, settings)
+        ((n, digest),) = survey(path, settings).buckets(1)
         results = tmp_path / "results"
         job = Job(
             inputs={"ancient": [path]},

@@ -20,6 +20,7 @@ from malgeul.shards.files import write_json
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import CHUNKS, LOOKED_UP_CHARACTERS, TableWriter, embeddings_schema
+from unit.embedding.conftest import WHOLE
 
 MODEL = str(ROOT / "resources/models/embed-ko-demo")
 TEXTS = {
@@ -52,7 +53,7 @@ class SmallRun:
             with TableWriter(job.staged("out"), CHUNKS, LOOKED_UP_CHARACTERS) as table:
                 for n, text in enumerate(texts):
                     place = {"document_id": f"case/{n}", "source": "law", "index": 0, "start": 5, "end": 5 + len(text)}
-                    table.write({"chunk_id": f"law/case/{n}@{shard}#0", "text": text, "n_tokens": 9, **place})
+                    table.write({"chunk_id": f"law/case/{n}@{shard}#0", "text": text, "n_tokens": 9, **place, **WHOLE})
 
         self._job("chunk", shard, f"chunks/{shard}.parquet", **params).run(work)
 

@@ -1,12 +1,28 @@
 """Readers see the old version until the new one is complete; a failure leaves it; writing twice changes nothing."""
 
+import os
+import random
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from malgeul.embedding.versions import Version, VersionedChunk, lacks_version_in_key, write_version
+from malgeul.embedding import database as database_module
+from malgeul.embedding.session import Locked
+from malgeul.embedding.sqlite_store import SqliteSession, SqliteStore
+from malgeul.embedding.stopping import Stopped
+from malgeul.embedding.versions import Record
+from malgeul.shards.faults import is_transient
 
-VERSION = Version("malgeul-1", "standard", "some/model", 2, {"run": "demo"})
+from .versioning import RECORD, SETTINGS, a_record, a_version, batches
+
+ACTIVE = """SELECT c.text, e.vector FROM embedding_versions v JOIN text_chunks c ON c.embedding_version_id = v.id
+    JOIN embeddings e ON e.chunk_id = c.id AND e.version_id = v.id WHERE v.is_active ORDER BY c.chunk_index"""
+"""What a reader that asks for the active version sees."""
 
 
 @pytest.fixture
@@ -33,186 +49,427 @@ def database(tmp_path):
     return path
 
 
-def chunks(n=3):
-    for k in range(n):
-        yield VersionedChunk(f"law/case/1#{k}", "case/1", k, 10 * k, 10 * k + 10, f"조각 {k}", 4, b"\x00" * 8)
+@pytest.fixture
+def store(database):
+    return SqliteStore(database)
 
 
-def rows(path, query):
+OLD = [("옛 조각", b"\x00")]
+NEW = [(f"조각 {k}", 2 * [b"\x00\x00\x00\x00", b"\x00\x00\x80?", b"\x00\x00\x00@"][k]) for k in range(3)]
+
+
+def rows(path, query, *parameters):
     with sqlite3.connect(path) as connection:
-        found = connection.execute(query).fetchall()
+        found = connection.execute(query, parameters).fetchall()
     connection.close()
     return found
 
 
-def test_a_new_version_stands_beside_the_old_one_and_becomes_active(database):
-    assert write_version(database, VERSION, chunks(), 3)
+def change(path, statement):
+    rows(path, statement)
+
+
+def dump(path):
+    with sqlite3.connect(path) as connection:
+        lines = list(connection.iterdump())
+    connection.close()
+    return lines
+
+
+def test_a_new_version_stands_beside_the_old_one_and_becomes_active(store, database):
+    assert store.write(a_version(), batches(), RECORD)
     assert rows(database, "SELECT version_name, is_active FROM embedding_versions") == [("old", 0), ("malgeul-1", 1)]
     assert rows(database, "SELECT id, text FROM text_chunks WHERE embedding_version_id = 1") == [(7, "옛 조각")]
-    assert rows(database, "SELECT count(*) FROM embeddings e JOIN text_chunks c ON c.id = e.chunk_id") == [(4,)]
+    assert rows(database, ACTIVE) == NEW
     assert rows(database, "SELECT source_id FROM text_chunks WHERE embedding_version_id = 2") == [(1,)] * 3
+    assert rows(database, "SELECT DISTINCT model, dim FROM embeddings WHERE version_id = 2") == [("some/model", 2)]
 
 
-def test_the_unique_key_gets_the_version_and_other_indexes_stay(database):
-    write_version(database, VERSION, chunks(), 3)
-    with sqlite3.connect(database) as connection:
-        assert not lacks_version_in_key(connection)
-        names = [row[1] for row in connection.execute("PRAGMA index_list('text_chunks')")]
-    connection.close()
-    assert "by_source" in names
+def test_two_versions_of_different_dimensions_and_as_many_chunks_as_one_likes_stand_side_by_side(store, database):
+    store.write(a_version(), batches(), RECORD)
+    store.write(a_version("malgeul-2", 5, 4), batches(5, dimension=4), RECORD)
+    assert [(v.name, v.active, v.chunks, v.vectors, v.problem) for v in store.versions()] == [
+        ("old", False, 1, 1, None),
+        ("malgeul-1", False, 3, 3, None),
+        ("malgeul-2", True, 5, 5, None),
+    ]
+
+
+def test_the_unique_key_gets_the_version_and_other_indexes_stay(store, database):
+    assert store.migration()
+    store.write(a_version(), batches(), RECORD)
+    assert store.migration() == []
+    assert ("by_source",) in rows(database, "SELECT name FROM pragma_index_list('text_chunks')")
     assert rows(database, "SELECT extra FROM text_chunks WHERE id = 7") == [("x",)]
 
 
-def test_writing_a_version_twice_changes_nothing(database):
-    write_version(database, VERSION, chunks(), 3)
-    before = rows(database, "SELECT * FROM text_chunks") + rows(database, "SELECT * FROM embedding_versions")
-    assert not write_version(database, VERSION, chunks(), 3)
-    assert rows(database, "SELECT * FROM text_chunks") + rows(database, "SELECT * FROM embedding_versions") == before
+def test_before_the_unique_key_changes_a_copy_is_kept_and_only_then(store, database, tmp_path):
+    before = dump(database)
+    store.write(a_version(), batches(), RECORD)
+    backup = tmp_path / "law.before-malgeul.sqlite"
+    assert dump(backup) == before
+    stamp = backup.stat().st_mtime_ns
+    store.write(a_version("malgeul-2"), batches(), RECORD)
+    assert backup.stat().st_mtime_ns == stamp
+    plain = tmp_path / "plain.sqlite"
+    sqlite3.connect(plain).close()
+    SqliteStore(plain).write(a_version(), batches(), RECORD)
+    assert {file.name for file in tmp_path.iterdir()} == {"law.sqlite", "law.before-malgeul.sqlite", "plain.sqlite"}
+
+
+def test_the_dry_run_shows_every_statement_and_changes_nothing(store, database):
+    before = database.read_bytes()
+    statements = store.migration()
+    assert database.read_bytes() == before
+    assert any("UNIQUE (source_type, source_id, chunk_index, embedding_version_id)" in line for line in statements)
+    with sqlite3.connect(database) as connection:
+        for statement in statements:  # what is shown is what is done
+            connection.execute(statement)
+    connection.close()
+    assert store.migration() == []
+
+
+def test_writing_a_version_twice_changes_nothing(store, database):
+    store.write(a_version(), batches(), RECORD)
+    before = dump(database)
+    assert not store.write(a_version(), batches(watch=pytest.fail), RECORD)
+    assert dump(database) == before
+
+
+def test_a_version_that_stands_there_whole_only_becomes_active(store, database):
+    store.write(a_version(), batches(), RECORD)
+    store.activate("old")
+    assert rows(database, ACTIVE) == OLD
+    assert store.write(a_version(), batches(watch=pytest.fail), RECORD)
+    assert rows(database, ACTIVE) == NEW
 
 
 @pytest.mark.parametrize("failure", ["too few", "in the middle"])
-def test_a_failure_leaves_the_old_version_as_it_was(database, failure):
-    def breaking():
-        yield from chunks(2)
-        if failure == "in the middle":
+def test_a_failure_leaves_the_old_version_active_and_the_next_write_goes_on(store, database, failure):
+    def breaking(start):
+        if failure == "in the middle" and start:
             raise KeyboardInterrupt
 
     with pytest.raises((RuntimeError, KeyboardInterrupt)):
-        write_version(database, VERSION, breaking(), 3)
-    assert rows(database, "SELECT version_name, is_active FROM embedding_versions") == [("old", 1)]
-    assert rows(database, "SELECT count(*) FROM text_chunks") == [(1,)]
+        store.write(a_version(), batches(2 if failure == "too few" else 3, watch=breaking), RECORD)
+    assert rows(database, ACTIVE) == OLD
+    assert [v.problem for v in store.versions()] == [None, "2 of 3 chunks are written"]
+    starts = []
+    assert store.write(a_version(), batches(watch=starts.append), RECORD)
+    assert starts == [2]
+    assert rows(database, ACTIVE) == NEW
 
 
-def test_readers_see_the_old_version_until_the_new_one_is_whole(database):
+def test_readers_see_the_old_version_until_the_new_one_is_whole(store, database):
     seen = []
+    store.write(a_version(chunks=9), batches(9, watch=lambda _: seen.append(rows(database, ACTIVE))), RECORD)
+    assert seen == [OLD] * 5
+    assert len(rows(database, ACTIVE)) == 9
 
-    def watched():
-        for chunk in chunks():
-            seen.append(rows(database, "SELECT version_name FROM embedding_versions WHERE is_active"))
-            seen.append(rows(database, "SELECT count(*) FROM text_chunks"))
-            yield chunk
 
-    write_version(database, VERSION, watched(), 3)
-    assert seen == [[("old",)], [(1,)]] * 3
+def test_a_reader_in_the_middle_of_its_reading_blocks_nobody_and_keeps_what_it_began_with(store, database):
+    store.write(a_version(), batches(), RECORD)
+    with sqlite3.connect(database, isolation_level=None) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute(ACTIVE).fetchall() == NEW
+        store.write(a_version("malgeul-2", 1), batches(1), RECORD)
+        assert reader.execute(ACTIVE).fetchall() == NEW
+        reader.execute("COMMIT")
+        assert reader.execute(ACTIVE).fetchall() == NEW[:1]
+    reader.close()
+
+
+def test_an_active_version_that_somebody_damaged_stays_readable_until_it_is_written_anew(store, database):
+    store.write(a_version(), batches(), RECORD)
+    change(database, "DELETE FROM embeddings WHERE rowid = (SELECT max(rowid) FROM embeddings)")
+    seen = []
+    store.write(a_version(), batches(watch=lambda _: seen.append(len(rows(database, ACTIVE)))), RECORD)
+    assert seen == [2, 2]
+    assert rows(database, ACTIVE) == NEW
+    assert [v.name for v in store.versions()] == ["old", "malgeul-1 (damaged 2)", "malgeul-1"]
+
+
+def test_rows_that_somebody_removed_from_an_unfinished_version_are_written_again(store, database):
+    with pytest.raises(RuntimeError, match="it stays inactive"):
+        store.write(a_version(), batches(2), RECORD)
+    change(database, "DELETE FROM text_chunks WHERE chunk_index = 0 AND embedding_version_id = 2")
+    store.write(a_version(), batches(), RECORD)
+    assert rows(database, ACTIVE) == NEW
+
+
+def test_two_writers_of_one_version_do_not_mix_their_rows(store, database):
+    def write_too(start):
+        if start == 2:
+            store.write(a_version(), batches(), RECORD)
+
+    with pytest.raises(RuntimeError, match="another program writes the version malgeul-1 too"):
+        store.write(a_version(), batches(watch=write_too), RECORD)
+    assert rows(database, ACTIVE) == NEW
 
 
 def test_a_database_without_the_tables_gets_them(tmp_path):
     path = tmp_path / "plain.sqlite"
     sqlite3.connect(path).close()
-    assert write_version(path, VERSION, chunks(), 3)
-    assert rows(path, "SELECT count(*) FROM embeddings") == [(3,)]
+    assert SqliteStore(path).write(a_version(), batches(), RECORD)
+    assert rows(path, ACTIVE) == NEW
 
 
-COLUMNS = """id INTEGER PRIMARY KEY, source_type TEXT NOT NULL, source_id INTEGER NOT NULL,
-    chunk_index INTEGER NOT NULL, text TEXT NOT NULL, embedding_version_id INTEGER"""
-SHORT_KEY = "UNIQUE (source_type, source_id, chunk_index)"
-
-
-def with_chunks(path, definition, *statements):
-    """Make a database whose text_chunks is defined so, holds chunk 7 of version 99, and has what statements add."""
-    with sqlite3.connect(path) as connection:
-        connection.execute(f"CREATE TABLE text_chunks ({definition}")
-        connection.execute(
-            "INSERT INTO text_chunks (id, source_type, source_id, chunk_index, text, embedding_version_id) "
-            "VALUES (7, 'case', 1, 0, '옛 조각', 99)"
-        )
-        for statement in statements:
-            connection.execute(statement)
+def test_a_copy_that_nobody_reads_yet_is_one_file(tmp_path, database):
+    with sqlite3.connect(database) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
     connection.close()
-    return path
+    SqliteStore(database, alone=True).write(a_version(), batches(), RECORD)
+    assert [file.name for file in tmp_path.iterdir()] == ["law.sqlite"]
+    assert rows(database, ACTIVE) == NEW
+    assert rows(database, "PRAGMA journal_mode") == [("delete",)]
 
 
-def schema(path):
-    return dict(rows(path, "SELECT name, sql FROM sqlite_master WHERE sql <> ''"))
+# Switching back, removing
 
 
-def test_a_definition_changes_in_its_key_alone(tmp_path):
-    """Checks, references, collations, defaults, comments and generated columns stay word for word."""
-    definition = """
-        id INTEGER PRIMARY KEY AUTOINCREMENT, -- UNIQUE (chunk_index)
-        source_type TEXT NOT NULL COLLATE NOCASE CHECK (source_type <> 'UNIQUE (chunk_index)'),
-        [source_id] INTEGER NOT NULL DEFAULT (1 + 1), "chunk_index" INTEGER NOT NULL,
-        text TEXT NOT NULL, chars INTEGER AS (length(text)), embedding_version_id INTEGER REFERENCES embedding_versions,
-        parent INTEGER REFERENCES text_chunks (id), CONSTRAINT short CHECK (length(text) < 9999)
-        CONSTRAINT once unique (source_type, source_id, "chunk_index" DESC -- one each
-        ) ON CONFLICT ABORT"""
-    path = with_chunks(tmp_path / "a.sqlite", definition + ")", "UPDATE sqlite_sequence SET seq = 900")
-    assert write_version(path, VERSION, chunks(), 3)
-    expected = definition.replace("DESC -- one each", "DESC, embedding_version_id -- one each")
-    assert schema(path)["text_chunks"] == f'CREATE TABLE "text_chunks" ({expected})'
-    assert rows(path, "SELECT id, text, chars FROM text_chunks WHERE embedding_version_id = 99") == [(7, "옛 조각", 4)]
-    assert rows(path, "SELECT seq FROM sqlite_sequence") == [(900,)]
+def test_switching_back_is_one_command_and_a_version_that_is_not_whole_is_refused(store, database):
+    store.write(a_version(), batches(), RECORD)
+    store.activate("old")
+    assert rows(database, ACTIVE) == OLD
+    with pytest.raises(RuntimeError):
+        store.write(a_version("malgeul-2", 4), batches(2), RECORD)
+    with pytest.raises(ValueError, match="malgeul-2 is not whole: 2 of 4 chunks are written"):
+        store.activate("malgeul-2")
+    with pytest.raises(LookupError, match="there is no version 3; there are: old, malgeul-1, malgeul-2"):
+        store.activate("3")
+    assert rows(database, ACTIVE) == OLD
 
 
-def test_triggers_views_indexes_and_references_stay(tmp_path):
-    added = {
-        "touched": """CREATE TRIGGER touched AFTER UPDATE ON text_chunks BEGIN INSERT INTO seen VALUES (new.id); END""",
-        "elsewhere": "CREATE TRIGGER elsewhere AFTER INSERT ON seen BEGIN UPDATE text_chunks SET text = 'b'; END",
-        "old_chunks": "CREATE VIEW old_chunks AS SELECT c.id FROM text_chunks c WHERE embedding_version_id = 99",
-        "unique_looking": "CREATE INDEX unique_looking ON text_chunks (source_id, chunk_index)",
-        "other": "CREATE TABLE other (chunk INTEGER REFERENCES text_chunks (id) ON DELETE CASCADE)",
-    }
-    path = tmp_path / "a.sqlite"
-    fill = "INSERT INTO other VALUES (7), (8)"  # the second refers to nothing, and did so before
-    with_chunks(path, f"{COLUMNS}, {SHORT_KEY})", "CREATE TABLE seen (id INTEGER)", *added.values(), fill)
-    write_version(path, VERSION, chunks(), 3)
-    assert {name: schema(path).get(name) for name in added} == added
-    assert rows(path, "SELECT * FROM old_chunks") == [(7,)]
-    assert rows(path, "SELECT * FROM other") == [(7,), (8,)]
-    assert rows(path, "SELECT * FROM seen") == []
+def test_old_versions_go_when_asked_and_the_active_one_never(store, database):
+    store.write(a_version(), batches(), RECORD)
+    with pytest.raises(ValueError, match="malgeul-1 is the active version; activate another one"):
+        store.drop("malgeul-1")
+    assert "VACUUM" in store.drop("old")
+    assert rows(database, ACTIVE) == NEW
+    assert rows(database, "SELECT count(*) FROM text_chunks") == rows(database, "SELECT count(*) FROM embeddings")
+    assert rows(database, "SELECT count(*) FROM text_chunks") == [(3,)]
+    store.write(a_version("malgeul-2"), batches(), RECORD)
+    store.drop("malgeul-1")
+    assert rows(database, "SELECT DISTINCT version_id FROM malgeul_documents") == [(3,)]
 
 
-@pytest.mark.parametrize(
-    "key",
-    ["UNIQUE (text)", "UNIQUE (source_id, text)", "UNIQUE (chunk_index, source_id, source_type, embedding_version_id)"],
-)
-def test_other_unique_keys_set_nothing_off(tmp_path, key):
-    path = with_chunks(tmp_path / "a.sqlite", f"{COLUMNS}, {key})")
-    before = schema(path)["text_chunks"]
-    write_version(path, VERSION, chunks(), 3)
-    assert schema(path)["text_chunks"] == before
+def test_a_version_to_whose_chunks_others_refer_is_not_removed(store, database):
+    store.write(a_version(), batches(), RECORD)
+    change(database, "CREATE TABLE marks (chunk INTEGER REFERENCES text_chunks (id))")
+    change(database, "INSERT INTO marks VALUES (7)")
+    before = dump(database)
+    with pytest.raises(RuntimeError, match="other rows refer to chunks of old"):
+        store.drop("old")
+    assert dump(database) == before
 
 
-def test_a_unique_index_is_replaced_and_the_table_left_alone(tmp_path):
-    index = "CREATE UNIQUE INDEX once ON text_chunks (lower(source_type), source_id, chunk_index{}) WHERE (id > 0)"
-    whole = "CREATE UNIQUE INDEX whole ON text_chunks (source_id, chunk_index, coalesce(embedding_version_id, 0))"
-    texts = "CREATE UNIQUE INDEX texts ON text_chunks (text)"
-    path = with_chunks(tmp_path / "a.sqlite", f"{COLUMNS})", index.format(""), whole, texts)
-    before = schema(path)
-    write_version(path, VERSION, chunks(), 3)
-    after = schema(path)
-    assert after["once"] == index.format(", embedding_version_id")
-    assert {name: after[name] for name in ("text_chunks", "whole", "texts")} == {
-        name: before[name] for name in ("text_chunks", "whole", "texts")
-    }
+# What changed since
 
 
-def test_a_primary_key_of_several_columns_gets_the_version(tmp_path):
-    definition = COLUMNS.replace("PRIMARY KEY", "") + ", PRIMARY KEY (source_type, source_id, chunk_index{}))"
-    path = with_chunks(tmp_path / "a.sqlite", definition.format(""))
-    write_version(path, VERSION, chunks(), 3)
-    changed = definition.format(", embedding_version_id")
-    assert schema(path)["text_chunks"] == f'CREATE TABLE "text_chunks" ({changed}'
+def test_new_changed_and_removed_documents_are_found(store, database):
+    assert store.changes(survey_of(a="one")) is None, "a version of another program does not say"
+    store.write(a_version(), batches(), RECORD)
+    assert store.changes(survey_of(b="two", a="one")).counts == {"new": 0, "changed": 0, "removed": 0}
+    changes = store.changes(survey_of(a="one", b="changed", c="new", d="new"))
+    assert (changes.version, changes.new, changes.changed, changes.removed) == ("malgeul-1", ["c", "d"], ["b"], [])
+    assert store.changes(survey_of(b="two")).removed == ["a"]
+    assert store.read_settings()["table"] == "notes"
 
 
-@pytest.mark.parametrize(
-    ("definition", "statements", "reason"),
-    [
-        (COLUMNS.replace("chunk_index INTEGER", "chunk_index INTEGER UNIQUE") + ")", [], "was not found in"),
-        (f"{COLUMNS}, {SHORT_KEY}, CHECK (text_chunks.id > 0))", [], "no such column: text_chunks.id"),
-        (
-            f"{COLUMNS}, {SHORT_KEY})",
-            [
-                "CREATE TABLE other (a TEXT, b INTEGER, c INTEGER, FOREIGN KEY (a, b, c) "
-                "REFERENCES text_chunks (source_type, source_id, chunk_index))"
-            ],
-            "another table refers to it .foreign key mismatch",
-        ),
-    ],
-)
-def test_a_key_that_cannot_be_changed_is_said_and_nothing_is_lost(tmp_path, definition, statements, reason):
-    path = with_chunks(tmp_path / "a.sqlite", definition, *statements)
-    before = schema(path), rows(path, "SELECT * FROM text_chunks")
-    with pytest.raises(RuntimeError, match=rf"{reason}.*Nothing was written. Add embedding_version_id"):
-        write_version(path, VERSION, chunks(), 3)
-    assert (schema(path), rows(path, "SELECT * FROM text_chunks")) == before
+def test_without_any_version_all_documents_are_new(tmp_path):
+    path = tmp_path / "plain.sqlite"
+    sqlite3.connect(path).close()
+    assert SqliteStore(path).changes(survey_of(a="one")).new == ["a"]
+
+
+def test_documents_that_changed_without_another_vector_are_noted(store):
+    store.write(a_version(), batches(), RECORD)
+    other = a_record(a="one", b="another title")
+    assert not store.write(a_version(), batches(watch=pytest.fail), other)
+    assert store.changes(survey_of(a="one", b="another title")).counts == {"new": 0, "changed": 0, "removed": 0}
+
+
+def survey_of(**contents):
+    from malgeul.embedding.documents import Survey
+
+    survey = Survey()
+    for name, digest in a_record(**contents).contents.items():
+        survey.add(name, digest)
+    return survey
+
+
+# Other processes
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from unit.embedding.versioning import RECORD, a_version, batches
+from malgeul.embedding.sqlite_store import SqliteSession, SqliteStore
+tell = lambda start: print(start, flush=True)
+SqliteStore(Path(sys.argv[1])).write(a_version(chunks=4000), batches(4000, size=40, watch=tell), RECORD)
+"""
+
+
+def start_writer(database):
+    tests = Path(__file__).resolve().parents[2]
+    code = WRITER.format(paths=[str(tests), str(tests.parent / "scripts")])
+    return subprocess.Popen([sys.executable, "-c", code, str(database)], stdout=subprocess.PIPE, text=True)
+
+
+def written(store):
+    return next((v.written or v.chunks for v in store.versions() if v.name == "malgeul-1"), 0)
+
+
+def test_sigkill_at_any_moment_loses_nothing_and_leaves_a_consistent_database(store, database):
+    rng = random.Random(7)
+    progress = []
+    for _ in range(8):
+        process = start_writer(database)
+        for _ in range(rng.randrange(1, 11)):  # of the hundred batches
+            process.stdout.readline()
+        time.sleep(rng.uniform(0.0, 0.003))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert rows(database, "PRAGMA integrity_check") == [("ok",)]
+        assert rows(database, ACTIVE) == OLD
+        progress.append(written(store))
+    assert 0 < progress[-1] < 4000
+    assert progress == sorted(progress), "what was committed stays"
+    process = start_writer(database)
+    process.communicate()
+    assert process.returncode == 0
+    assert [text for text, _ in rows(database, ACTIVE)] == [f"조각 {k}" for k in range(4000)]
+    assert rows(database, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_sigterm_finishes_the_batch_and_the_next_run_goes_on_there(store, database):
+    def ask(start):
+        if start == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="4 of 6 chunks of malgeul-1 are written") as stopped:
+        store.write(a_version(chunks=6), batches(6, watch=ask), RECORD)
+    assert stopped.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert rows(database, ACTIVE) == OLD
+    starts = []
+    store.write(a_version(chunks=6), batches(6, watch=starts.append), RECORD)
+    assert starts == [4]
+
+
+HOLDER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+time.sleep(float(sys.argv[2]))
+connection.execute("COMMIT")
+"""
+
+
+@pytest.fixture
+def lock(database):
+    """Let another process hold the database for some seconds."""
+    held = []
+
+    def hold(seconds):
+        command = [sys.executable, "-c", HOLDER, str(database), str(seconds)]
+        held.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert held[-1].stdout.readline() == "locked\n"
+        return held[-1]
+
+    yield hold
+    for process in held:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_locked_database_is_waited_for(store, database, lock):
+    lock(1.0)
+    assert store.write(a_version(), batches(), RECORD)
+    assert rows(database, ACTIVE) == NEW
+
+
+@pytest.mark.parametrize("wal", [False, True])
+def test_a_database_that_stays_locked_is_a_clear_failure_worth_a_retry(store, database, lock, monkeypatch, wal):
+    if wal:
+        change(database, "PRAGMA journal_mode = WAL")
+    monkeypatch.setattr(database_module, "PATIENCE", 0.2)
+    holder = lock(60)
+    with pytest.raises(Locked) as failure:
+        store.write(a_version(), batches(), RECORD)
+    assert is_transient(failure.value)
+    for part in (str(database), f"process {holder.pid} (", "fuser -v", "run again"):
+        assert part in str(failure.value)
+    holder.kill()
+    holder.wait()
+    assert rows(database, ACTIVE) == OLD
+
+
+# What the forerunner got wrong
+
+
+def test_while_the_new_version_is_written_no_row_of_the_old_one_goes(store, database):
+    old = rows(database, "SELECT * FROM text_chunks"), rows(database, "SELECT * FROM embeddings")
+    seen = []
+
+    def look(_):
+        chunks = rows(database, "SELECT * FROM text_chunks WHERE embedding_version_id = 1")
+        seen.append((chunks, rows(database, "SELECT * FROM embeddings WHERE version_id = 1")))
+
+    store.write(a_version(chunks=6), batches(6, watch=look), RECORD)
+    look(None)
+    assert seen == [old] * 4
+
+
+def test_documents_of_a_version_that_a_crash_left_unfinished_are_still_listed(store):
+    store.write(a_version(), batches(), a_record(a="one"))
+    with pytest.raises(RuntimeError):
+        store.write(a_version("malgeul-2", 5), batches(3), a_record(a="one", b="two"))
+    assert store.changes(survey_of(a="one", b="two")).new == ["b"]
+
+
+def test_removing_a_version_removes_its_rows_and_no_others(store, database):
+    for number in (1, 2, 3):
+        store.write(a_version(f"malgeul-{number}", number), batches(number), RECORD)
+    store.drop("malgeul-2")
+    assert [(v.name, v.chunks, v.vectors) for v in store.versions()] == [
+        ("old", 1, 1),
+        ("malgeul-1", 1, 1),
+        ("malgeul-3", 3, 3),
+    ]
+    assert rows(database, "SELECT count(*) FROM text_chunks") == rows(database, "SELECT count(*) FROM embeddings")
+
+
+def test_statements_are_asked_by_the_batch_and_not_by_the_chunk(store, monkeypatch):
+    asked = []
+    execute = SqliteSession.execute
+
+    def counted(session, statement, parameters=()):
+        asked.append(statement)
+        return execute(session, statement, parameters)
+
+    monkeypatch.setattr(SqliteSession, "execute", counted)
+    numbers = []
+    for name, chunks in (("malgeul-1", 10), ("malgeul-2", 1000)):
+        asked.clear()
+        store.write(a_version(name, chunks), batches(chunks, size=1000), RECORD)
+        numbers.append(len(asked))
+    assert numbers[0] == numbers[1]
+
+
+def test_progress_counts_what_was_written_before_a_kill(store, caplog):
+    caplog.set_level("INFO")
+    with pytest.raises(RuntimeError):
+        store.write(a_version(chunks=5), batches(2), RECORD)
+    store.write(a_version(chunks=5), batches(5), RECORD)
+    assert "2 of 5 chunks of malgeul-1 were written before" in caplog.messages
+
+
+def test_an_id_that_is_no_utf8_can_be_recorded(store):
+    survey = survey_of(**{"c\udcff": "one"})
+    store.write(a_version(), batches(), Record(survey.contents(), SETTINGS))
+    assert store.changes(survey).counts == {"new": 0, "changed": 0, "removed": 0}
+    assert store.changes(survey_of(**{"c\udcff": "two"})).changed == ["c\\xff"]

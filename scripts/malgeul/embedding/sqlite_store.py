@@ -1,0 +1,178 @@
+"""Documents and embedding versions in an SQLite file."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from malgeul.embedding.database import connect, file_state, locks_named, quoted, read_documents, survey, tables_of
+from malgeul.embedding.documents import Document, Survey
+from malgeul.embedding.migration import broken_references, lacks_version_in_key, migrate, migration
+from malgeul.embedding.pragmas import leave_unprotected, tune, write_ahead
+from malgeul.embedding.settings import Database
+from malgeul.embedding.store import Store
+from malgeul.models.host import memory
+from malgeul.shards.files import written_whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+log = logging.getLogger(__name__)
+
+
+class SqliteStore(Store):
+    """An SQLite file; ``alone`` says that it is a copy which nobody reads yet and which a failure throws away."""
+
+    def __init__(self, path: Path, *, alone: bool = False) -> None:
+        self.path, self.alone = path, alone
+
+    def state(self) -> dict[str, list[int]]:
+        """Return size and modification time of the file and of its write-ahead log."""
+        return file_state(self.path)
+
+    def survey(self, settings: Database) -> Survey:
+        """Return the ids and digests of all documents."""
+        return survey(self.path, settings)
+
+    def documents(self, settings: Database, bucket: int, buckets: int) -> Iterator[Document]:
+        """Yield the documents of a bucket in the order of their ids, each with its fault."""
+        return read_documents(self.path, settings, bucket, buckets)
+
+    def migration(self) -> list[str]:
+        """Return the statements that make the database ready for versions side by side."""
+        with closing(connect(self.path)) as connection:
+            return migration(connection)
+
+    def backup_place(self) -> Path:
+        """Return where a copy is kept before the first change of a unique key."""
+        return self.path.with_name(f"{self.path.stem}.before-malgeul{self.path.suffix}")
+
+    def needs_backup(self) -> bool:
+        """Tell whether the migration changes a table that is there."""
+        with closing(connect(self.path)) as connection:
+            return "text_chunks" in tables_of(connection) and lacks_version_in_key(connection)
+
+    @contextmanager
+    def session(self, *, write: bool = False) -> Iterator[SqliteSession]:
+        """Open a connection for the tables of versions."""
+        with closing(connect(self.path, write=write)) as connection, locks_named(self.path):
+            session = SqliteSession(self, connection)
+            if write:
+                session.tune()
+            yield session
+            if write:
+                session.finish()
+
+
+class SqliteSession:
+    """An open connection to an SQLite file."""
+
+    blob = "BLOB"
+    active_if = "(id = ?)"
+
+    def __init__(self, store: SqliteStore, connection: sqlite3.Connection) -> None:
+        self._store, self._connection = store, connection
+
+    def tune(self) -> None:
+        """Set the connection for writing."""
+        self._connection.execute(
+            "PRAGMA foreign_keys = OFF"
+        )  # or a dropped table takes along the rows that refer to it
+        tune(self._connection, memory())
+        if self._store.alone:
+            leave_unprotected(self._connection)
+
+    def finish(self) -> None:
+        """Move the log into the file, unless somebody is reading: then the last one who closes the file does it."""
+        if not self._store.alone:
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows."""
+        return self._connection.execute(statement, parameters).fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Be the one writer while the block runs; all of it is committed, or nothing."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction and not self._store.alone:  # SQLite rolls back itself on a full disk
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def columns(self, table: str) -> list[str]:
+        """Return the columns of a table that can be written, none where there is no such table."""
+        return [row[1] for row in self._connection.execute(f"PRAGMA table_info({quoted(table)})")]
+
+    def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert many rows."""
+        names, places = ", ".join(map(quoted, columns)), ", ".join("?" * len(columns))
+        alone = not self._connection.in_transaction  # rows of a temporary table: not a transaction each
+        if alone:
+            self._connection.execute("BEGIN")
+        self._connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", rows)  # noqa: S608
+        if alone:
+            self._connection.execute("COMMIT")
+
+    def vectors(self, matrix: npt.NDArray[np.float32]) -> Iterator[memoryview]:
+        """Yield the rows of a matrix as little-endian float32; nothing is copied on a little-endian machine."""
+        import numpy as np
+
+        raw = memoryview(np.ascontiguousarray(matrix, dtype="<f4").data).cast("B")
+        width = 4 * matrix.shape[1]
+        return (raw[start : start + width] for start in range(0, len(raw), width))
+
+    def prepare(self) -> None:
+        """Make the tables ready for versions side by side, after a backup where a unique key changes.
+
+        Other readers are never blocked afterwards: the database writes ahead (WAL).
+        """
+        if not self._store.alone and not write_ahead(self._connection):
+            log.warning("%s cannot be written ahead where it lies: readers wait for commits", self._store.path)
+        if not migration(self._connection):
+            return
+        if self._store.needs_backup() and not self._store.alone:
+            keep_backup(self._store)
+        with self.transaction():
+            statements = migration(self._connection)  # again: now nobody else can change the schema
+            migrate(self._connection, statements)
+        for statement in statements:
+            log.info("%s", statement)
+
+    def broken_references(self) -> object:
+        """Return how many rows of which table refer to nothing."""
+        return broken_references(self._connection)
+
+    def free_space(self) -> str:
+        """Return how the space of removed rows is given back."""
+        (pages,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        (size,) = self._connection.execute("PRAGMA page_size").fetchone()
+        path = self._store.path
+        return (
+            f"{pages * size / 1e6:,.1f} MB in {path} are free and are used by the next version. To give them back: "
+            f"sqlite3 {path} VACUUM (it needs as much free disk as the file has, and nobody else may write meanwhile)"
+        )
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database with SQLite's backup, which is whole also while others write."""
+    with closing(connect(source)) as old, closing(sqlite3.connect(target)) as new, locks_named(source):
+        old.backup(new)
+
+
+def keep_backup(store: SqliteStore) -> None:
+    """Copy a database beside itself, unless that was done before."""
+    backup = store.backup_place()
+    if not backup.exists():
+        with written_whole(backup) as staged:
+            copy_database(store.path, staged)
+        log.info("%s is a copy of %s before its unique key changes", backup, store.path)

@@ -1,0 +1,356 @@
+"""PostgreSQL is the second store: the promises of the first, kept by a real server with pgvector."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from malgeul.embedding import postgres
+from malgeul.embedding.documents import Survey
+from malgeul.embedding.session import Locked
+from malgeul.embedding.settings import Database
+from malgeul.embedding.stopping import Stopped
+from malgeul.embedding.store import open_store
+from malgeul.embedding.versions import Record
+from malgeul.shards.faults import is_transient
+from servers import postgres_server
+
+from .versioning import RECORD, a_record, a_version, batches
+
+psycopg = pytest.importorskip("psycopg")
+
+SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
+ACTIVE = """SELECT c.text, e.vector::text FROM embedding_versions v JOIN text_chunks c ON c.embedding_version_id = v.id
+    JOIN embeddings e ON e.chunk_id = c.id AND e.version_id = v.id WHERE v.is_active ORDER BY c.chunk_index"""
+NEW = [(f"조각 {k}", f"[{k},{k}]") for k in range(3)]
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The address of a server that runs while this module's tests do."""
+    with postgres_server() as address:
+        yield address
+
+
+@pytest.fixture
+def address(server, request):
+    """The address of an empty database."""
+    name = f"t{abs(hash(request.node.name))}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def store(address):
+    return open_store(address)
+
+
+def rows(address, query):
+    with psycopg.connect(address, autocommit=True) as connection:
+        cursor = connection.execute(query)
+        return cursor.fetchall() if cursor.description else None
+
+
+def fill_law(address):
+    rows(
+        address,
+        """
+        CREATE TABLE statute_articles (id integer PRIMARY KEY, law_name text, text text, since date, facts jsonb);
+        CREATE TABLE case_paragraphs (id serial, case_id integer, para_index integer, text text);
+        INSERT INTO statute_articles SELECT k, '법', '제' || k || '조 내용', '2020-01-01', '{"b": 1, "a": 2}'
+            FROM generate_series(0, 19) k;
+        INSERT INTO case_paragraphs (case_id, para_index, text) VALUES (1, 2, '셋째'), (1, 0, '첫째'), (1, 1, '둘째')
+        """,
+    )
+
+
+def settings(address, **more):
+    return Database(path=address, rows_per_shard=5, **more)
+
+
+# Documents
+
+
+def test_documents_of_the_law_layout_are_read_whole_and_in_order(address, store):
+    fill_law(address)
+    found = {d.id: d for bucket in range(8) for d in store.documents(settings(address), bucket, 8)}
+    assert len(found) == 21
+    assert found["case/1"].text == "첫째\n\n둘째\n\n셋째"
+    assert found["statute/3"].text == "제3조 내용"
+    assert found["statute/3"].meta == {
+        "law_name": "법", "since": "2020-01-01", "facts": {"a": 2, "b": 1}, "kind": "statute"
+    }  # fmt: skip
+
+
+def test_one_changed_row_changes_one_bucket(address, store):
+    fill_law(address)
+    before = store.survey(settings(address)).buckets(8)
+    assert sum(n for n, _ in before) == 21
+    rows(address, "UPDATE statute_articles SET text = '고친 조문' WHERE id = 3")
+    after = store.survey(settings(address)).buckets(8)
+    assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
+
+
+def test_export_and_plan_hash_the_same_rows(address, store):
+    fill_law(address)
+    survey = store.survey(settings(address))
+    documents = list(store.documents(settings(address), 0, 1))
+    assert {d.id: d.digest for d in documents} == survey.contents()
+
+
+def test_any_table_and_any_query_and_what_is_wrong_with_them(address, store):
+    fill_law(address)
+    table = settings(address, layout="table", table="public.statute_articles")
+    assert len(store.survey(table).ids) == 20
+    query = settings(
+        address,
+        layout="query",
+        query="SELECT id AS key, text AS body FROM statute_articles WHERE text LIKE '제1%'; -- {all}",
+        id="key",
+        text="body",
+    )
+    query = query.model_copy(update={"query": query.query.replace(";", "")})
+    assert len(store.survey(query).ids) == 11
+    with pytest.raises(ValueError, match="there is no column 'body'; there are id, law_name"):
+        store.survey(settings(address, layout="table", table="statute_articles", text="body"))
+    with pytest.raises(ValueError, match="no_such_table"):
+        store.survey(settings(address, layout="table", table="no_such_table"))
+    hostile = 'x"; DROP TABLE statute_articles; --'
+    with pytest.raises(ValueError, match="does not exist"):
+        store.survey(settings(address, layout="table", table=hostile))
+    assert len(store.survey(table).ids) == 20
+
+
+def test_rows_without_id_and_rows_of_one_id_are_faults(address, store):
+    rows(address, "CREATE TABLE notes (id text, text text)")
+    rows(address, "INSERT INTO notes VALUES ('a', '하나'), (NULL, '둘'), ('a', '셋')")
+    found = list(store.documents(settings(address, layout="table", table="notes"), 0, 1))
+    assert [(d.id, d.fault.kind if d.fault else None) for d in found] == [
+        ("(no id)", "MISSING_FIELD"),
+        ("a", None),
+        ("a", "DUPLICATE_ID"),
+    ]
+
+
+# Versions
+
+
+def test_versions_are_written_switched_and_removed(address, store):
+    assert "CREATE EXTENSION vector" in store.migration()
+    assert store.write(a_version(), batches(), RECORD)
+    assert store.migration() == []
+    assert rows(address, ACTIVE) == NEW
+    assert not store.write(a_version(), batches(watch=pytest.fail), RECORD)
+    assert store.write(a_version("malgeul-2", 5, 4), batches(5, dimension=4), RECORD)
+    assert [(v.name, v.active, v.chunks, v.vectors, v.problem) for v in store.versions()] == [
+        ("malgeul-1", False, 3, 3, None),
+        ("malgeul-2", True, 5, 5, None),
+    ]
+    store.activate("malgeul-1")
+    assert rows(address, ACTIVE) == NEW
+    with pytest.raises(ValueError, match="malgeul-1 is the active version"):
+        store.drop("malgeul-1")
+    assert "VACUUM FULL" in store.drop("malgeul-2")
+    assert rows(address, "SELECT count(*), min(vector_dims(vector)) FROM embeddings") == [(3, 2)]
+
+
+def test_vectors_arrive_bit_by_bit_and_pgvector_finds_the_nearest(address, store):
+    store.write(a_version(), batches(), RECORD)
+    query = "SELECT text FROM embeddings JOIN text_chunks ON id = chunk_id ORDER BY vector <-> '[1.9,2.1]' LIMIT 1"
+    assert rows(address, query) == [("조각 2",)]
+    values = np.array([[0.1, -3.4e38], [1e-30, 7.0]], dtype=np.float32)
+    with store.session() as session:
+        sent = list(session.vectors(values))
+    assert [np.frombuffer(row[4:], dtype=">f4").tolist() for row in sent] == values.tolist()
+
+
+def test_the_forerunners_unique_key_gets_the_version_and_its_rows_stay(address, store):
+    rows(
+        address,
+        """
+        CREATE EXTENSION vector;
+        CREATE TABLE embedding_versions (id serial PRIMARY KEY, version_name text UNIQUE, chunking_strategy text,
+            model_name text, is_active integer, metadata jsonb);
+        CREATE TABLE text_chunks (id serial PRIMARY KEY, source_type text, source_id integer, chunk_index integer,
+            text text, embedding_version_id integer, UNIQUE (source_type, source_id, chunk_index));
+        CREATE UNIQUE INDEX again ON text_chunks (source_id, chunk_index);
+        CREATE TABLE embeddings (chunk_id integer, model varchar(80), dim integer, vector vector, version_id integer);
+        INSERT INTO embedding_versions (version_name, is_active) VALUES ('old', 1);
+        INSERT INTO text_chunks (source_type, source_id, chunk_index, text, embedding_version_id)
+            VALUES ('case', 1, 0, '옛 조각', 1);
+        INSERT INTO embeddings VALUES (1, 'old/model', 1, '[5]', 1)
+        """,
+    )
+    shown = "\n".join(store.migration())
+    assert 'UNIQUE ("source_type", "source_id", "chunk_index", "embedding_version_id")' in shown
+    assert 'CREATE UNIQUE INDEX "again" ON text_chunks ("source_id", "chunk_index", "embedding_version_id")' in shown
+    assert rows(address, ACTIVE.replace("v.is_active", "v.is_active = 1")) == [("옛 조각", "[5]")]
+    store.write(a_version(), batches(), RECORD)
+    assert rows(address, ACTIVE.replace("v.is_active", "v.is_active = 1")) == NEW
+    assert rows(address, "INSERT INTO text_chunks (text) VALUES ('x') RETURNING id") == [(5,)], "ids go on"
+    store.activate("old")
+    assert rows(address, ACTIVE.replace("v.is_active", "v.is_active = 1")) == [("옛 조각", "[5]")]
+
+
+def test_a_unique_key_that_cannot_be_changed_is_said_and_nothing_is_lost(address, store):
+    rows(address, "CREATE TABLE text_chunks (id serial, source_id integer, chunk_index integer)")
+    rows(address, "CREATE UNIQUE INDEX partly ON text_chunks (source_id, chunk_index) WHERE id > 3")
+    with pytest.raises(RuntimeError, match=r"the index partly is one of expressions.*Nothing was written"):
+        store.write(a_version(), batches(), RECORD)
+    assert rows(address, "SELECT to_regclass('embeddings')") == [(None,)]
+
+
+def test_readers_see_the_old_version_until_the_new_one_is_whole(address, store):
+    store.write(a_version(), batches(), RECORD)
+    seen = []
+    store.write(a_version("malgeul-2", 9), batches(9, watch=lambda _: seen.append(rows(address, ACTIVE))), RECORD)
+    assert seen == [NEW] * 5
+    assert len(rows(address, ACTIVE)) == 9
+
+
+def test_sigterm_finishes_the_batch_and_the_next_run_goes_on_there(address, store):
+    def ask(start):
+        if start == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="4 of 6 chunks"):
+        store.write(a_version(chunks=6), batches(6, watch=ask), RECORD)
+    assert [v.problem for v in store.versions()] == ["4 of 6 chunks are written"]
+    starts = []
+    store.write(a_version(chunks=6), batches(6, watch=starts.append), RECORD)
+    assert starts == [4]
+
+
+WRITER = """
+import sys
+sys.path[:0] = {paths!r}
+from unit.embedding.versioning import RECORD, a_version, batches
+from malgeul.embedding.store import open_store
+tell = lambda start: print(start, flush=True)
+open_store(sys.argv[1]).write(a_version(chunks=4000), batches(4000, size=40, watch=tell), RECORD)
+"""
+
+
+def test_sigkill_at_any_moment_loses_nothing(address, store):
+    code = WRITER.format(paths=[str(SCRIPTS.parent / "tests"), str(SCRIPTS)])
+    progress = []
+    for lines in (1, 7, 13):
+        process = subprocess.Popen([sys.executable, "-c", code, address], stdout=subprocess.PIPE, text=True)
+        for _ in range(lines):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        time.sleep(0.2)  # the server notices
+        assert rows(address, "SELECT count(*) FROM embedding_versions WHERE is_active") == [(0,)]
+        (version,) = store.versions()
+        assert version.written == version.chunks == version.vectors
+        progress.append(version.written)
+    assert 0 < progress[-1] < 4000
+    assert progress == sorted(progress)
+    finished = subprocess.run([sys.executable, "-c", code, address], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert [text for text, _ in rows(address, ACTIVE)] == [f"조각 {k}" for k in range(4000)]
+
+
+def test_a_locked_table_is_waited_for_and_one_that_stays_locked_is_a_clear_failure(address, store, monkeypatch):
+    store.write(a_version(), batches(), RECORD)
+    with psycopg.connect(address) as holder:
+        holder.execute("LOCK TABLE text_chunks IN ACCESS EXCLUSIVE MODE")
+        released = threading.Timer(0.5, holder.rollback)
+        released.start()
+        store.activate("malgeul-1")
+        released.join()
+        holder.execute("LOCK TABLE text_chunks IN ACCESS EXCLUSIVE MODE")
+        monkeypatch.setattr(postgres, "PATIENCE", 1)
+        with pytest.raises(Locked, match=r"stayed locked for 1 s.*pg_stat_activity.*run again") as failure:
+            store.activate("malgeul-1")
+        assert is_transient(failure.value)
+
+
+def test_a_server_that_is_not_there_is_worth_a_retry(address):
+    nowhere = open_store("postgresql://postgres@127.0.0.1:9/law?connect_timeout=2")
+    with pytest.raises(ConnectionError, match=r"127\.0\.0\.1") as failure:
+        nowhere.versions()
+    assert is_transient(failure.value)
+
+
+def test_new_changed_and_removed_documents_are_found(address, store):
+    store.write(a_version(), batches(), RECORD)
+    survey = Survey()
+    for name, digest in a_record(b="changed", c="new").contents.items():
+        survey.add(name, digest)
+    changes = store.changes(survey)
+    assert (changes.new, changes.changed, changes.removed) == (["c"], ["b"], ["a"])
+
+
+# The command line, the config
+
+
+def command(*arguments):
+    script = SCRIPTS / "embedding_versions.py"
+    finished = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
+    return finished.returncode, (finished.stdout or finished.stderr).strip()
+
+
+def test_the_command_line_is_the_same(address, store):
+    fill_law(address)
+    code, said = command(address, "plan")
+    assert code == 0
+    assert "CREATE EXTENSION vector;" in said
+    store.write(a_version(), batches(), Record(store.survey(settings(address)).contents(), settings(address)))
+    assert command(address, "plan") == (0, "nothing to change: versions can stand side by side")
+    assert command(address, "list")[1].splitlines()[1].split()[:2] == ["*", "malgeul-1"]
+    assert command(address, "status")[1].startswith("nothing to do")
+    rows(address, "DELETE FROM statute_articles WHERE id = 1")
+    assert command(address, "status", "--ids")[1].splitlines()[1:] == ["removed\tstatute/1"]
+    assert command(address, "drop", "malgeul-1")[0] == 1
+
+
+@pytest.mark.parametrize("address", ["postgresql://u:secret@h/law", "postgresql://u@h/law?password=secret"])
+def test_a_password_in_the_address_is_refused_and_not_shown(address):
+    code, said = command(address, "list")
+    assert code == 1
+    assert "~/.pgpass" in said
+    assert "secret" not in said
+    from malgeul.config import ConfigError, read_config
+
+    with pytest.raises(ConfigError) as error:
+        read_config({"documents": {"databases": [{"path": address}], "write_back": "off"}})
+    assert "~/.pgpass" in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+def test_a_service_names_a_database_without_its_password(address, tmp_path, monkeypatch):
+    host = address.split("host=")[1]
+    name = address.split("/")[3].split("?")[0]
+    services = tmp_path / "services"
+    services.write_text(f"[law]\nhost={host}\nuser=postgres\ndbname={name}\n", encoding="utf-8")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    fill_law(address)
+    store = open_store("service=law")
+    assert len(store.survey(Database(path="service=law")).ids) == 21
+
+
+def test_the_plan_of_a_run_has_the_documents_of_a_server(address, tmp_path, monkeypatch):
+    from malgeul.config import read_config
+    from malgeul.plan import Plan, make_plan
+
+    monkeypatch.chdir(tmp_path)
+    fill_law(address)
+    databases = [{"name": "law", "path": address, "rows_per_shard": 5}]
+    config = read_config({"documents": {"databases": databases, "write_back": "in_place"}})
+    plan = make_plan(config, tmp_path)
+    assert sum(shard.rows for shard in plan.documents.values()) == 21
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert make_plan(config, tmp_path, plan) == plan
+    rows(address, "UPDATE statute_articles SET text = '고친 조문' WHERE id = 3")
+    changed = make_plan(config, tmp_path, plan)
+    assert sum(changed.documents[name] != shard for name, shard in plan.documents.items()) == 1
