@@ -37,6 +37,8 @@ $(VENV)/.installed: requirements.txt constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	@$(INSTALL) --requirement requirements-dev.txt
+	@# Beside the others: transformers and peft import it wherever it is installed, with warnings.
+	@$(INSTALL) --no-deps --upgrade --target $(VENV)/torchao torchao
 	@touch $@
 
 bench-text: $(VENV)/.installed-bench

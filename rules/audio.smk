@@ -141,9 +141,13 @@ rule analyze_conversation:
     input:
         recordings="<results>/recordings/{shard}",
         transcripts="<results>/transcripts/{shard}",
+        classes=["<results>/classes/{shard}.parquet"] if plan.classified else [],
         lexicons=lexicon_files(),
         templates=page_templates("speech"),
-        ledger=[ledger("transcribe"), ledger("convert")],
+        ledger=[
+            ledger(stage)
+            for stage in ("transcribe", "convert", "classify")[: 2 + plan.classified]
+        ],
     output:
         conversation="<results>/conversation/{shard}.parquet",
         pages=directory("<results>/pages/{shard}"),

@@ -5,6 +5,7 @@ pages again and measures nothing.
 """
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,25 +31,28 @@ NAMES = ("name", "aliases")
 def analyze_conversation(job: Job) -> None:
     """Write a row and a page per transcribed recording, sorted by id; what was made before is taken again."""
     settings = AnalyzeSettings.model_validate(job.params["settings"])
-    transcribed, converted = job.upstream
+    transcribed, converted, *_ = job.upstream
     rules = read_lexicons(job.inputs["lexicons"])
     manifest = read_manifest(job.input("recordings"))
     table_name = f"conversation/{job.shard}.parquet"
     kept = _kept_rows(job.kept.file(table_name))
     transcripts = _transcripts(transcribed)
+    classified = _classified(job.inputs["classes"])
     listed = []
     with TableWriter(job.staged("conversation"), CONVERSATION) as table, job.progress(len(transcripts)) as progress:
         for recording, name in transcripts.items():
             transcript = json.loads((job.results / name).read_text(encoding="utf-8"))
             known = manifest[recording]
-            key = job.item_key(_content(job, converted, transcript, known))
+            passages = classified[recording]
+            key = job.item_key(_content(job, converted, transcript, known), *passages)
             made = False
             if key in job.journal:
                 row = job.journal.record(key)
             elif job.kept.item(key) is not None and recording in kept:
                 row = kept[recording]
             else:
-                row = analyze_recording(transcript, known, job.input("recordings"), rules, settings.pause_seconds)
+                folder = job.input("recordings")
+                row = analyze_recording(transcript, known, folder, rules, settings.pause_seconds, passages)
                 job.journal.put(key, row)
                 made = True
             row["name"] = known["name"]
@@ -73,6 +77,15 @@ def _transcripts(transcribed: Ledger) -> dict[str, str]:
             f"{len(names)} transcripts of {transcribed.shard} for {transcribed.given.n} recordings; run again"
         )
     return names
+
+
+def _classified(tables: list[Path]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of classes/ by recording."""
+    rows = defaultdict(list)
+    for table in tables:
+        for row in read_rows(table):
+            rows[row["recording"]].append(row)
+    return rows
 
 
 def _put_page(job: Job, row_key: str, transcript: dict[str, Any], known: dict[str, Any], row: dict[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from malgeul.models.settings import TextClassifier
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, read_rows
-from malgeul.speech.classes import CLASSES, pieces_of
+from malgeul.speech.classes import CLASSES, named, pieces_of
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -92,9 +92,8 @@ def _classified(job: Job, classifiers: dict[str, Classifier], names: list[str]) 
                 for label, chance in zip(classifier.labels, chances, strict=True)
             ]
             recording = transcripts[number]["id"]
-            rows[number].append(
-                {"recording": recording, "classifier": name, **asdict(piece), "probabilities": labelled}
-            )
+            about = {"recording": recording, "classifier": name, "model": named(job.identity[name])}
+            rows[number].append({**about, **asdict(piece), "probabilities": labelled})
     return rows
 
 

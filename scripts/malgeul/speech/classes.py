@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ CLASSES = pa.schema(
     [
         pa.field("recording", pa.string(), nullable=False),
         pa.field("classifier", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),  # with its commit or digest, and those of an adapter
         pa.field("start", pa.int32(), nullable=False),  # characters of the transcript's text
         pa.field("end", pa.int32(), nullable=False),
         pa.field("start_seconds", pa.float64(), nullable=False),  # of the segments that hold it
@@ -27,6 +28,22 @@ CLASSES = pa.schema(
     ]
 )
 """classes/<shard>.parquet: one row per passage of a transcript and classifier."""
+
+
+CLASS = pa.struct(
+    [
+        ("classifier", pa.string()),
+        ("model", pa.string()),
+        ("label", pa.string()),
+        ("probability", pa.float64()),
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+        ("start_seconds", pa.float64()),
+        ("end_seconds", pa.float64()),
+        ("quote", pa.string()),
+    ]
+)
+"""Of a recording's row: the passage that a classifier gives a label the highest probability, of all its passages."""
 
 
 @dataclass(frozen=True)
@@ -76,3 +93,33 @@ def _fitting(text: str, place: tuple[int, int], count: Callable[[str], int], mos
             last += 1
         yield words[first][0], words[last][1]
         first = last + 1
+
+
+def likeliest(text: str, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a :data:`CLASS` for every classifier and label, given the rows of :data:`CLASSES` of a recording.
+
+    ``text`` is that of its transcript. Of passages that are equal the first is taken.
+    """
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        place = {name: row[name] for name in ("start", "end", "start_seconds", "end_seconds")}
+        for one in row["probabilities"]:
+            known = best.get((row["classifier"], one["label"]))
+            if known is None or one["probability"] > known["probability"]:
+                best[row["classifier"], one["label"]] = {
+                    "classifier": row["classifier"],
+                    "model": row["model"],
+                    **one,
+                    **place,
+                    "quote": text[row["start"] : row["end"]],
+                }
+    return list(best.values())
+
+
+def named(identity: dict[str, Any]) -> str:
+    """Return a model's identity in one line: its name, what names its content, and those of its adapter."""
+    content = identity.get("commit") or identity.get("digest")
+    parts = [f"{identity['model']}@{content}", identity.get("quantization")]
+    if "adapter" in identity:
+        parts.append(f"with {named(identity['adapter'])}")
+    return " ".join(part for part in parts if part)

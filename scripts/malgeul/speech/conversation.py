@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from malgeul.speech.acoustics import LEAST_VOICED_FRAMES, Voice, measure_voice
+from malgeul.speech.classes import CLASS, likeliest
 from malgeul.speech.interaction import (
     Interval,
     Turn,
@@ -124,6 +125,7 @@ CONVERSATION = pa.schema(
         pa.field("interaction", INTERACTION, nullable=False),
         pa.field("voices", pa.list_(VOICE), nullable=False),
         pa.field("evidence", pa.list_(EVIDENCE), nullable=False),
+        pa.field("classes", pa.list_(CLASS), nullable=False),  # none where the config names no classifier
         pa.field("trust", TRUST, nullable=False),
         pa.field("unmeasured", pa.list_(_struct(field=pa.string(), reason=pa.string())), nullable=False),
     ]
@@ -137,11 +139,17 @@ NOTHING_SAID = "nothing is said"
 
 
 def analyze_recording(
-    transcript: dict[str, Any], row: dict[str, Any], folder: Path, rules: Sequence[Rule], pause_seconds: Sequence[float]
+    transcript: dict[str, Any],
+    row: dict[str, Any],
+    folder: Path,
+    rules: Sequence[Rule],
+    pause_seconds: Sequence[float],
+    classified: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return a recording's row of :data:`CONVERSATION`.
 
-    ``row`` is its row of the manifest, ``folder`` holds its channels; ``pause_seconds`` are the thresholds of pauses.
+    ``row`` is its row of the manifest, ``folder`` holds its channels; ``pause_seconds`` are the thresholds of pauses;
+    ``classified`` are the rows of its passages in classes/.
     Raises ValueError for a transcript whose text does not hold its segments or whose times run backwards.
     """
     utterances = utterances_of(transcript)
@@ -162,6 +170,7 @@ def analyze_recording(
         "interaction": _interaction(turns, list(speakers), row["seconds"], told_apart),
         "voices": voices,
         "evidence": [vars(span) for span in find_spans(transcript["text"], passages_of(transcript, utterances), rules)],
+        "classes": likeliest(transcript["text"], classified),
         "trust": trust_of(transcript["segments"]),
     }
     return {**result, "unmeasured": _unmeasured(result, row["unmeasured"], told_apart)}

@@ -90,6 +90,7 @@ def page_of(transcript: dict[str, Any], row: dict[str, Any], measured: dict[str,
         flags={flag: facts.FLAGS.get(flag, "") for segment in segments for flag in segment["flags"]},
         evidence=[{**span, "voice": voice_name(span["speaker"])} for span in measured["evidence"][:SPANS_SHOWN]],
         n_evidence=len(measured["evidence"]),
+        classes=measured["classes"],
         source=facts.shown_source(row),
         groups=[
             ("Quality of the sound", "소리", facts.shown_facts(facts.QUALITY, measured["quality"], reasons, "quality")),

@@ -61,6 +61,7 @@ def job_of(results, lexicons=LEXICONS, templates=TEMPLATES, **settings) -> Job:
         inputs={
             "recordings": [results / "recordings/calls-0000"],
             "transcripts": [results / "transcripts/calls-0000"],
+            "classes": [],
             "lexicons": list(lexicons),
             "templates": list(templates),
             "ledger": [results / f"ledger/{stage}/calls-0000.json" for stage in ("transcribe", "convert")],

@@ -13,7 +13,7 @@ from malgeul.shards.files import write_json
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Ledger, Tally, Units
 from malgeul.shards.tables import read_rows
-from malgeul.speech.classes import pieces_of
+from malgeul.speech.classes import likeliest, named, pieces_of
 from unit.speech.conversations import proofs
 
 
@@ -77,6 +77,7 @@ def run(results, judge, **more):
         },
         params={"classifiers": {"fraud": {"model": str(judge), "longest": 24, **more}}},
         units=Units("recording", "recording"),
+        identity={"fraud": {"model": "judge", "digest": "0f"}},
     )
     try:
         job.run(script.classify_transcripts)
@@ -89,6 +90,7 @@ def test_every_passage_has_the_probabilities_of_all_labels_with_its_place_and_ti
     rows, ledger = run(results, judge)
     assert (ledger.taken.n, ledger.given.n, ledger.imbalance()) == (4, 4, None)
     for row in rows:
+        assert row["model"] == "judge@0f"
         text = " ".join(SAID[row["recording"]])
         assert text[row["start"] : row["end"]].strip()
         assert [one["label"] for one in row["probabilities"]] == ["ordinary", "phishing"]
@@ -144,3 +146,25 @@ def test_pieces_hold_everything_in_order_within_the_limit(texts, most):
     joined = " ".join(said["text"][p.start : p.end] for p in pieces)
     assert joined.split() == said["text"].split()
     assert all(len(said["text"][p.start : p.end].split()) <= most for p in pieces)
+
+
+def test_a_recording_has_the_likeliest_passage_of_every_label():
+    def row(start, end, fraud):
+        return {
+            "classifier": "fraud", "model": "m", "start": start, "end": end, "start_seconds": 0.0, "end_seconds": 1.0,
+            "probabilities": [{"label": "yes", "probability": fraud}, {"label": "no", "probability": 1 - fraud}],
+        }  # fmt: skip
+
+    found = likeliest("네 계좌로 끊습니다", [row(0, 1, 0.1), row(2, 5, 0.9), row(6, 10, 0.9)])
+    assert [(one["label"], one["probability"], one["quote"]) for one in found] == [
+        ("yes", 0.9, "계좌로"),
+        ("no", 0.9, "네"),
+    ]
+    assert likeliest("", []) == []
+
+
+def test_a_model_is_named_with_its_content_and_its_adapter():
+    adapter = {"model": "lora", "digest": "12"}
+    assert named({"model": "org/base", "commit": "ab", "quantization": "int8", "adapter": adapter}) == (
+        "org/base@ab int8 with lora@12"
+    )
