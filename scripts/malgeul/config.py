@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -17,6 +17,7 @@ from malgeul.shards.settings import Section
 from malgeul.speech.settings import AnalyzeSettings, DiarizeSettings, TranscribeSettings
 from malgeul.text.profiles import check_thresholds
 from malgeul.text.settings import FilterSettings, IngestSettings, TextInput
+from malgeul.training.settings import NAME, SAMPLES_OF, TrainingChoice
 
 REFERENCE_MARK = "<!-- made by: python -m malgeul.config (in scripts/) -->"
 """Line of config/README.md below which the reference is generated."""
@@ -47,6 +48,9 @@ class RunConfig(Section):
     merge: MergeSettings = MergeSettings()
     chunk: ChunkSettings = ChunkSettings()
     embed: EmbedSettings = EmbedSettings()
+    train: dict[Annotated[str, Field(pattern=NAME)], TrainingChoice] = {}
+    """Trainings by name, an optional part of the DAG; models go to results/<run>/trained/<name>/, their measures to
+    results/<run>/evaluated/<name>.json."""
 
     @model_validator(mode="before")
     @classmethod
@@ -63,6 +67,17 @@ class RunConfig(Section):
                 check_thresholds(source.profile or self.filter.profile, source.thresholds)
             except ValueError as error:
                 raise ValueError(f"text.sources.{number}.thresholds: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _samples_that_trainings_need(self) -> RunConfig:
+        for name, training in self.train.items():
+            needed = SAMPLES_OF.get(training.kind, self.select.kind)
+            if needed != self.select.kind:
+                raise ValueError(
+                    f"train.{name}: kind {training.kind} learns from samples of select.kind {needed}, and it is "
+                    f"{self.select.kind}"
+                )
         return self
 
 
@@ -128,7 +143,8 @@ def reference() -> str:
             parts.append(_table(f"`{key}`: {section['description'].splitlines()[0]}", section))
     sections = {"RecordingSource", "TextSource", "Database", "ShardLimits", "BoilerplateSettings"}
     scorers = {"LanguageSettings", "ClassifierSettings", "OverlapSettings", "OwnSettings"}
-    nested = [name for name in schema["$defs"] if name in sections | scorers]
+    trainings = {"CorefTraining", "MlmTraining", "ClassifierTraining", "EmbeddingTraining", "AdapterSettings"}
+    nested = [name for name in schema["$defs"] if name in sections | scorers | trainings]
     parts += [_table(f"{name}: {schema['$defs'][name]['description']}", schema["$defs"][name]) for name in nested]
     return "\n".join(parts)
 
