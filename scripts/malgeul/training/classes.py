@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from malgeul.training.tasks import Batch, Row, SumOfRows, on_device_of
+from malgeul.training.tasks import Batch, Row, SumOfRows, load_model, on_device_of
 
 
 class ClassifierTask(SumOfRows):
@@ -28,11 +28,9 @@ class ClassifierTask(SumOfRows):
         """Return the model with a head of as many classes as there are labels, named."""
         from transformers import AutoModelForSequenceClassification
 
-        return AutoModelForSequenceClassification.from_pretrained(
+        return load_model(
+            AutoModelForSequenceClassification,
             folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
             num_labels=len(self._labels),
             id2label=dict(enumerate(self._labels)),
             label2id={label: number for number, label in enumerate(self._labels)},

@@ -119,11 +119,12 @@ def adapted(model: Any, settings: TrainingChoice) -> Any:
     kinds = {"classifier": TaskType.SEQ_CLS, "embedding": TaskType.FEATURE_EXTRACTION}
     wanted = settings.adapter
     config = LoraConfig(
-        task_type=kinds.get(settings.kind),  # a new head is trained and saved with the adapter
+        task_type=kinds.get(settings.kind),
         r=wanted.rank,
         lora_alpha=wanted.alpha,
         lora_dropout=wanted.dropout,
         target_modules=wanted.targets,
+        modules_to_save=model.new_modules or None,  # what is new learns, and is saved with the adapter
     )
     wrapped = get_peft_model(model, config)
     if settings.gradient_checkpointing:

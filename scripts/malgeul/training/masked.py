@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from malgeul.training.tasks import Batch, Row, SumOfRows, on_device_of
+from malgeul.training.tasks import Batch, Row, SumOfRows, load_model, on_device_of
 
 IGNORED = -100
 """Label of a piece that is not predicted (PyTorch's default ignore_index)."""
@@ -35,9 +35,7 @@ class MaskedModel(SumOfRows):
         """Return the model with its head for masked pieces."""
         from transformers import AutoModelForMaskedLM
 
-        model = AutoModelForMaskedLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-        )
+        model = load_model(AutoModelForMaskedLM, folder)
         self._head.watch(model)
         return model
 

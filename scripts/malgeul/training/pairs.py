@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
 from malgeul.shards.names import stable_hash
-from malgeul.training.tasks import Batch, Pass, Row, on_device_of, parts
+from malgeul.training.tasks import Batch, Pass, Row, load_model, on_device_of, parts
 
 SCORED_AT_ONCE = 64
 
@@ -47,7 +47,9 @@ class PairTask:
         """Return the model without a head."""
         from transformers import AutoModel
 
-        return AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
+        model = load_model(AutoModel, folder)
+        model.new_modules = []  # a pooler that is missing is not used either
+        return model
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Return queries and answers as texts of one batch: rows 0, 2, … are queries, 1, 3, … their answers."""

@@ -36,12 +36,13 @@ def save_model(model: Any, folder: Path, base: str, revision: str | None) -> Non
     if hasattr(model, "peft_config"):
         for config in model.peft_config.values():
             config.base_model_name_or_path, config.revision = base, revision
-        model.save_pretrained(folder, safe_serialization=True)
+        # peft would ask the hub whether the base's vocabulary was another; no embeddings are trained here.
+        model.save_pretrained(folder, save_embedding_layers=False)
         # Else a loader knows neither labels nor their number.
         model.get_base_model().config.save_pretrained(folder)
         (folder / CARD).unlink(missing_ok=True)  # peft's, without a word of this training
     else:
-        model.save_pretrained(folder, safe_serialization=True)
+        model.save_pretrained(folder)
 
 
 def copy_files(source: Path, folder: Path, patterns: Iterable[str]) -> None:

@@ -40,7 +40,7 @@ class Task(Protocol):
         """Return the rows of a split (train, validation, test)."""
 
     def load(self, folder: str) -> Any:
-        """Return a model of transformers in float32, with new weights for a head that the folder lacks."""
+        """Return a model of transformers in float32 with ``new_modules``, whose weights the folder lacks."""
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Return rows as a batch."""
@@ -112,6 +112,24 @@ class SumOfRows:
             return whole
 
         return given.ranks.together(every_part)
+
+
+def load_model(kind: Any, folder: str, **options: Any) -> Any:
+    """Return what ``kind`` (one of transformers' AutoModels) loads from a folder, in float32.
+
+    Its ``new_modules`` are the names of the modules whose weights the folder lacks, which are drawn at random.
+    """
+    model, about = kind.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **options,
+    )
+    new = [*about["missing_keys"], *(key for key, *_ in about["mismatched_keys"])]
+    model.new_modules = sorted({key.rpartition(".")[0] for key in new})
+    return model
 
 
 def on_device_of(model: nn.Module, batch: Batch) -> Batch:

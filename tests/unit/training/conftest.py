@@ -15,6 +15,17 @@ PIECES = 8000
 NAMES = range(1000, 1012)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny matrices gain nothing from threads, which lose much on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def make_base(folder: Path, *, dropout: float = 0.0) -> Path:
     """Write a random BERT of 2 layers of 64 with the bundled tokenizer."""
     import torch
@@ -137,5 +148,8 @@ def pairs_file(tmp_path_factory) -> Path:
 def scored_file(tmp_path_factory) -> Path:
     records = question_pairs(30, 5)
     near = [{"text_a": r["query"], "text_b": r["positive"], "score": 1.0} for r in records[:15]]
-    far = [{"text_a": a["query"], "text_b": b["positive"], "score": 0.0} for a, b in zip(records[:15], records[15:], strict=True)]
+    far = [
+        {"text_a": a["query"], "text_b": b["positive"], "score": 0.0}
+        for a, b in zip(records[:15], records[15:], strict=True)
+    ]
     return write_lines(tmp_path_factory.mktemp("data") / "scored.jsonl", [*near, *far])
