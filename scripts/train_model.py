@@ -12,7 +12,7 @@ from malgeul.shards.ledger import Units
 from malgeul.training.examples import DUPLICATE, SPLITS, read_examples
 from malgeul.training.process import run_processes
 from malgeul.training.saving import ENCODER, TOKENIZER, copy_files, write_card, write_curves
-from malgeul.training.settings import SAMPLES_OF, FileTraining, fields_of, settings_of, sharing_of
+from malgeul.training.settings import MEASURED_ON, SAMPLES_OF, FileTraining, fields_of, settings_of, sharing_of
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -68,7 +68,7 @@ def train_model(job: Job) -> None:
         licence=settings.licence,
         adapter=settings.adapter is not None,
         data=data,
-        settings=job.params["settings"],
+        settings=settings.model_dump(mode="json", exclude=set(MEASURED_ON)),
         course=course,
         figures=figures,
         device=device.name if processes == 1 else f"{processes} x {device.name}",

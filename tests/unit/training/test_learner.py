@@ -13,7 +13,6 @@ from malgeul.training.learner import COMPLETE, learn, spread
 from malgeul.training.saving import save_model
 from malgeul.training.settings import settings_of
 
-
 COMMON = {"batch": 16, "learning_rate": 3e-3, "steps": 60, "log_every": 5, "measure_every": 20}
 
 
