@@ -16,6 +16,7 @@ from markupsafe import Markup
 from malgeul.plan import Plan, read_plan
 from malgeul.report import quantities, samples
 from malgeul.report.audit import planned_shards, read_ledgers
+from malgeul.report.curves import trainings
 from malgeul.report.failures import find_failures
 from malgeul.report.funnel import funnel
 from malgeul.report.machine import describe_machine
@@ -138,6 +139,7 @@ def describe_run(results: Path, verdict: Mapping[str, Any], plan: Plan, ledgers:
         "capped": look("names over the cap", samples.capped_names, "cap") or [],
         "boilerplate": look("boilerplate", samples.boilerplate, "dedup") or [],
         "chunks": look("chunks", samples.chunks, "chunk") or [],
+        "trainings": look("trainings", trainings, "train") or [],
         "unreadable": unreadable,
         "machine": describe_machine(),
         "devices": devices(ledgers),

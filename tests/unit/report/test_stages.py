@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_every_stage_of_a_plan_has_a_name_and_a_flow(run):
-    assert list(STAGES) == list(replace(run.plan, scored=True, diarized=True).shards_of())
+    assert list(STAGES) == list(replace(run.plan, scored=True, diarized=True, trainings={"names": "coref"}).shards_of())
     assert sum(len(flow.stages) for flow in FLOWS) == len(STAGES)
 
 

@@ -26,7 +26,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def make_base(folder: Path, *, dropout: float = 0.0) -> Path:
+def make_base(folder: Path, *, dropout: float = 0.0, positions: int = 64) -> Path:
     """Write a random BERT of 2 layers of 64 with the bundled tokenizer."""
     import torch
     from transformers import BertConfig, BertForMaskedLM
@@ -38,7 +38,7 @@ def make_base(folder: Path, *, dropout: float = 0.0) -> Path:
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=128,
-        max_position_embeddings=64,
+        max_position_embeddings=positions,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         pad_token_id=0,

@@ -93,9 +93,9 @@ def killer(step):
 @pytest.mark.parametrize("kind", ["coref", "mlm", "embedding"])
 def test_a_killed_training_goes_on_to_the_same_weights_and_the_same_curve(known, base_with_dropout, tmp_path, kind):
     """Dropout, masks, the order of rows over epochs, optimizer, schedule, early stopping: all as without a kill."""
-    more = {"patience": 2, "steps": 50, "measure_every": 15}
+    more = {"patience": 2, "steps": 30, "measure_every": 10}
     model, course = train(known, tmp_path / "undisturbed", kind, base_with_dropout, **more)
-    for step in (20, 40):
+    for step in (15, 25):
         with pytest.raises(Killed):
             train(known, tmp_path / "killed", kind, base_with_dropout, killer(step), **more)
     again, resumed = train(known, tmp_path / "killed", kind, base_with_dropout, **more)
