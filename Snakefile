@@ -20,6 +20,7 @@ include: "rules/audio.smk"
 include: "rules/text.smk"
 include: "rules/dataset.smk"
 include: "rules/embedding.smk"
+include: "rules/training.smk"
 include: "rules/report.smk"
 
 

@@ -10,6 +10,7 @@ from malgeul.shards.digest import code_digest
 from malgeul.shards.inputs import locate
 from malgeul.shards.names import SHARD_PATTERN, TRANSCRIPTS
 from malgeul.startup import start
+from malgeul.training.settings import MEASURED_ON
 
 session = start(
     config,
@@ -30,6 +31,7 @@ wildcard_constraints:
     shard=SHARD_PATTERN,
     recordings=SHARD_PATTERN,
     database=SHARD_PATTERN,
+    training=SHARD_PATTERN,
 
 
 # Snakemake does not limit a resource that is given no number, and --resources mem_mb=… replaces the profile's gpu: 1.
@@ -59,7 +61,12 @@ def gpu_threads(wildcards=None):
 
 def cpu_threads(wildcards=None):
     """Threads of a CPU job that can use many: all but those of the GPU job that may run beside it."""
-    gpu_jobs = plan.recordings or plan.embedded_shards or scoring_classifiers()
+    gpu_jobs = (
+        plan.recordings
+        or plan.embedded_shards
+        or plan.trainings
+        or scoring_classifiers()
+    )
     beside = gpu_threads() if gpu_jobs else 0
     return max(1, granted_cores() - beside)
 
@@ -106,6 +113,8 @@ OUTPUTS = {
     "embed": ["<results>/embeddings/{shard}.parquet"],
     "index": ["<results>/index"],
     "write_back": [],
+    "train": ["<results>/trained/{shard}"],
+    "evaluate": ["<results>/evaluated/{shard}.json"],
 }
 
 
@@ -220,6 +229,9 @@ def named_models():
         named.append((settings.embed.model, settings.embed.revision, None, True))
     for one in [*settings.classify.values(), *scoring_classifiers()]:
         named += [(*model, True) for model in models_of(one)]
+    for training in settings.train.values():
+        named.append((training.base, training.revision, None, True))
+        named += [(model, None, None, True) for model in training.beside.values()]
     return named
 
 
@@ -348,6 +360,65 @@ def page_templates(wing):
         for package in ("pages", wing)
         for file in sorted((library / package / "templates").iterdir())
     ]
+
+
+def training_settings(name, *, measured):
+    """A training's settings as plain data; ``measured`` ones are what its evaluation alone depends on too."""
+    known = settings.train[name].model_dump(mode="json")
+    return {
+        key: value for key, value in known.items() if measured or key not in MEASURED_ON
+    }
+
+
+def training_dataset(name):
+    """The merged dataset, where a training learns from it."""
+    return ["<results>/dataset"] if plan.parents_of("train", name) else []
+
+
+def training_ledgers(name):
+    """The ledger of the dataset that a training learns from."""
+    return [ledger(stage, shard) for stage, shard in plan.parents_of("train", name)]
+
+
+def training_files(name):
+    """The files of the user's that a training learns from."""
+    files = getattr(settings.train[name], "files", [])
+    return [str(locate(file, Path(workflow.basedir))) for file in files]
+
+
+def training_base(name):
+    """The files of the model that learns."""
+    return model_inputs(settings.train[name].base, settings.train[name].revision)
+
+
+def training_tokenizer(name):
+    """The files of the tokenizer that made the dataset, where a training learns from it."""
+    tokenizer = settings.tokenize
+    used = plan.parents_of("train", name)
+    return model_inputs(tokenizer.tokenizer, tokenizer.revision) if used else []
+
+
+def measured_files(name):
+    """Files that a training's evaluation measures on beside its own test rows."""
+    training = settings.train[name]
+    places = [locate(place, Path(workflow.basedir)) for place in training.reads]
+    found = [
+        str(file)
+        for place in places
+        for file in (sorted(place.rglob("*")) if place.is_dir() else [place])
+        if file.is_file()
+    ]
+    return [file for file in found if file not in training_files(name)]
+
+
+def measured_models(name):
+    """The files of the models that are measured: the base and those beside it."""
+    training = settings.train[name]
+    models = [
+        (training.base, training.revision),
+        *((model, None) for model in training.beside.values()),
+    ]
+    return [file for model in models for file in model_inputs(*model)]
 
 
 def is_audited():

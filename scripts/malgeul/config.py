@@ -18,6 +18,7 @@ from malgeul.shards.settings import Section
 from malgeul.speech.settings import AnalyzeSettings, DiarizeSettings, TranscribeSettings
 from malgeul.text.profiles import check_thresholds
 from malgeul.text.settings import FilterSettings, IngestSettings, TextInput
+from malgeul.training.settings import NAME, SAMPLES_OF, TrainingChoice
 
 REFERENCE_MARK = "<!-- made by: python -m malgeul.config (in scripts/) -->"
 """Line of config/README.md below which the reference is generated."""
@@ -54,6 +55,9 @@ class RunConfig(Section):
     chunk: ChunkSettings = ChunkSettings()
     embed: EmbedSettings = EmbedSettings()
     index: IndexSettings = IndexSettings()
+    train: dict[Annotated[str, Field(pattern=NAME)], TrainingChoice] = {}
+    """Trainings by name, an optional part of the DAG; models go to results/<run>/trained/<name>/, their measures to
+    results/<run>/evaluated/<name>.json."""
 
     @model_validator(mode="before")
     @classmethod
@@ -70,6 +74,17 @@ class RunConfig(Section):
                 check_thresholds(source.profile or self.filter.profile, source.thresholds)
             except ValueError as error:
                 raise ValueError(f"text.sources.{number}.thresholds: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _samples_that_trainings_need(self) -> RunConfig:
+        for name, training in self.train.items():
+            needed = SAMPLES_OF.get(training.kind, self.select.kind)
+            if needed != self.select.kind:
+                raise ValueError(
+                    f"train.{name}: kind {training.kind} learns from samples of select.kind {needed}, and it is "
+                    f"{self.select.kind}"
+                )
         return self
 
 

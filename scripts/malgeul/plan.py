@@ -23,6 +23,7 @@ from malgeul.shards.ledger import Tally
 from malgeul.shards.names import TRANSCRIPTS, slug, stable_hash
 from malgeul.shards.settings import Section, ShardLimits
 from malgeul.text.settings import TextSource
+from malgeul.training.settings import SAMPLES_OF, TrainingChoice
 
 Value = TypeVar("Value")
 
@@ -98,6 +99,8 @@ class Plan:
     """Whether speakers of recordings of one channel are told apart."""
     classified: bool = False
     """Whether classifiers see the transcripts."""
+    trainings: dict[str, str] = field(default_factory=dict)
+    """Trainings by name, and their kinds."""
 
     # Which shards a stage has
 
@@ -152,6 +155,8 @@ class Plan:
             "embed": self.embedded_shards,
             "index": [ALL] if self.embedded_shards else [],
             "write_back": self.written_databases,
+            "train": list(self.trainings),
+            "evaluate": list(self.trainings),
         }
         return {stage: shards for stage, shards in stages.items() if shards}
 
@@ -195,6 +200,10 @@ class Plan:
                 return [("embed", other) for other in self.embedded_shards]
             case "write_back":
                 return [("embed", other) for other in self.shards_of_database(shard)]
+            case "train" if self.trainings[shard] in SAMPLES_OF:
+                return [("merge", ALL)]
+            case "evaluate":
+                return [("train", shard)]
         return []
 
     def shards_of_database(self, database: str) -> list[str]:
@@ -277,6 +286,9 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         for bucket, (rows, digest) in enumerate(databases[name]["buckets"]):
             documents[f"{name}-{bucket:04d}"] = DocumentShard(name, bucket, buckets, rows, digest)
 
+    for name, training in config.train.items():
+        problems += _problems_of(name, training, root, has_text=bool(recordings or text))
+
     if problems:
         raise ConfigError("The input is not as the config says:\n" + "\n".join(f"  - {p}" for p in problems))
     if not (recordings or text or documents):
@@ -296,7 +308,23 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         bool(config.filter.scorers),
         config.diarize.file is not None,
         bool(config.classify),
+        _in_order({name: training.kind for name, training in config.train.items()}),
     )
+
+
+def _problems_of(name: str, training: TrainingChoice, root: Path, *, has_text: bool) -> Iterator[str]:
+    """Say what a training reads that is not there."""
+    if training.kind in SAMPLES_OF and not has_text:
+        yield f"train.{name}: kind {training.kind} learns from the dataset, but there are neither recordings nor text"
+    for path in training.reads:
+        try:
+            found = find_files(locate(path, root), None)
+        except (FileNotFoundError, OSError) as error:
+            yield f"train.{name}: {error} (looked in the working directory and in {root})"
+            continue
+        for file in found.files:
+            if file.problem:
+                yield f"train.{name}: {file.path}: {file.problem}"
 
 
 def _in_order(shards: dict[str, Value]) -> dict[str, Value]:

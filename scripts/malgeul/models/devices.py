@@ -88,22 +88,43 @@ def claimed_device(
     first whose slot (an flock in a folder of the machine) is free is taken and made the only visible one, so that two
     jobs of one machine never share. Raises TimeoutError when all stay taken for ``patience`` seconds.
     """
+    with claimed_devices(1, slots, gpus, patience) as (device,):
+        yield device
+
+
+@contextmanager
+def claimed_devices(
+    count: int,
+    slots: Path | None = None,
+    gpus: Callable[[], Sequence[Device]] = list_gpus,
+    patience: float = PATIENCE,
+) -> Iterator[tuple[Device, ...]]:
+    """Hold so many devices as :func:`claimed_device` holds one; where there is no GPU, the CPU stands for each.
+
+    All are taken or none, so that two jobs never wait for each other's. Raises ValueError when there are fewer GPUs.
+    """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = _visible(gpus(), chosen)
-    if not devices or (chosen is not None and len(devices) == 1):
-        yield devices[0] if devices else cpu()
+    if not devices:
+        yield (cpu(),) * count
+        return
+    if len(devices) < count:
+        raise ValueError(f"the job asks for {count} GPUs, of which this machine shows {len(devices)}")
+    if chosen is not None and len(devices) == count:
+        yield tuple(devices)
         return
     folder = slots or Path(tempfile.gettempdir()) / f"malgeul-gpu-slots-{os.getuid()}"
-    device, lock = _free_slot(folder, devices, patience)
-    os.environ["CUDA_VISIBLE_DEVICES"] = device.uuid
+    taken = _free_slots(folder, devices, count, patience)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(device.uuid for device, _ in taken)
     try:
-        yield device
+        yield tuple(device for device, _ in taken)
     finally:
         if chosen is None:
             del os.environ["CUDA_VISIBLE_DEVICES"]
         else:
             os.environ["CUDA_VISIBLE_DEVICES"] = chosen
-        lock.close()
+        for _, lock in taken:
+            lock.close()
 
 
 def _visible(gpus: Sequence[Device], chosen: str | None) -> list[Device]:
@@ -118,15 +139,21 @@ def _visible(gpus: Sequence[Device], chosen: str | None) -> list[Device]:
     return named
 
 
-def _free_slot(folder: Path, devices: Sequence[Device], patience: float) -> tuple[Device, IO[str]]:
+def _free_slots(folder: Path, devices: Sequence[Device], count: int, patience: float) -> list[tuple[Device, IO[str]]]:
     deadline = time.monotonic() + patience
     while True:
+        taken: list[tuple[Device, IO[str]]] = []
         for device in devices:
             lock = try_lock(folder / f"{device.uuid}.lock")
             if lock is not None:
-                return device, lock
+                taken.append((device, lock))
+            if len(taken) == count:
+                return taken
+        for _, lock in taken:
+            lock.close()
         if time.monotonic() > deadline:
-            raise TimeoutError(f"no GPU became free in {patience:.0f} s; {folder} shows who holds them")
+            free = "no GPU" if count == 1 else f"no {count} GPUs"
+            raise TimeoutError(f"{free} became free in {patience:.0f} s; {folder} shows who holds them")
         time.sleep(0.5)
 
 

@@ -14,6 +14,7 @@ from malgeul.pages.rendering import templates
 from malgeul.plan import Plan, read_plan
 from malgeul.report import samples
 from malgeul.report.audit import planned_shards, read_ledgers
+from malgeul.report.curves import trainings
 from malgeul.report.devices import gpus, loads, profiles
 from malgeul.report.failures import find_failures
 from malgeul.report.funnel import funnel
@@ -109,6 +110,7 @@ def describe_run(results: Path, verdict: Mapping[str, Any], plan: Plan, ledgers:
         "capped": look("names over the cap", samples.capped_names, "cap") or [],
         "boilerplate": look("boilerplate", samples.boilerplate, "dedup") or [],
         "chunks": look("chunks", samples.chunks, "chunk") or [],
+        "trainings": look("trainings", trainings, "train") or [],
         "unreadable": unreadable,
         "machine": describe_machine(),
         "devices": devices(ledgers),

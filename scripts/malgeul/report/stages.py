@@ -70,6 +70,14 @@ FLOWS = (
             Stage("write_back", "Write back", "되돌려 쓰기", ("write_back",)),
         ),
     ),
+    Flow(
+        "Trainings",
+        "학습",
+        (
+            Stage("train", "Train", "학습", ("train_model",), model=True),
+            Stage("evaluate", "Measure models", "모델 평가", ("evaluate_model",), model=True),
+        ),
+    ),
 )
 
 STAGES = {stage.name: stage for flow in FLOWS for stage in flow.stages}

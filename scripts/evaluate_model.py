@@ -1,0 +1,75 @@
+"""Measure a trained model on the test rows, beside itself before training and beside other models."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from malgeul import ROOT
+from malgeul.models.devices import claimed_device
+from malgeul.models.loading import folder_of, identity, quiet_transformers
+from malgeul.shards.files import write_json
+from malgeul.shards.inputs import locate
+from malgeul.shards.job import Job, run_job
+from malgeul.shards.ledger import Units
+from malgeul.tasks import task_of
+from malgeul.training.evaluation import TEST, Candidate, evaluate
+from malgeul.training.settings import SAMPLES_OF, EmbeddingTraining, TrainingChoice, settings_of
+from malgeul.training.tasks import Task
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+
+def evaluate_model(job: Job) -> None:
+    """Write the figures of every model on every set of rows; what could not be measured is null with a reason."""
+    import torch
+
+    quiet_transformers()
+    torch.set_num_threads(job.threads)
+    settings = settings_of(job.params["settings"])
+    base, trained = folder_of(settings.base, settings.revision), job.input("trained")
+    is_adapter = (trained / "adapter_config.json").is_file()
+    candidates = {
+        "before": Candidate(base),
+        "after": Candidate(base, trained) if is_adapter else Candidate(trained),
+        **{name: Candidate(folder_of(other, None)) for name, other in sorted(settings.beside.items())},
+    }
+    tasks = _tasks(job, settings, base)
+    started = time.monotonic()
+    with claimed_device() as device, job.progress(len(candidates) * len(tasks), "measures") as progress:
+        job.ledger.device = device.to_json()
+        sets = evaluate(tasks, candidates, seed=settings.seed, cuda=device.kind == "cuda", done=progress.advance)
+    job.ledger.use(job.shard)
+    job.ledger.give(job.shard)
+    found = {"training": job.shard, "kind": settings.kind, "base": settings.base, "sets": sets}
+    write_json(job.staged("evaluated"), found)
+    job.ledger.measure(test_rows=sets[TEST]["rows"], seconds_of_work=round(time.monotonic() - started, 3))
+
+
+def _tasks(job: Job, settings: TrainingChoice, base: Path) -> dict[str, Task]:
+    """Return the task over the run's own test rows, and over those of other datasets."""
+    if settings.kind not in SAMPLES_OF:
+        scored = settings.scored if isinstance(settings, EmbeddingTraining) else None
+        place = locate(scored, ROOT) if scored else None
+        return {TEST: task_of(settings, base, base, files=job.inputs["files"], scored=place)}
+    tokenize = job.params["tokenize"]
+    tokenizer = folder_of(tokenize["tokenizer"], tokenize["revision"])
+    datasets = {TEST: job.input("dataset")}
+    datasets |= {name: locate(folder, ROOT) for name, folder in sorted(settings.also_on.items())}
+    return {name: task_of(settings, base, tokenizer, dataset=dataset) for name, dataset in datasets.items()}
+
+
+def _identity(params: dict[str, Any]) -> dict[str, Any]:
+    settings = params["settings"]
+    known = {"base": identity(settings["base"], settings["revision"])}
+    return known | {name: identity(other, None) for name, other in sorted(settings["beside"].items())}
+
+
+if __name__ == "__main__":
+    run_job(
+        snakemake,
+        evaluate_model,
+        Units("model", "evaluation"),
+        packages=("torch", "transformers", "peft", "tokenizers"),
+        identity=_identity,
+    )

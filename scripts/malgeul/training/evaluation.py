@@ -1,0 +1,66 @@
+"""Measures of trained models: every model on every set of rows, each model loaded once."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from malgeul.training.learner import measure
+from malgeul.training.tasks import Task
+
+TEST = "test"
+"""The split that models are measured on, and the name of the run's own rows among the sets."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that is measured: its folder, and the folder of an adapter on it, if any."""
+
+    folder: Path
+    adapter: Path | None = None
+
+
+def evaluate(
+    tasks: Mapping[str, Task],
+    candidates: Mapping[str, Candidate],
+    *,
+    seed: int,
+    cuda: bool,
+    done: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Return of every set of rows how many there are and the figures of every model by name, null without rows.
+
+    ``tasks`` are those over the sets, the first the training's own; a new head has the weights it had before training.
+    """
+    sets: dict[str, Any] = {}
+    for name, task in tasks.items():
+        rows = len(task.rows(TEST))
+        sets[name] = {"rows": rows, "reason": None if rows else "there are no test rows", "figures": {}}
+    for model_name, candidate in candidates.items():
+        for name, task in tasks.items():
+            figures = None
+            if sets[name]["rows"]:
+                model = load(task, candidate, seed, cuda)
+                figures = measure(task, model, task.rows(TEST)) | task.more(model)
+                del model
+                gc.collect()
+            sets[name]["figures"][model_name] = figures
+            done()
+    return sets
+
+
+def load(task: Task, candidate: Candidate, seed: int, cuda: bool) -> Any:
+    """Return a model for measures, with its adapter."""
+    set_seed(seed)
+    model = task.load(str(candidate.folder))
+    if candidate.adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(candidate.adapter))
+    return model.to(torch.device("cuda" if cuda else "cpu")).eval()

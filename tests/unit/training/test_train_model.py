@@ -1,0 +1,197 @@
+"""The job of a training: processes of its own, a folder that loads, a ledger, and a kill that loses nothing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from evaluate_model import evaluate_model
+from malgeul.shards.files import sha256_of, write_json
+from malgeul.shards.job import Job
+from malgeul.shards.ledger import Ledger, Units
+from malgeul.shards.locks import alive
+from train_model import train_model
+from unit.training.conftest import TOKENIZER
+
+ROOT = Path(__file__).resolve().parents[3]
+COURSE = {"batch": 16, "learning_rate": 3e-3, "steps": 20, "log_every": 5, "measure_every": 10}
+
+
+@pytest.fixture(autouse=True)
+def one_thread_each(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def job_over(results, dataset, base, *, gpus=1, name="names", kind="coref", **more):
+    """Return the job of a training on a merged dataset, whose ledger is made here."""
+    merged = Ledger("merge", "all", Units("row", "row"))
+    for number in range(352):
+        merged.use(f"row-{number}")
+        merged.give(f"row-{number}")
+    merged.measure(train_rows=256, validation_rows=48, test_rows=48)
+    merged.outputs = {
+        str(file.relative_to(results)): {
+            "size": file.stat().st_size,
+            "mtime_ns": 0,
+            "inode": 0,
+            "sha256": sha256_of(file),
+        }
+        for file in sorted(dataset.rglob("*"))
+        if file.is_file()
+    }
+    write_json(results / "ledger/merge/all.json", merged.to_json())
+    return Job(
+        inputs={"dataset": [dataset], "files": [], "ledger": [results / "ledger/merge/all.json"]},
+        outputs={"trained": results / "trained" / name, "ledger": results / "ledger/train" / f"{name}.json"},
+        params={
+            "settings": {**COURSE, "kind": kind, "base": str(base), **more},
+            "tokenize": {"tokenizer": str(TOKENIZER), "revision": None},
+            "hints": {"gpus": gpus},
+        },
+        units=Units("row", "model"),
+        threads=gpus,
+    )
+
+
+@pytest.fixture
+def dataset(results, mentions):
+    """The toy dataset where merging puts it."""
+    return Path(shutil.copytree(mentions, results / "dataset"))
+
+
+def tensors(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_training_leaves_a_model_that_loads_its_curves_its_card_and_a_ledger(results, dataset, base):
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    job = job_over(results, dataset, base, licence="mit")
+    job.run(train_model)
+    folder = results / "trained/names"
+    assert AutoModelForMaskedLM.from_pretrained(folder).config.hidden_size == 64
+    assert AutoTokenizer.from_pretrained(folder).mask_token == "[MASK]"
+    points = json.loads((folder / "curves.json").read_text(encoding="utf-8"))
+    assert [point["step"] for point in points if "loss" in point] == [5, 10, 15, 20]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "license: mit" in card
+    for said in (
+        "| train rows | 256 |",
+        "| steps | 20 of 20 planned |",
+        "| seed | 0 |",
+        "| first piece accuracy |",
+        "| seconds |",
+    ):
+        assert said in card, said
+    ledger = job.ledger
+    assert (ledger.taken.n, ledger.given.n, ledger.imbalance()) == (352, 1, None)
+    assert ledger.measured["steps"] == 20
+    assert ledger.device["processes"] == 1
+    assert not job.journal_folder.exists()
+
+    measured = Job(
+        inputs={**job.inputs, "trained": [folder], "ledger": [job.outputs["ledger"], *job.inputs["ledger"]]},
+        outputs={"evaluated": results / "evaluated/names.json", "ledger": results / "ledger/evaluate/names.json"},
+        params={
+            "settings": {**job.params["settings"], "beside": {"other": str(base)}, "also_on": {"again": str(dataset)}},
+            "tokenize": job.params["tokenize"],
+        },
+        units=Units("model", "evaluation"),
+    )
+    measured.run(evaluate_model)
+    found = json.loads((results / "evaluated/names.json").read_text(encoding="utf-8"))
+    assert (found["kind"], list(found["sets"])) == ("coref", ["again", "test"])
+    figures = found["sets"]["test"]["figures"]
+    assert found["sets"]["test"]["rows"] == 48
+    assert figures["after"]["loss"] < figures["before"]["loss"]
+    assert figures["other"] == figures["before"], "the base itself was named beside"
+    assert found["sets"]["again"]["figures"] == figures, "the same rows"
+    assert (measured.ledger.taken, measured.ledger.given.n) == (job.ledger.given, 1)
+
+
+def test_two_processes_teach_what_one_teaches(results, dataset, base):
+    """By gloo on the CPU; the rows of each step are the same, shared out."""
+    for gpus in (1, 2):
+        job_over(results, dataset, base, gpus=gpus, name=f"with_{gpus}").run(train_model)
+    one, two = (tensors(results / f"trained/with_{gpus}") for gpus in (1, 2))
+    assert one.keys() == two.keys()
+    assert max(float(abs(one[name] - two[name]).max()) for name in one) < 2e-3
+    curves = [
+        [point.get("loss", point.get("validation_loss")) for point in json.loads((folder / "curves.json").read_text())]
+        for folder in (results / "trained/with_1", results / "trained/with_2")
+    ]
+    assert curves[1] == pytest.approx(curves[0], rel=1e-3)
+
+
+KILLED = """
+import sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from unit.training.test_train_model import job_over
+from train_model import train_model
+job_over(Path({results!r}), Path({dataset!r}), Path({base!r}), **{more!r}).run(train_model)
+"""
+
+
+def test_a_job_killed_with_sigkill_goes_on_from_its_checkpoint_and_leaves_no_orphan(results, dataset, base, caplog):
+    more = {"steps": 80, "measure_every": 10}
+    path = [str(ROOT / "scripts"), str(ROOT / "tests")]
+    code = KILLED.format(path=path, results=str(results), dataset=str(dataset), base=str(base), more=more)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: list(results.glob("journal/train/names/*/checkpoints/*/complete")), process)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert len(children) == 1
+    deadline = time.monotonic() + 10
+    while any(alive(int(child)) for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(int(child)) for child in children)
+    assert not (results / "trained/names").exists()
+    caplog.set_level("INFO")
+    job_over(results, dataset, base, **more).run(train_model)
+    assert "going on from checkpoint-" in caplog.text
+    points = json.loads((results / "trained/names/curves.json").read_text(encoding="utf-8"))
+    assert [point["step"] for point in points if "loss" in point] == list(range(5, 85, 5))
+    seconds = [point["seconds"] for point in points]
+    assert seconds == sorted(seconds), "the time before the kill counts"
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "it ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_other_settings_begin_anew(results, dataset, base, monkeypatch):
+    job = job_over(results, dataset, base)
+    own = job.item_key(job.input_digests)
+    for name in (own, "0123456789abcdef"):
+        (job.journal_folder / name / "checkpoints").mkdir(parents=True)
+
+    def look(*_):
+        assert [place.name for place in job.journal_folder.iterdir() if place.is_dir()] == [own]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train_model.run_processes", look)
+    with pytest.raises(KeyboardInterrupt):
+        job.run(train_model)
+    assert job_over(results, dataset, base).key == job.key
+    assert job_over(results, dataset, base, seed=1).key != job.key
+    assert job_over(results, dataset, base, gpus=2).key == job.key, "how many GPUs share a batch decides nothing"
+
+
+def test_a_process_that_fails_says_why(results, dataset, base):
+    with pytest.raises(RuntimeError, match="256 rows for training are fewer than a batch of 1024; lower batch"):
+        job_over(results, dataset, base, batch=1024).run(train_model)
