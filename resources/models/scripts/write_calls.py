@@ -2,8 +2,8 @@
 
     python resources/models/scripts/write_calls.py --out FILE [--each N] [--seed S]
 
-Half are phishing, half ordinary talk. No sentence of the demo's dialogues is among them: the demo shows what the
-adapter makes of those.
+Half are phishing, half ordinary talk, of like lengths. No sentence of the demo's dialogues is among them: the demo
+shows what the adapter makes of those.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from making import ROOT
-from making.calls import LABELS, Calls, distinct
+from making.calls import Calls, draw
 from making.sentences import dialogue_turns
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     calls, demo = Calls(), dialogue_turns(ROOT / "resources" / "demo" / "dialogues.yaml")
-    drawn = [one for label in LABELS for one in distinct(calls, label, given.seed, given.each, without=demo)]
+    drawn = draw(calls, given.seed, given.each, without=demo)
     random.Random(given.seed).shuffle(drawn)
     lines = [json.dumps(asdict(passage), ensure_ascii=False) for passage in drawn]
     given.out.parent.mkdir(parents=True, exist_ok=True)

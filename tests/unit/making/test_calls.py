@@ -5,11 +5,12 @@ import random
 import re
 from collections import Counter
 from itertools import islice
+from statistics import mean
 
 import pytest
 import yaml
 from making import ROOT
-from making.calls import FEWEST, GRAMMAR, HELD_OUT, LABELS, MOST, Calls, OnePassage, distinct, runs
+from making.calls import FEWEST, GRAMMAR, HELD_OUT, LABELS, LIKE, MOST, Calls, OnePassage, draw, runs
 from making.sentences import SENTENCE_END, dialogue_turns, letters_of
 from write_calls import main
 
@@ -28,7 +29,8 @@ def calls():
 
 @pytest.fixture(scope="module")
 def drawn(calls):
-    return {label: distinct(calls, label, 1, EACH, without=TURNS) for label in LABELS}
+    passages = draw(calls, 1, EACH, without=TURNS)
+    return {label: [passage for passage in passages if passage.label == label] for label in LABELS}
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +118,17 @@ def test_a_particle_suits_what_was_chosen_before_it(frame, said):
     assert OnePassage({"child": ["막내"]}, {}, random.Random(0)).fill(frame) == said
 
 
+def test_length_does_not_tell_the_label(drawn):
+    lengths = [[len(letters_of(passage.text)) for passage in drawn[label]] for label in LABELS]
+    assert all(abs(one - other) < LIKE for one, other in zip(*lengths, strict=True))
+    assert abs(mean(lengths[0]) - mean(lengths[1])) < 1
+
+
 def test_what_is_to_be_left_out_is_left_out(calls):
     first, sentences = next(calls.passages("ordinary", 5))
-    assert first in distinct(calls, "ordinary", 5, 50)
-    kept = distinct(calls, "ordinary", 5, 50, without=[f"{sentences[0]} "])
-    assert len(kept) == 50
+    assert first in draw(calls, 5, 100)
+    kept = draw(calls, 5, 100, without=[f"{sentences[0]} "])
+    assert len(kept) == 200
     assert first not in kept
 
 
@@ -162,5 +170,5 @@ def test_held_out_passages_say_nothing_of_the_demo(held_out):
 
 
 def test_the_texts_stay_small():
-    assert GRAMMAR.stat().st_size < 60_000
-    assert HELD_OUT.stat().st_size < 120_000
+    assert GRAMMAR.stat().st_size < 60 * 1024
+    assert HELD_OUT.stat().st_size < 120 * 1024

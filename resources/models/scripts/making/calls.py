@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ HELD_OUT = FOLDER / "held_out.jsonl"
 LABELS = ("phishing", "ordinary")
 FEWEST, MOST = 2, 6
 """Sentences of a passage."""
+LIKE = 8
+"""Letters by which the lengths of a pair differ at most, less one."""
 
 # How often: an optional turn is said while there is room, one side is heard alone, a recognizer writes no punctuation,
 # a turn begins with a filler.
@@ -162,16 +165,32 @@ class OnePassage(Mapping[str, str]):
         return len(self._phrases) + len(self._slots)
 
 
-def distinct(calls: Calls, label: str, seed: int, count: int, without: Iterable[str] = ()) -> list[Passage]:
-    """Return ``count`` passages of a label that differ in their letters; none has a sentence of ``without``."""
+def draw(calls: Calls, seed: int, each: int, without: Iterable[str] = ()) -> list[Passage]:
+    """Return ``each`` passages of every label that differ in their letters; none has a sentence of ``without``.
+
+    They come in pairs of like length: ordinary talk is shorter, and a model would learn that.
+    """
     unwanted = {letters_of(sentence) for sentence in without}
-    found: dict[str, Passage] = {}
-    for passage, sentences in calls.passages(label, seed):
-        if unwanted.isdisjoint(map(letters_of, sentences)):
-            found.setdefault(letters_of(passage.text), passage)
-        if len(found) == count:
-            return list(found.values())
-    raise AssertionError("the grammar yields passages without end")
+    streams = [_distinct(calls.passages(label, seed), unwanted) for label in LABELS]
+    waiting: dict[int, tuple[deque[Passage], ...]] = {}
+    drawn: list[Passage] = []
+    while len(drawn) < each * len(LABELS):
+        for number, stream in enumerate(streams):
+            passage = next(stream)
+            alike = waiting.setdefault(len(letters_of(passage.text)) // LIKE, tuple(deque() for _ in LABELS))
+            alike[number].append(passage)
+            if all(alike):
+                drawn += [queue.popleft() for queue in alike]
+    return drawn[: each * len(LABELS)]
+
+
+def _distinct(drawn: Iterator[tuple[Passage, list[str]]], unwanted: set[str]) -> Iterator[Passage]:
+    seen = set()
+    for passage, sentences in drawn:
+        letters = letters_of(passage.text)
+        if letters not in seen and unwanted.isdisjoint(map(letters_of, sentences)):
+            seen.add(letters)
+            yield passage
 
 
 def runs(text: str, words: int) -> set[tuple[str, ...]]:
