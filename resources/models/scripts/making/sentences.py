@@ -27,28 +27,33 @@ SPEAKABLE = re.compile(r"[가-힣 .,?!]+")
 SENTENCE_END = re.compile(r"(?<=[.?!])\s+")
 
 
+def words_of(given: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the words of each slot; in the file they are parted by spaces, and _ is a space within one."""
+    return {slot: [word.replace("_", " ") for word in words.split()] for slot, words in given.items()}
+
+
 class Grammar:
     """Frames with slots; every slot is drawn anew wherever it stands."""
 
     def __init__(self, file: Path = GRAMMAR) -> None:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
-        self._words = {
-            slot: [word.replace("_", " ") for word in words.split()] for slot, words in given["words"].items()
-        }
+        self._words = words_of(given["words"])
         self._frames = frames_of(given["frames"])
 
     def sentences(self, seed: int) -> Iterator[str]:
         """Yield sentences without end, the same for the same seed."""
         rng = random.Random(seed)
-        slots = _Slots(self._words, rng)
+        slots = Slots(self._words, rng)
         while True:
             yield expand(rng.choice(self._frames), slots, rng)
 
 
-class _Slots(Mapping[str, str]):
-    """A word for each slot, another one each time."""
+class Slots(Mapping[str, str]):
+    """A word for each slot, another one each time: of those given, of those made here and of those made ``further``."""
 
-    def __init__(self, words: Mapping[str, list[str]], rng: random.Random) -> None:
+    def __init__(
+        self, words: Mapping[str, list[str]], rng: random.Random, further: Mapping[str, Callable[[], str]] | None = None
+    ) -> None:
         self._words, self._rng = words, rng
         draw = rng.randint
         self._made: dict[str, Callable[[], str]] = {
@@ -64,6 +69,7 @@ class _Slots(Mapping[str, str]):
             "won": lambda: sino(rng.choice([1_000, 10_000, 100_000, 1_000_000]) * draw(1, 99) + 100 * draw(0, 9)),
             "digits": lambda: digit_by_digit("".join(str(draw(0, 9)) for _ in range(draw(4, 6)))),
             "phone": lambda: digit_by_digit(f"010-{draw(1000, 9999)}-{draw(0, 9999):04d}"),
+            **(further or {}),
         }
 
     def __getitem__(self, slot: str) -> str:
