@@ -291,7 +291,7 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
 
     if problems:
         raise ConfigError("The input is not as the config says:\n" + "\n".join(f"  - {p}" for p in problems))
-    if not (recordings or text or documents):
+    if not (recordings or text or documents or config.train):  # a training may have files of its own
         raise ConfigError(
             "The config names no input: recordings.paths, text.sources and documents.databases are all empty. "
             "config/README.md shows how to name yours."
