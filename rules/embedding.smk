@@ -58,7 +58,7 @@ rule chunk_documents:
         runtime=growing(60),
     params:
         settings=section("chunk"),
-        embed={key: section("embed")[key] for key in ("model", "revision")},
+        embed={key: section("embed")[key] for key in ("model", "revision", "prompt")},
         code=code_digest("chunk_documents"),
     message:
         "Chunk {wildcards.shard}"
@@ -89,8 +89,11 @@ rule embed_chunks:
         runtime=growing(120),
     params:
         settings={
-            key: value for key, value in section("embed").items() if key != "inputs"
+            key: value
+            for key, value in section("embed").items()
+            if key not in {"inputs", "query_prompt", "max_truncated_share"}
         },
+        limits={"max_truncated_share": settings.embed.max_truncated_share},
         code=code_digest("embed_chunks"),
     message:
         "Embed {wildcards.shard}"

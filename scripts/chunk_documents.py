@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from malgeul.embedding.chunk import chunks_of, sizes_of
-from malgeul.embedding.encoder import load_text_tokenizer
+from malgeul.embedding.recipe import load_text_tokenizer
 from malgeul.embedding.settings import ChunkSettings
 from malgeul.models.loading import identity
 from malgeul.shards.job import Job, run_job

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from malgeul.models.devices import Device, claimed_device
 from malgeul.models.loading import folder_of, identity, load_once_more
 from malgeul.models.memory import DoesNotFit, cost_of, planned_size
+from malgeul.models.precision import candidate_precisions
 from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
@@ -18,7 +19,7 @@ from malgeul.speech.doubts import read_phrases
 from malgeul.speech.manifest import read_manifest
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.subtitles import to_srt, to_txt, to_vtt
-from malgeul.speech.whisper import Heard, Segment, Whisper, candidate_precisions, window_seconds
+from malgeul.speech.whisper import Heard, Segment, Whisper, window_seconds
 from malgeul.speech.windows import Window, read_window, windows_of
 
 if TYPE_CHECKING:
