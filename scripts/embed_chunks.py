@@ -107,7 +107,7 @@ def _measure_lengths(job: Job, settings: EmbedSettings, room: int) -> None:
             f"{room} of a text; embed.max_truncated_share allows {settings.max_truncated_share:.1%}. Cut smaller "
             "chunks (chunk.max_chars), choose a model that takes longer texts, or raise embed.max_truncated_share."
         )
-    job.ledger.measure(tokens=total - cut, truncated_tokens=cut)
+    job.ledger.measure(tokens_in=total, truncated_tokens=cut)
 
 
 def _ahead(things: Iterator[Thing]) -> Iterator[Thing]:
@@ -135,7 +135,7 @@ class Shard:
         self._places: dict[bytes, int | DoesNotFit] = {}  # in the journal's bytes
         self._seen: set[bytes] = set()
         self._recalled: set[bytes] = set()
-        self._planned_tokens = self._planned_room = 0
+        self._tokens = self._planned_tokens = self._planned_room = 0
 
     def row_groups(self) -> Iterator[Rows]:
         """Yield the chunks."""
@@ -235,6 +235,7 @@ class Shard:
         assert self._encoder is not None
         assert batch.ids is not None
         found = dict(zip(batch.keys, self._encoder.encode(batch.ids), strict=True))
+        self._tokens += sum(map(len, batch.ids))
         fitting = {key: vector for key, vector in found.items() if not isinstance(vector, DoesNotFit)}
         self._places |= {key: vector for key, vector in found.items() if isinstance(vector, DoesNotFit)}
         if fitting:
@@ -268,10 +269,10 @@ class Shard:
         return to_table(names, np.frombuffer(b"".join(vectors), form), keys, self._settings.storage)
 
     def figures(self) -> dict[str, Any]:
-        """Return what the ledger says of the texts."""
+        """Return what the ledger says of the texts; ``tokens`` are those that this job has computed."""
         room = self._planned_room
         padding = round(1 - self._planned_tokens / room, 4) if room else 0.0
-        return {"distinct_texts": len(self._seen), "computed_tokens": self._planned_tokens, "padding_share": padding}
+        return {"distinct_texts": len(self._seen), "tokens": self._tokens, "padding_share": padding}
 
 
 def _identity(params: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ because a model computes its sequences side by side, without padding, where it l
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -182,10 +183,15 @@ class Encoder:
 
 def dimension_of(folder: Path, recipe: Recipe) -> int:
     """Return how many numbers a vector of the model in ``folder`` has, from its files alone."""
-    from transformers import AutoConfig
-
     layers = [step.dimension for step in recipe.steps if isinstance(step, Dense)]
-    return layers[-1] if layers else int(AutoConfig.from_pretrained(str(folder)).hidden_size)
+    if layers:
+        return layers[-1]
+    known = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("hidden_size")
+    if known is None:  # some kinds call it otherwise, which transformers knows; its import takes seconds
+        from transformers import AutoConfig
+
+        known = AutoConfig.from_pretrained(str(folder)).hidden_size
+    return int(known)
 
 
 def pool(hidden: Tensor, lengths: Tensor, how: Pooling) -> Tensor:

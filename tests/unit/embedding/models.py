@@ -27,6 +27,7 @@ SIZE = {
 KINDS = {
     "bert": {},
     "roberta": {},
+    "distilbert": {},
     "mpnet": {},  # positions within its attention: it is padded
     "modernbert": {"max_position_embeddings": 512, "local_attention": 16},  # so is what sees a window of neighbours
     "qwen3": {"num_key_value_heads": 2, "head_dim": 16},  # sees what came before alone

@@ -236,6 +236,17 @@ def test_another_limit_computes_nothing_again(results, batches):
     assert batches == []
 
 
+def test_tokens_are_those_that_were_computed(results):
+    first = run(results)[2].measured
+    tokens = dict(
+        zip(texts_of(results), pq.read_table(results / f"chunks/{NAME}.parquet")["n_tokens"].to_pylist(), strict=True)
+    )
+    assert first["tokens"] == sum(tokens.values()) < first["tokens_in"]
+    write_chunks(results, texts_of(results)[1:])
+    second = run(results)[2].measured
+    assert (second["tokens"], second["tokens_in"]) == (0, first["tokens_in"] - tokens[TEXTS[0]])
+
+
 def test_texts_that_would_be_cut_fail_the_shard_and_say_what_to_change(results, batches):
     write_chunks(results, [*TEXTS, "말과 글을 함께 적는다. " * 200])
     with pytest.raises(ValueError, match=r"takes 512 of a text; embed.max_truncated_share allows 1.0%. Cut smaller"):
@@ -245,6 +256,7 @@ def test_texts_that_would_be_cut_fail_the_shard_and_say_what_to_change(results, 
     assert len(vectors) == 61
     tokens = pq.read_table(results / f"chunks/{NAME}.parquet")["n_tokens"].to_numpy()
     assert ledger.measured["truncated_tokens"] == tokens.max() - 512
+    assert ledger.measured["tokens_in"] == tokens.sum()
     assert ledger.measured["tokens"] == tokens.sum() - (tokens.max() - 512)
 
 

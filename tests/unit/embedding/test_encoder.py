@@ -57,6 +57,7 @@ MODELS = {
         True,
     ),
     "qwen3, last token": ({"kind": "qwen3", "pooling": "lasttoken"}, True),
+    "distilbert, cls": ({"kind": "distilbert", "pooling": "cls_token"}, True),
     "mpnet": ({"kind": "mpnet", "pooling": "mean_tokens"}, False),
     "modernbert": ({"kind": "modernbert", "pooling": "mean_tokens"}, False),
 }
