@@ -55,7 +55,9 @@ def chunk(documents: Documents, strategy: str, sentences: str) -> Result:
     from malgeul.embedding.settings import ChunkSettings
     from malgeul.embedding.tokens import load_text_tokenizer
 
-    tokenizer = load_text_tokenizer({"model": str(ROOT / "resources/models/embed-ko-demo"), "revision": None})
+    tokenizer = load_text_tokenizer(
+        {"model": str(ROOT / "resources/models/embed-ko-demo"), "revision": None, "prompt": None}
+    )
     result: Result = {"chunks": 0}
     settings = ChunkSettings(strategy=strategy, sentences=sentences)
     with ExitStack() as stack:

@@ -61,7 +61,7 @@ rule chunk_documents:
         runtime=growing(60),
     params:
         settings=section("chunk"),
-        embed={key: section("embed")[key] for key in ("model", "revision")},
+        embed={key: section("embed")[key] for key in ("model", "revision", "prompt")},
         code=code_digest("chunk_documents"),
     message:
         "Chunk {wildcards.shard}"
@@ -92,8 +92,11 @@ rule embed_chunks:
         runtime=growing(120),
     params:
         settings={
-            key: value for key, value in section("embed").items() if key != "inputs"
+            key: value
+            for key, value in section("embed").items()
+            if key not in {"inputs", "query_prompt", "max_truncated_share"}
         },
+        limits={"max_truncated_share": settings.embed.max_truncated_share},
         hints=hints(),
         code=code_digest("embed_chunks"),
     message:
@@ -125,7 +128,10 @@ rule build_index:
         runtime=growing(60),
     params:
         settings=section("index"),
-        embed={key: section("embed")[key] for key in ("model", "revision")},
+        embed={
+            key: section("embed")[key]
+            for key in ("model", "revision", "query_prompt", "dimensions")
+        },
         code=code_digest("build_index"),
     message:
         "Build the index"

@@ -84,7 +84,7 @@ def _versions(job: Job) -> list[dict[str, str]]:
 
 
 def _identity(params: dict[str, Any]) -> dict[str, Any]:
-    return describe_query_model(params["embed"]["model"], params["embed"]["revision"])
+    return describe_query_model(params["embed"])
 
 
 if __name__ == "__main__":

@@ -1,106 +1,280 @@
-"""Embed the chunks of a shard: tokenized once, batched by tokens, every finished batch recorded at once."""
+"""Embed the chunks of a shard: a row group at a time, batched by tokens, every finished batch recorded at once."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import pyarrow.parquet as pq
 
-from malgeul.embedding.encoder import Encoder, Vectors, plan_batches
+from malgeul.embedding.encoder import Encoder, dimension_of, plan_batches
+from malgeul.embedding.measuring import fastest, sample_of, tokens_that_fit, try_precisions
+from malgeul.embedding.recipe import Recipe, read_recipe
 from malgeul.embedding.settings import EmbedSettings
-from malgeul.models.devices import claimed_device
-from malgeul.models.loading import folder_of, identity, measured_load
+from malgeul.embedding.vectors import KeptVectors, dimension_kept, shortened, stored, stored_as, to_table
+from malgeul.models.devices import Device, claimed_device
+from malgeul.models.loading import folder_of, identity, load_once_more, measured_load
 from malgeul.models.memory import DoesNotFit
+from malgeul.models.precision import candidate_precisions, precision_for
 from malgeul.models.profiling import profiled
 from malgeul.models.sampling import sampled
 from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
-from malgeul.shards.tables import TableWriter, embeddings_schema, read_rows
+from malgeul.shards.tables import TableWriter, count_rows, embeddings_schema
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
+AHEAD = 2
+"""Batches that are read and tokenized while one is computed."""
+
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A row group of chunks; ``keys`` tell all that their vectors depend on, ``tokens`` are those the model gets."""
+
+    chunk_ids: list[str]
+    texts: list[str]
+    tokens: list[int]
+    keys: list[bytes]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts that are computed together, of so many chunks; ``ids`` are their tokens, None where the journal has them.
+
+    ``name`` is what the journal knows their vectors by.
+    """
+
+    keys: list[bytes]
+    name: str
+    chunks: int
+    ids: list[list[int]] | None
+
 
 def embed_chunks(job: Job) -> None:
-    """Write a vector for every chunk in the order of the shard; equal texts are computed once."""
-    settings = EmbedSettings.model_validate(job.params["settings"])
-    rows = list(read_rows(job.input("chunks"), ["chunk_id", "text", "n_tokens"]))
-    texts = list(dict.fromkeys(row["text"] for row in rows))
-    tokens = {row["text"]: row["n_tokens"] for row in rows}
-    batches = plan_batches([tokens[text] for text in texts], settings.batch_tokens)
-    keys = [job.item_key([texts[k] for k in batch]) for batch in batches]
-    vectors: dict[str, Vectors | DoesNotFit] = {}
-    recalled: set[str] = set()
-    truncated = 0
+    """Write a vector for every chunk in the order of the shard; equal texts are computed once.
+
+    Vectors of texts that the shard's last success had are taken again. They were computed in other batches, so that
+    they may differ from fresh ones in their last bits, and in int8 by about as much as int8 does from float32.
+    """
+    settings = EmbedSettings.model_validate({**job.params["settings"], **job.params["limits"]})
+    folder = folder_of(settings.model, settings.revision)
+    recipe = read_recipe(folder, settings.prompt)
     started = time.monotonic()
+    _measure_lengths(job, settings, recipe.longest)
+    dimension = dimension_kept(dimension_of(folder, recipe), settings.dimensions)
+    kept = KeptVectors(job.kept.file(f"embeddings/{job.shard}.parquet"), stored_as(settings.storage, dimension))
+    shard = Shard(job, settings, recipe, kept)
+    schema = embeddings_schema(dimension, settings.storage)
     with (
-        job.progress(len(texts), "texts") as progress,
-        claimed_device() as device,
-        sampled(job, device),
+        TableWriter(job.staged("embeddings"), schema) as out,
+        job.progress(count_rows(job.input("chunks")), "chunks") as progress,
+        ExitStack() as stack,
         profiled(job) as profile,
     ):
+        if any(key not in kept for rows in shard.row_groups() for key in rows.keys):
+            device = stack.enter_context(claimed_device())
+            stack.enter_context(sampled(job, device))
+            shard.load(folder, device)
+        for thing in _ahead(shard.work()):
+            if isinstance(thing, Rows):
+                out.write_group(shard.finished(thing))
+            elif thing.ids is None:
+                shard.recall(thing)
+                progress.resume(thing.chunks)
+            else:
+                with profile.batch():
+                    shard.compute(thing)
+                progress.advance(thing.chunks)
+    job.ledger.measure(**shard.figures(), dimension=dimension, seconds_of_work=round(time.monotonic() - started, 3))
+
+
+def _measure_lengths(job: Job, settings: EmbedSettings, longest: int) -> None:
+    """Count the tokens of a shard and those over what the model takes; raises ValueError for too many of them."""
+    total = cut = 0
+    with pq.ParquetFile(job.input("chunks")) as file:
+        for part in file.iter_batches(columns=["n_tokens"]):
+            tokens = part["n_tokens"].to_numpy()
+            total += int(tokens.sum())
+            cut += int(np.maximum(tokens - longest, 0).sum())
+    if cut > settings.max_truncated_share * total:
+        raise ValueError(
+            f"{job.shard}: {cut} of {total} tokens ({cut / total:.1%}) would be cut off, since {settings.model} takes "
+            f"{longest} of a text; embed.max_truncated_share allows {settings.max_truncated_share:.1%}. Cut smaller "
+            "chunks (chunk.max_chars), choose a model that takes longer texts, or raise embed.max_truncated_share."
+        )
+    job.ledger.measure(tokens_in=total, truncated_tokens=cut)
+
+
+def _ahead(things: Iterator[Thing]) -> Iterator[Thing]:
+    """Yield things in order; the next ones are made on another thread in the meantime."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        coming: deque[Any] = deque(pool.submit(next, things, end) for _ in range(AHEAD))
+        while (thing := coming.popleft().result()) is not end:
+            coming.append(pool.submit(next, things, end))
+            yield thing
+
+
+class Shard:
+    """A shard's chunks, a row group in memory at a time, and where the vectors of their texts are.
+
+    Those of the last success are read from its file, all others from the journal, however they came there: memory does
+    not grow with the vectors.
+    """
+
+    def __init__(self, job: Job, settings: EmbedSettings, recipe: Recipe, kept: KeptVectors) -> None:
+        self._job, self._settings, self._recipe, self._kept = job, settings, recipe, kept
+        self._journal = job.journal
+        self._encoder: Encoder | None = None
+        self._batch_tokens = 0
+        self._places: dict[bytes, int | DoesNotFit] = {}  # in the journal's bytes
+        self._seen: set[bytes] = set()
+        self._recalled: set[bytes] = set()
+        self._tokens = self._planned_tokens = self._planned_room = 0
+
+    def row_groups(self) -> Iterator[Rows]:
+        """Yield the chunks."""
+        with pq.ParquetFile(self._job.input("chunks")) as file:
+            for group in range(file.num_row_groups):
+                rows = file.read_row_group(group, columns=["chunk_id", "text", "n_tokens"])
+                texts = rows["text"].to_pylist()
+                tokens = [min(n, self._recipe.longest) for n in rows["n_tokens"].to_pylist()]
+                keys = [bytes.fromhex(self._job.item_key(text)) for text in texts]
+                yield Rows(rows["chunk_id"].to_pylist(), texts, tokens, keys)
+
+    # The model
+
+    def load(self, folder: Path, device: Device) -> None:
+        """Load the model, in the precision and for batches of the size that are journaled, or else measured.
+
+        So a job that goes on where another was killed computes the same batches in the same precision.
+        """
+        job, settings = self._job, self._settings
         job.ledger.device = device.to_json()
-        encoder: Encoder | None = None
-        for batch, key in zip(batches, keys, strict=True):
-            members = [texts[k] for k in batch]
-            if key in job.journal:
-                vectors |= _recall(job, key, members)
-                recalled.update(members)
-                truncated += job.journal.record(key)["truncated"]
-                progress.resume(len(members))
+
+        def encoder(precision: str) -> Encoder:
+            return load_once_more(lambda: Encoder(folder, device, job.threads, precision, settings.prompt))
+
+        name = job.item_key("plan", device.kind)
+        plan = self._journal.record(name) if name in self._journal else None
+        longest, sample = ("", []) if plan else self._sample()
+        if plan:
+            precision = plan["precision"]
+        elif settings.precision == "fastest":
+            trials = try_precisions(encoder, candidate_precisions(device), sample)
+            precision = fastest(trials, settings.parity)
+            job.ledger.measure(trials={name: asdict(trial) for name, trial in trials.items()})
+        else:
+            precision = precision_for(device, settings.precision)
+        with measured_load(job.ledger, folder, device):
+            self._encoder = encoder(precision)
+        if plan is None:
+            fitting = tokens_that_fit(self._encoder, device, longest, settings.batch_tokens)
+            plan = {"batch_tokens": fitting, "precision": precision}
+            self._journal.put(name, plan)
+        self._batch_tokens = plan["batch_tokens"]
+        job.ledger.measure(packed=self._encoder.packs, **plan)
+
+    def _sample(self) -> tuple[str, list[str]]:
+        """Return the longest text of all, and some of the first row group."""
+        longest, sample = (-1, ""), list[str]()
+        for rows in self.row_groups():
+            longest = max(longest, max(zip(rows.tokens, rows.texts, strict=True)), key=lambda one: one[0])
+            sample = sample or sample_of(rows.texts, rows.tokens)
+        return longest[1], sample
+
+    # The texts
+
+    def work(self) -> Iterator[Batch | Rows]:
+        """Yield the batches of every row group, and then itself.
+
+        Batches hang on the texts that the last success has not, and on nothing that a killed job has left.
+        """
+        for rows in self.row_groups():
+            chunks = Counter(rows.keys)
+            first = {key: k for k, key in reversed(list(enumerate(rows.keys)))}
+            new = sorted(k for key, k in first.items() if key not in self._seen and key not in self._kept)
+            self._seen.update(chunks)
+            yield from self._batches(rows, new, chunks)
+            yield rows
+
+    def _batches(self, rows: Rows, new: list[int], chunks: Counter[bytes]) -> Iterator[Batch]:
+        if not new:
+            return
+        assert self._encoder is not None
+        padded = not self._encoder.packs
+        lengths = [rows.tokens[k] for k in new]
+        for batch in plan_batches(lengths, self._batch_tokens, padded=padded):
+            members = [new[k] for k in batch]
+            keys = [rows.keys[k] for k in members]
+            tokens = sum(lengths[k] for k in batch)
+            self._planned_tokens += tokens
+            self._planned_room += len(batch) * lengths[batch[0]] if padded else tokens
+            name = self._job.item_key("batch", [key.hex() for key in keys])
+            known = name in self._journal
+            ids = None if known else self._encoder.tokenize([rows.texts[k] for k in members])[0]
+            yield Batch(keys, name, sum(chunks[key] for key in keys), ids)
+
+    # Their vectors
+
+    def recall(self, batch: Batch) -> None:
+        """Find the vectors of a batch in the journal."""
+        self._recalled.update(batch.keys)
+        self._place(batch.keys, self._journal.offset(batch.name))
+
+    def compute(self, batch: Batch) -> None:
+        """Compute the vectors of a batch and record them; a text that does not fit alone costs only itself."""
+        assert self._encoder is not None
+        assert batch.ids is not None
+        found = dict(zip(batch.keys, self._encoder.encode(batch.ids), strict=True))
+        self._tokens += sum(map(len, batch.ids))
+        fitting = {key: vector for key, vector in found.items() if not isinstance(vector, DoesNotFit)}
+        self._places |= {key: vector for key, vector in found.items() if isinstance(vector, DoesNotFit)}
+        if fitting:
+            whole = np.stack(list(fitting.values()))
+            vectors = shortened(whole, self._kept.form["vector"].shape[0], normalize=self._recipe.normalize)
+            # A killed job's successor tries a batch again that was not whole.
+            name = batch.name if len(fitting) == len(found) else f"{batch.name}/part"
+            self._journal.put(name, blob=stored(vectors, self._kept.form).tobytes())
+            self._place(list(fitting), self._journal.offset(name))
+
+    def _place(self, keys: list[bytes], offset: int) -> None:
+        for number, key in enumerate(keys):
+            self._places[key] = offset + number * self._kept.form.itemsize
+
+    def finished(self, rows: Rows) -> Any:
+        """Account for a row group whose vectors are all known, and return those of its chunks that have one."""
+        ledger, form = self._job.ledger, self._kept.form
+        places = [self._places.get(key) for key in rows.keys]
+        kept = self._kept.take({key for key, place in zip(rows.keys, places, strict=True) if place is None})
+        names, keys, vectors = [], [], []
+        for chunk_id, key, place in zip(rows.chunk_ids, rows.keys, places, strict=True):
+            if isinstance(place, DoesNotFit):
+                ledger.quarantine(chunk_id, Fault("OUT_OF_MEMORY", str(place), "splitting the batch"))
                 continue
-            if encoder is None:
-                folder = folder_of(settings.model, settings.revision)
-                with measured_load(job.ledger, folder, device):
-                    encoder = Encoder(folder, device, job.threads)
-            ids, cut = encoder.tokenize(members)
-            with profile.batch():
-                found = dict(zip(members, encoder.encode(ids), strict=True))
-            fitting = {text: vector for text, vector in found.items() if not isinstance(vector, DoesNotFit)}
-            if len(fitting) == len(members):  # else a killed job's successor tries the batch again
-                _record(job, key, fitting, cut)
-            vectors |= found
-            truncated += cut
-            progress.advance(len(members))
-    job.ledger.reused = sum(row["text"] in recalled for row in rows)
-    dimension = next((len(v) for v in vectors.values() if not isinstance(v, DoesNotFit)), None)
-    if dimension is None:
-        dimension = _dimension_of(settings)
-    with TableWriter(job.staged("embeddings"), embeddings_schema(dimension)) as out:
-        for row in rows:
-            vector = vectors[row["text"]]
-            if isinstance(vector, DoesNotFit):
-                job.ledger.quarantine(row["chunk_id"], Fault("OUT_OF_MEMORY", str(vector), "splitting the batch"))
-                continue
-            job.ledger.use(row["chunk_id"])
-            job.ledger.give(row["chunk_id"])
-            out.write({"chunk_id": row["chunk_id"], "vector": vector.tolist()})
-    padded = sum(len(batch) * tokens[texts[batch[0]]] for batch in batches)
-    total = sum(tokens.values())
-    job.ledger.measure(
-        tokens=total,
-        padding_share=round(1 - total / padded, 4) if padded else 0.0,
-        truncated_tokens=truncated,
-        distinct_texts=len(texts),
-        dimension=dimension,
-        seconds_of_work=round(time.monotonic() - started, 3),
-    )
+            ledger.use(chunk_id)
+            ledger.give(chunk_id)
+            ledger.reused += place is None or key in self._recalled
+            names.append(chunk_id)
+            keys.append(key)
+            vectors.append(kept[key] if place is None else self._journal.read(place, form.itemsize))
+        return to_table(names, np.frombuffer(b"".join(vectors), form), keys, self._settings.storage)
 
-
-def _record(job: Job, key: str, vectors: dict[str, Vectors], truncated: int) -> None:
-    job.journal.put(key, {"truncated": truncated}, b"".join(vector.tobytes() for vector in vectors.values()))
-
-
-def _recall(job: Job, key: str, members: list[str]) -> dict[str, Vectors]:
-    stored = np.frombuffer(job.journal.blob(key), dtype=np.float32)
-    return dict(zip(members, stored.reshape(len(members), -1), strict=True))
-
-
-def _dimension_of(settings: EmbedSettings) -> int:
-    """Return the dimension of a shard without vectors, from the model's config."""
-    from transformers import AutoConfig
-
-    return int(AutoConfig.from_pretrained(str(folder_of(settings.model, settings.revision))).hidden_size)
+    def figures(self) -> dict[str, Any]:
+        """Return what the ledger says of the texts; ``tokens`` are those that this job has computed."""
+        room = self._planned_room
+        padding = round(1 - self._planned_tokens / room, 4) if room else 0.0
+        return {"distinct_texts": len(self._seen), "tokens": self._tokens, "padding_share": padding}
 
 
 def _identity(params: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from malgeul.models.devices import Device, claimed_device
 from malgeul.models.loading import folder_of, identity, load_once_more, measured_load
 from malgeul.models.memory import DoesNotFit, cost_of, planned_size
+from malgeul.models.precision import candidate_precisions
 from malgeul.models.profiling import profiled
 from malgeul.models.sampling import sampled
 from malgeul.shards.faults import Fault
@@ -22,7 +23,7 @@ from malgeul.speech.manifest import read_manifest
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.speakers import name_speakers, read_turns
 from malgeul.speech.subtitles import to_srt, to_txt, to_vtt
-from malgeul.speech.whisper import Heard, Segment, Whisper, candidate_precisions, window_seconds
+from malgeul.speech.whisper import Heard, Segment, Whisper, window_seconds
 from malgeul.speech.windows import Window, read_window, windows_of
 from malgeul.speech.words import Word
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from malgeul.dataset.collator import MaskedMentionCollator
-from malgeul.embedding.encoder import pool, read_recipe
+from malgeul.embedding.encoder import pool_padded
+from malgeul.embedding.recipe import read_recipe
 from malgeul.models.tokenizers import load_fast_tokenizer
 from malgeul.training.classes import ClassifierTask, labels_of
 from malgeul.training.examples import read_examples, read_scored
@@ -151,7 +152,7 @@ def _pairs(settings: EmbeddingTraining, base: Path, files: Sequence[Path], score
         ]
 
     collate = partial(_unlabelled, MaskedMentionCollator(_pad_id(base)))
-    pooled = partial(pool, how=recipe.pooling)
+    pooled = partial(pool_padded, how=recipe.pooling)
     pairs = read_scored(scored) if scored else []
     first = encode([recipe.prompt + one for one, _, _ in pairs])
     second = encode([recipe.prompt + other for _, other, _ in pairs])

@@ -12,34 +12,23 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from making.embedding import make_model, save
 from making.measures import share_within, spearman
 from making.texts import petitions
 from transformers import AutoTokenizer
 
-from malgeul.embedding.encoder import Encoder, plan_batches
+from malgeul.embedding.encoder import Encoder
 from malgeul.models.devices import claimed_device
 from malgeul.models.loading import folder_of, identity
-
-
-def embed(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
-    """Return the vectors of texts, shape (texts, dimension)."""
-    ids, _cut = encoder.tokenize(texts)
-    vectors: dict[int, object] = {}
-    for batch in plan_batches([len(one) for one in ids], 8192):
-        vectors |= dict(zip(batch, encoder.encode([ids[k] for k in batch]), strict=True))
-    return np.stack([vectors[k] for k in range(len(texts))])
 
 
 def similarity(encoder: Encoder, folder: Path) -> float:
     """Return Spearman's correlation with KorSTS dev."""
     with (folder / "korsts-dev.tsv").open(encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    one, other = (embed(encoder, [row[name] for row in rows]) for name in ("sentence1", "sentence2"))
+    one, other = (encoder.encode_texts([row[name] for row in rows]) for name in ("sentence1", "sentence2"))
     return round(spearman([float(row["score"]) for row in rows], (one * other).sum(1)), 4)
 
 
@@ -52,7 +41,9 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
         figures["load_seconds"] = round(time.perf_counter() - started, 2)
         if given.petitions:
             month = [pair for pair in petitions(given.petitions) if pair.month == given.kept_out][: given.first]
-            titles, contents = embed(encoder, [p.title for p in month]), embed(encoder, [p.content for p in month])
+            titles, contents = (
+                encoder.encode_texts(texts) for texts in zip(*((p.title, p.content) for p in month), strict=True)
+            )
             scores = titles @ contents.T
             figures |= {
                 "month": given.kept_out,

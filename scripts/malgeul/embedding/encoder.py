@@ -1,109 +1,98 @@
-"""Text encoders in sentence-transformers' format, with the pooling, length, prompt and norm of the model's own files.
+"""Text encoders in sentence-transformers' format, with the pooling, length, prompts and steps of the model's own files.
 
-Read here instead of through sentence-transformers, because batches are planned by tokens and recorded one by one.
+Read here instead of through sentence-transformers, because batches are planned by tokens and recorded one by one, and
+because a model computes its sequences side by side, without padding, where it lends itself to that.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from malgeul.embedding.recipe import Dense, Pooling, Recipe, Step, read_recipe
 from malgeul.models.devices import Device
 from malgeul.models.loading import quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
+from malgeul.models.precision import precision_for, quantized
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Vectors = npt.NDArray[np.float32]
 
-Pooling = Literal["mean", "cls", "max", "lasttoken"]
+CPU_TOKENS = 4096
+"""Tokens that a processor gets at once, at most: more leaves its caches and is not faster."""
 
+_PROOF = ("말", "글은 말을 적은 것이다. 말글은 둘을 함께 이른다.")
+"""Texts of different lengths by which is proved that a model's sequences do not see each other in a row."""
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a model makes a vector of a text: pooling, longest input in tokens, prompt before it, unit length or not."""
+_LIKENESS = {"float32": 1e-3, "float16": 3e-2, "bfloat16": 1e-1}
+"""By which share hidden states may differ then; those of a model that mixes its sequences are wholly different."""
 
-    pooling: Pooling
-    longest: int
-    prompt: str
-    normalize: bool
-
-
-def read_recipe(folder: Path) -> Recipe:
-    """Read a recipe from a model's files; a plain encoder without modules.json has mean pooling and unit length.
-
-    Raises ValueError for modules that are not known here.
-    """
-    config = _json(folder / "config.json")
-    longest = int(config.get("max_position_embeddings", 512))
-    if config.get("model_type") in {"roberta", "xlm-roberta", "camembert"}:
-        longest -= int(config.get("pad_token_id") or 0) + 1  # positions begin behind the padding's
-    pooling: Pooling = "mean"
-    normalize = True
-    modules = _json(folder / "modules.json")
-    if modules:
-        normalize = False
-        for module in modules:
-            kind = module["type"].rsplit(".", 1)[-1]
-            if kind == "Pooling":
-                pooling = _pooling(_json(folder / module["path"] / "config.json"))
-            elif kind == "Normalize":
-                normalize = True
-            elif kind != "Transformer":
-                raise ValueError(f"{folder} has a module {kind}; Transformer, Pooling and Normalize are understood")
-    declared = _json(folder / "sentence_bert_config.json").get("max_seq_length")
-    prompts = _json(folder / "config_sentence_transformers.json")
-    prompt = (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name") or "document", "")
-    return Recipe(pooling, min(longest, int(declared or longest)), prompt, normalize)
-
-
-def _json(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
-def _pooling(config: dict[str, Any]) -> Pooling:
-    named: dict[str, Pooling] = {
-        "pooling_mode_cls_token": "cls",
-        "pooling_mode_mean_tokens": "mean",
-        "pooling_mode_max_tokens": "max",
-        "pooling_mode_lasttoken": "lasttoken",
-    }
-    chosen = [pooling for key, pooling in named.items() if config.get(key)]
-    if len(chosen) != 1:
-        raise ValueError(f"pooling modes {chosen or 'none'}: exactly one of {', '.join(named)} is understood")
-    return chosen[0]
+log = logging.getLogger(__name__)
 
 
 class Encoder:
-    """An encoder with its tokenizer on one device."""
+    """An encoder with its tokenizer on one device.
 
-    def __init__(self, folder: Path, device: Device, threads: int) -> None:
+    On a processor float32, bfloat16 and int8 name what the linear layers multiply in, while everything between them
+    stays float32. ``prompt`` and ``query_prompt`` take the place of the model's own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        device: Device,
+        threads: int,
+        precision: str = "auto",
+        prompt: str | None = None,
+        query_prompt: str | None = None,
+    ) -> None:
         import torch
         from transformers import AutoModel, AutoTokenizer
+
+        from malgeul.models.linear import with_linear_layers_in
 
         quiet_transformers()
         torch.set_num_threads(threads)
         self._torch = torch
-        self.recipe = read_recipe(folder)
+        self.recipe = read_recipe(folder, prompt, query_prompt)
+        self.precision = precision_for(device, precision)
         self._device = "cuda:0" if device.kind == "cuda" else "cpu"
-        dtype = torch.float16 if device.kind == "cuda" else torch.float32
+        converted = self._device == "cpu" and self.precision != "float16"
         self._tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        model = AutoModel.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, attn_implementation="sdpa", trust_remote_code=False
-        )
+        dtype = getattr(torch, "float32" if converted else self.precision)
+        model = AutoModel.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False)
         self._model = model.to(self._device).eval()
+        self.packs = self._packs()
+        if self.precision == "int8":
+            self._model = quantized(self._model)
+        elif converted and self.packs:
+            self._model = with_linear_layers_in(self._model, getattr(torch, self.precision))
+        elif converted:
+            self._model = self._model.to(getattr(torch, self.precision))
+        self.dimension = dimension_of(folder, self.recipe)
+        self._steps = [self._made(step) for step in self.recipe.steps]
         self._batches = Batcher(self._encode, "text")
 
-    def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
+    def tokenize(self, texts: Sequence[str], *, query: bool = False) -> tuple[list[list[int]], int]:
         """Return the token ids of every text, cut to what the model takes, and how many tokens were cut off."""
-        prompted = [self.recipe.prompt + text for text in texts]
-        ids: list[list[int]] = self._tokenizer(prompted, truncation=True, max_length=self.recipe.longest)["input_ids"]
-        whole = self._tokenizer(prompted, verbose=False)["input_ids"]
-        return ids, sum(len(full) - len(cut) for full, cut in zip(whole, ids, strict=True))
+        prompt = self.recipe.query_prompt if query else self.recipe.prompt
+        prompted = [prompt + text for text in texts]
+        ids: list[list[int]] = self._tokenizer(prompted, verbose=False)["input_ids"] if texts else []
+        longest, cut = self.recipe.longest, 0
+        for k, whole in enumerate(ids):
+            if len(whole) > longest:
+                cut += len(whole) - longest
+                ids[k] = self._tokenizer(prompted[k], truncation=True, max_length=longest)["input_ids"]
+        return ids, cut
 
     def encode(self, batch: Sequence[list[int]]) -> list[Vectors | DoesNotFit]:
         """Return the vector of every sequence of token ids, in order.
@@ -112,42 +101,133 @@ class Encoder:
         """
         return self._batches(batch)
 
+    def encode_texts(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
+        """Return the vectors of texts, or of queries, that fit into memory together: (texts, dimension).
+
+        Raises DoesNotFit for a text that is too large for the device; what is longer than the model takes is cut.
+        """
+        ids, cut = self.tokenize(texts, query=query)
+        if cut:
+            log.warning("%d tokens were cut off: the model takes %d of a text", cut, self.recipe.longest)
+        vectors: list[Any] = [None] * len(ids)
+        for batch in plan_batches([len(one) for one in ids], CPU_TOKENS, padded=not self.packs):
+            for k, vector in zip(batch, self.encode([ids[k] for k in batch]), strict=True):
+                if isinstance(vector, DoesNotFit):
+                    raise vector
+                vectors[k] = vector
+        return np.stack(vectors) if vectors else np.empty((0, self.dimension), np.float32)
+
     def _encode(self, batch: Sequence[list[int]]) -> Sequence[Vectors]:
-        torch = self._torch
+        with self._torch.inference_mode():
+            hidden, lengths = (self._packed if self.packs else self._padded)(batch)
+            vectors = pool(hidden.float(), lengths, self.recipe.pooling)
+            for step in self._steps:
+                vectors = step(vectors)
+        return list(vectors.cpu().numpy())
+
+    def _packed(self, batch: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+        """Return the hidden states of all tokens of a batch (tokens, dimension), and the sequences' lengths."""
+        from malgeul.embedding.packing import Row, hidden_of_row
+
+        row = Row([len(ids) for ids in batch], self._device)
+        ids = self._on_device(self._torch.tensor(list(chain.from_iterable(batch))))
+        hidden = hidden_of_row(self._model, ids, row, self.recipe.first_position)
+        return hidden, self._on_device(self._torch.tensor(row.lengths))
+
+    def _padded(self, batch: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+        """Return the same for a model whose sequences stand one above the other, filled up to the longest."""
         padded = self._tokenizer.pad({"input_ids": list(batch)}, return_tensors="pt")
-        inputs = {name: padded[name].to(self._device) for name in ("input_ids", "attention_mask")}
-        with torch.inference_mode():
-            hidden = self._model(**inputs).last_hidden_state
-            pooled = pool(hidden.float(), inputs["attention_mask"], self.recipe.pooling)
-            if self.recipe.normalize:
-                pooled = torch.nn.functional.normalize(pooled, dim=1)
-        return list(pooled.cpu().numpy().astype(np.float32))
+        ids, mask = (self._on_device(padded[name]) for name in ("input_ids", "attention_mask"))
+        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return hidden[mask.bool()], mask.sum(1)
+
+    def _on_device(self, tensor: Tensor) -> Tensor:
+        """Return a tensor of the host's on the device; pinned, so that a GPU fetches it while the host goes on."""
+        if self._device == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self._device, non_blocking=True)
+
+    def _packs(self) -> bool:
+        """Prove that sequences in a row have the hidden states that each has alone, or leave the model as it was."""
+        from malgeul.embedding.packing import pack
+
+        texts = self.tokenize(_PROOF)[0]
+        usual = self._model.config._attn_implementation
+        try:
+            with self._torch.inference_mode():
+                alone = self._torch.cat([self._padded([ids])[0] for ids in texts]).float()
+                pack(self._model)
+                together = self._packed(texts)[0].float()
+            apart = float((together - alone).norm() / alone.norm())
+            kind = str(self._model.dtype).removeprefix("torch.")
+            if apart <= _LIKENESS[kind]:
+                return True
+            reason = f"its hidden states would differ by {apart:.2g}"
+        except Exception as error:  # noqa: BLE001 - whatever a model does not bear, it works padded
+            reason = f"{type(error).__name__}: {error}"
+        log.info("the model's sequences are padded, not packed: %s", reason)
+        self._model.set_attn_implementation(usual)
+        return False
+
+    def _made(self, step: Step) -> Callable[[Tensor], Tensor]:
+        torch = self._torch
+        if not isinstance(step, Dense):
+            return lambda vectors: torch.nn.functional.normalize(vectors, dim=1)
+        from safetensors.torch import load_file
+
+        weights = {name: weight.float() for name, weight in load_file(step.weights, device=self._device).items()}
+        activation = getattr(torch.nn, step.activation)()
+        weight, bias = weights["linear.weight"], weights.get("linear.bias")
+        return lambda vectors: activation(torch.nn.functional.linear(vectors, weight, bias))
 
 
-def pool(hidden: Any, mask: Any, how: Pooling) -> Any:
-    """Reduce hidden states (batch, tokens, dimension) to (batch, dimension); ``mask`` (batch, tokens) is 1 for text."""
+def dimension_of(folder: Path, recipe: Recipe) -> int:
+    """Return how many numbers a vector of the model in ``folder`` has, from its files alone."""
+    layers = [step.dimension for step in recipe.steps if isinstance(step, Dense)]
+    if layers:
+        return layers[-1]
+    known = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("hidden_size")
+    if known is None:  # some kinds call it otherwise, which transformers knows; its import takes seconds
+        from transformers import AutoConfig
+
+        known = AutoConfig.from_pretrained(str(folder)).hidden_size
+    return int(known)
+
+
+def pool(hidden: Tensor, lengths: Tensor, how: Pooling) -> Tensor:
+    """Reduce the hidden states (tokens, dimension) of sequences in a row to a vector each; ``lengths`` (sequences)."""
+    import torch
+
+    ends = lengths.cumsum(0)
     match how:
         case "cls":
-            return hidden[:, 0]
+            return hidden[ends - lengths]
         case "lasttoken":
-            last = mask.cumsum(1).argmax(1)
-            return hidden[range(len(hidden)), last]
-        case "max":
-            return hidden.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).max(1).values
-    weight = mask.unsqueeze(-1).float()
-    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
+            return hidden[ends - 1]
+    pooled: Tensor = torch.segment_reduce(hidden, how, lengths=lengths)
+    return pooled
 
 
-def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Return batches of positions whose padded size (members x longest) stays within ``budget`` tokens, longest first.
+def pool_padded(hidden: Tensor, mask: Tensor, how: Pooling) -> Tensor:
+    """Reduce hidden states (sequences, tokens, dimension) with padding, where ``mask`` is 0, to a vector each."""
+    return pool(hidden[mask.bool()], mask.sum(1), how)
 
-    The plan depends on the lengths alone; a sequence over the budget has a batch of its own.
+
+def plan_batches(lengths: Sequence[int], budget: int, *, padded: bool) -> list[list[int]]:
+    """Return batches of positions of at most ``budget`` tokens, longest first.
+
+    Where they are ``padded``, every member counts as long as the longest. The plan depends on the lengths alone; a
+    sequence over the budget has a batch of its own.
     """
     order = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))
     batches: list[list[int]] = []
+    tokens = 0
     for k in order:
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= budget:
+        size = lengths[batches[-1][0]] if batches and padded else lengths[k]
+        if batches and tokens + size <= budget:
             batches[-1].append(k)
+            tokens += size
         else:
             batches.append([k])
+            tokens = lengths[k]
     return batches

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from malgeul.embedding import clusters
 from malgeul.embedding.clusters import Places, Vectors, unit
 from malgeul.embedding.inverted import Effort, InvertedLists, Trial, build_lists, exact_rows, nearest_of, save_lists
+from malgeul.embedding.vectors import read_vectors
 from malgeul.shards.files import digest_of, write_json
 from malgeul.shards.journal import Journal
 from malgeul.shards.tables import TableWriter, read_rows_at
@@ -60,13 +61,6 @@ class Hit:
     shard: int
     row: int
     score: float
-
-
-def read_vectors(table: Path, dimension: int) -> Vectors:
-    """Return the vectors of a table of embeddings, as they are."""
-    column = pq.read_table(table, columns=["vector"])["vector"].combine_chunks()
-    vectors: Vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dimension)
-    return vectors
 
 
 def read_ids(table: Path) -> list[str]:
@@ -124,7 +118,7 @@ class IndexBuilder:
         return vectors
 
     def gather(self, tables: Iterable[Path]) -> None:
-        """Write the vectors of all tables, scaled to unit length, one table in memory at a time."""
+        """Write the vectors of all tables, scaled to unit length, a row group in memory at a time."""
         first = 0
         for number, table in enumerate(tables):
             step = self._step("vectors", number)
@@ -132,7 +126,9 @@ class IndexBuilder:
                 self.resumed += 1
                 count = int(self._journal.record(step)["rows"])
             else:
-                count = self._write(unit(read_vectors(table, self.dimension)), first)
+                count = 0
+                for _, vectors in read_vectors(table):
+                    count += self._write(unit(vectors), first + count)
                 self._journal.put(step, {"rows": count})
             first += count
             self._tell(count, found)

@@ -12,7 +12,6 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from malgeul.embedding.clusters import Vectors, unit
-from malgeul.embedding.encoder import Encoder, Recipe, read_recipe
+from malgeul.embedding.encoder import Encoder
+from malgeul.embedding.recipe import Recipe, read_recipe
+from malgeul.embedding.vectors import shortened
 from malgeul.models.devices import cpu
 from malgeul.models.hub import ModelNotFound
 from malgeul.models.loading import folder_of
 from malgeul.models.local import resolve, sketch_of_model
-from malgeul.models.memory import DoesNotFit
 from malgeul.models.tokenizers import load_fast_tokenizer
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,6 @@ QueryEncoder = Callable[[str], Vectors]
 
 FAMILY = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
 """Architectures that differ in nothing but the numbers of their positions."""
-SHIFTED = FAMILY - {"bert"}
-"""Those whose positions begin behind the padding's."""
 
 
 class OtherModel(RuntimeError):
@@ -54,18 +52,30 @@ def load_query_encoder(about: dict[str, Any], threads: int) -> QueryEncoder:
     folder = folder_of(name, about.get("commit"))
     if "sketch" in about and sketch_of_model(folder) != about["sketch"]:
         raise OtherModel(f"{folder} has changed since the vectors were made with it; run the workflow again")
-    recipe = replace(read_recipe(folder), prompt=about["query_prompt"])
+    recipe = read_recipe(folder, query_prompt=about["query_prompt"])
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if is_of_family(config, folder):
-        return BertEncoder(folder, config, recipe)
-    log.info("%s (%s) is loaded with transformers, which takes a few seconds", name, config.get("model_type"))
-    return torch_encoder(folder, recipe, threads)
+    encode: QueryEncoder
+    if is_of_family(config, folder, recipe):
+        encode = BertEncoder(folder, config, recipe)
+    else:
+        log.info("%s (%s) is loaded with transformers, which takes a few seconds", name, config.get("model_type"))
+        encode = torch_encoder(folder, about["query_prompt"], threads)
+    return encode if about["dimensions"] is None else _shortening(encode, about["dimensions"], recipe)
 
 
-def is_of_family(config: dict[str, Any], folder: Path) -> bool:
-    """Tell whether :class:`BertEncoder` computes what the config says."""
+def _shortening(encode: QueryEncoder, dimensions: int, recipe: Recipe) -> QueryEncoder:
+    def encode_shortened(text: str) -> Vectors:
+        kept: Vectors = shortened(encode(text)[None], dimensions, normalize=recipe.normalize)[0]
+        return kept
+
+    return encode_shortened
+
+
+def is_of_family(config: dict[str, Any], folder: Path, recipe: Recipe) -> bool:
+    """Tell whether :class:`BertEncoder` computes what the config and the recipe say."""
     return (
-        config.get("model_type") in FAMILY
+        set(recipe.steps) <= {"normalize"}
+        and config.get("model_type") in FAMILY
         and config.get("hidden_act", "gelu") == "gelu"
         and config.get("position_embedding_type", "absolute") == "absolute"
         and not config.get("is_decoder")
@@ -74,15 +84,12 @@ def is_of_family(config: dict[str, Any], folder: Path) -> bool:
     )
 
 
-def torch_encoder(folder: Path, recipe: Recipe, threads: int) -> QueryEncoder:
-    """Return the workflow's encoder for single texts."""
-    encoder = Encoder(folder, cpu(), threads)
-    encoder.recipe = recipe
+def torch_encoder(folder: Path, query_prompt: str, threads: int) -> QueryEncoder:
+    """Return the workflow's encoder for single questions."""
+    encoder = Encoder(folder, cpu(), threads, query_prompt=query_prompt)
 
     def encode(text: str) -> Vectors:
-        (vector,) = encoder.encode(encoder.tokenize([text])[0])
-        if isinstance(vector, DoesNotFit):
-            raise MemoryError(str(vector))
+        vector: Vectors = encoder.encode_texts([text], query=True)[0]
         return vector
 
     return encode
@@ -98,7 +105,7 @@ class BertEncoder:
         self._heads = int(config["num_attention_heads"])
         self._layers = int(config["num_hidden_layers"])
         self._epsilon = float(config.get("layer_norm_eps", 1e-12))
-        self._first = int(config.get("pad_token_id") or 0) + 1 if config["model_type"] in SHIFTED else 0
+        self._first = recipe.first_position
         weights = map_weights(folder)
         word = "embeddings.word_embeddings.weight"
         prefix = next(name for name in weights if name.endswith(word)).removesuffix(word)
@@ -107,7 +114,7 @@ class BertEncoder:
 
     def __call__(self, text: str) -> Vectors:
         """Return the vector of a text."""
-        ids = self._tokenizer.ids(self._recipe.prompt + text)
+        ids = self._tokenizer.ids(self._recipe.query_prompt + text)
         states = self._embed(ids)
         for layer in range(self._layers):
             states = self._layer(states, f"encoder.layer.{layer}.")

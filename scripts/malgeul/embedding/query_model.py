@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
+from malgeul.embedding.recipe import read_recipe
 from malgeul.models.loading import folder_of
 from malgeul.models.local import resolve, sketch_of_model
 
 
-def describe_query_model(model: str, revision: str | None) -> dict[str, Any]:
-    """Return what index.json says of the model: its name, what its files are, and the prompt before a question."""
-    folder = folder_of(model, revision)
-    content = {"sketch": sketch_of_model(folder)} if resolve(model) else {"commit": folder.name}
-    return {"model": model, **content, "query_prompt": query_prompt(folder)}
+def describe_query_model(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what index.json says of the model that ``settings`` (model, revision, query_prompt, dimensions) name.
 
-
-def query_prompt(folder: Path) -> str:
-    """Return the prompt that a model wants before a question: ``query`` among its prompts, else its default one."""
-    file = folder / "config_sentence_transformers.json"
-    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    prompts = config.get("prompts") or {}
-    return str(prompts.get("query", prompts.get(config.get("default_prompt_name"), "")))
+    That is its name, what its files are, the prompt before a question, and how many numbers of a vector are kept.
+    """
+    folder = folder_of(settings["model"], settings["revision"])
+    content = {"sketch": sketch_of_model(folder)} if resolve(settings["model"]) else {"commit": folder.name}
+    prompt = read_recipe(folder, query_prompt=settings["query_prompt"]).query_prompt
+    return {"model": settings["model"], **content, "query_prompt": prompt, "dimensions": settings["dimensions"]}

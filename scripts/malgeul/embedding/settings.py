@@ -8,7 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from malgeul.models.precision import Precision
 from malgeul.shards.settings import Section
+
+Storage = Literal["float32", "float16", "int8"]
+"""What vectors may be stored as."""
 
 
 def is_server(address: str) -> bool:
@@ -187,8 +191,28 @@ class EmbedSettings(Section):
     """Revision of a hub id; pin it for results that can be repeated."""
     inputs: list[Literal["documents", "text", "transcripts"]] = ["documents", "text", "transcripts"]
     """What becomes chunks and vectors."""
-    batch_tokens: int = Field(4096, ge=1)
-    """Tokens of one batch, padding counted."""
+    batch_tokens: int = Field(16384, ge=1)
+    """Tokens of one batch, at most; fewer where the device's free memory does not hold them, and 4,096 at most on a
+    processor, whose caches do not. Halved when memory runs out all the same."""
+    precision: Precision = "auto"
+    """In what the model computes. auto: float16 on a GPU, float32 on a processor. fastest: what embeds a sample of the
+    shard fastest on this machine, of the precisions that keep to ``parity``: float32, bfloat16 (where there are
+    instructions for it) and int8 on a processor. int8 hangs a little on which texts are in a batch."""
+    parity: float = Field(0.9999, gt=0, le=1)
+    """precision fastest: the least cosine that every vector of the sample must have with that of float32."""
+    prompt: str | None = None
+    """Stands before every text, in the place of the prompt for documents that the model's files name (e5, whose files
+    name none, wants "passage: ")."""
+    query_prompt: str | None = None
+    """Stands before what is searched for, in the place of the model's own (e5: "query: ")."""
+    max_truncated_share: float = Field(0.01, ge=0, le=1)
+    """Share of the tokens that may be cut off because the model takes no more of a text. Chunks are made to fit, so
+    that nothing is cut; over this share the shard fails, since the ends of texts would not be found."""
+    dimensions: int | None = Field(None, ge=1)
+    """Of every vector the first so many numbers are kept, at unit length again; for models made for it (Matryoshka)."""
+    storage: Storage = "float32"
+    """What embeddings/ holds numbers as: float16 takes half the room and keeps 3 digits (cosine with the whole vector
+    about 0.9999999), int8 with a scale a vector a quarter (about 0.9999)."""
 
 
 class IndexSettings(Section):

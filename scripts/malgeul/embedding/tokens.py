@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
-from malgeul.embedding.encoder import Recipe, read_recipe
+from malgeul.embedding.recipe import Recipe, read_recipe
 from malgeul.models.kiwi import segments
 from malgeul.models.loading import folder_of
 from malgeul.models.tokenizers import FastTokenizer, load_fast_tokenizer
@@ -101,6 +101,6 @@ class CharacterPlaces:
 
 
 def load_text_tokenizer(settings: dict[str, Any]) -> TextTokenizer:
-    """Load the tokenizer of the embedding model that ``settings`` (model, revision) names."""
+    """Load the tokenizer of the embedding model that ``settings`` (model, revision, prompt) names."""
     folder = folder_of(settings["model"], settings["revision"])
-    return TextTokenizer(load_fast_tokenizer(folder), read_recipe(folder))
+    return TextTokenizer(load_fast_tokenizer(folder), read_recipe(folder, settings["prompt"]))

@@ -18,6 +18,9 @@ Result = TypeVar("Result")
 SAFETY = 0.8
 """Share of the free memory that batches are planned for."""
 
+HOST_IS_FULL = "DefaultCPUAllocator: "
+"""By this torch's error is known when the host has no memory left; it has no class of its own."""
+
 GROW_AFTER = 8
 """Batches that must fit before larger ones are tried again."""
 
@@ -53,8 +56,11 @@ class Batcher(Generic[Item, Result]):
 
         try:
             return list(self._work(part))
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError):
             pass  # the traceback holds tensors: only outside the block is their memory free
+        except RuntimeError as error:
+            if HOST_IS_FULL not in str(error):
+                raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self._whole = max(self._whole, len(part))

@@ -48,8 +48,9 @@ APART = frozenset({"ledger", "ancient", "model", "tokenizer"})
 """Inputs whose bytes are not hashed here: ledgers hold times, ``ancient`` ones have a parameter for a key, and what a
 model holds is in the job's identity."""
 
-MEMBERS = ("files", "twins")
-"""Params that say which items a shard has: its outputs depend on them, the result of one item does not."""
+MEMBERS = ("files", "twins", "limits")
+"""Params that say which items a shard has and what it may do with all of them: its outputs depend on them, the result
+of one item does not."""
 
 
 class DamagedInput(RuntimeError):

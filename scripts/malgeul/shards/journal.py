@@ -87,6 +87,15 @@ class Journal:
         self._blobs.seek(entry.offset)
         return self._blobs.read(entry.length)
 
+    def offset(self, key: str) -> int:
+        """Return where the bytes of a finished item begin among those of all; raises KeyError."""
+        return self._entries[key].offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return a part of the bytes of all finished items, for those that are too many to hold."""
+        self._blobs.seek(offset)
+        return self._blobs.read(length)
+
     def put(self, key: str, record: dict[str, Any] | None = None, blob: bytes = b"") -> None:
         """Record an item as finished. The bytes are on their way to disk before the line that names them."""
         offset = self._blobs.seek(0, os.SEEK_END)

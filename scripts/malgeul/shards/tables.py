@@ -60,12 +60,19 @@ CHUNKS = pa.schema(
 """Chunks of documents, filtered text and transcripts."""
 
 
-def embeddings_schema(dimension: int) -> pa.Schema:
-    """Return the schema of embeddings/: a chunk's id and its vector of ``dimension`` float32."""
+def embeddings_schema(dimension: int, storage: str = "float32") -> pa.Schema:
+    """Return the schema of embeddings/: a chunk's id and its vector of ``dimension`` numbers of the type ``storage``.
+
+    A vector of int8 is to be multiplied by its ``scale``. ``key`` tells all that a vector depends on, so that a later
+    run takes it again; it may be null.
+    """
+    scale = [pa.field("scale", pa.float32(), nullable=False)] if storage == "int8" else []
     return pa.schema(
         [
             pa.field("chunk_id", pa.string(), nullable=False),
-            pa.field("vector", pa.list_(pa.float32(), dimension), nullable=False),
+            pa.field("vector", pa.list_(pa.type_for_alias(storage), dimension), nullable=False),
+            *scale,
+            pa.field("key", pa.binary(16)),
         ]
     )
 
@@ -91,6 +98,13 @@ class TableWriter:
         self._characters += sum(len(value) for value in row.values() if isinstance(value, str))
         if len(self._waiting) == ROWS_PER_GROUP or self._characters >= self._group_characters:
             self._flush()
+
+    def write_group(self, rows: pa.Table) -> None:
+        """Append a table as a row group of its own."""
+        if self._waiting:
+            self._flush()
+        self._writer.write_table(rows.cast(self.schema), row_group_size=rows.num_rows)
+        self.rows += rows.num_rows
 
     def write_all(self, rows: Iterable[dict[str, Any]]) -> None:
         """Append many rows."""

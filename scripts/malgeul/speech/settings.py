@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from malgeul.models.precision import Precision
 from malgeul.shards.settings import Section
 
 
@@ -20,7 +21,7 @@ class TranscribeSettings(Section):
     """Language that is spoken."""
     batch_windows: int = Field(16, ge=1)
     """Windows of up to 30 s that are decoded together, at most; halved when memory runs out."""
-    precision: Literal["auto", "fastest", "float32", "bfloat16", "float16", "int8"] = "auto"
+    precision: Precision = "auto"
     """In what the model computes. auto: float16 on every GPU, float32 on every processor. fastest: what
     hears a window of the shard fastest on this machine, of float32, bfloat16 (where there are instructions for it) and
     int8; texts may differ a little from machine to machine."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from malgeul.models.devices import Device
 from malgeul.models.loading import quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
+from malgeul.models.precision import precision_for, quantized
 from malgeul.speech.doubts import DECODED_AGAIN, REPEATS, compression_ratio, doubts, repeats
 from malgeul.speech.timestamps import SECONDS_PER_TIMESTAMP, TimestampRules
 from malgeul.speech.windows import RATE, Audio
@@ -106,28 +107,6 @@ def window_seconds(folder: Path) -> float:
     return float(WhisperFeatureExtractor.from_pretrained(str(folder)).chunk_length)
 
 
-def precision_for(device: Device, asked: str) -> str:
-    """Return in what a device computes: ``asked``, or for auto what every device of its kind can.
-
-    Raises ValueError for int8 on a GPU.
-    """
-    if asked == "auto":
-        return "float16" if device.kind == "cuda" else "float32"
-    if asked == "int8" and device.kind == "cuda":
-        raise ValueError("transcribe.precision: int8 is for processors; a GPU takes float16 or bfloat16")
-    return asked
-
-
-def candidate_precisions(device: Device) -> list[str]:
-    """Return the precisions among which the fastest is worth looking for: those that a processor is made for."""
-    import torch
-
-    if device.kind == "cuda":
-        return ["float16"]
-    halves = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return ["float32", *(["bfloat16"] if halves else []), "int8"]
-
-
 class Whisper:
     """A Whisper checkpoint with its processor on one device."""
 
@@ -160,9 +139,7 @@ class Whisper:
         ).to(self.device)
         self._model.eval()
         if self.precision == "int8":
-            self._model = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
-                self._model, {torch.nn.Linear}, torch.qint8, inplace=True
-            )
+            self._model = quantized(self._model)
         self._batches = Batcher(self._transcribe, "window")
         self._read_tokens(language)
         room = self._model.config.max_target_positions - len(self._prompt)

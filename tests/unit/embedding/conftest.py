@@ -8,7 +8,7 @@ import pytest
 from kiwipiepy import Kiwi
 
 from malgeul import ROOT
-from malgeul.embedding.encoder import Recipe
+from malgeul.embedding.recipe import Recipe
 from malgeul.embedding.sentences import SentenceProcess, SentenceSplitter
 from malgeul.embedding.tokens import TextTokenizer
 from malgeul.models.tokenizers import load_fast_tokenizer
@@ -19,7 +19,7 @@ BUNDLED = ROOT / "resources/models/embed-ko-demo"
 @cache
 def bundled_tokenizer(longest: int = 512, prompt: str = "") -> TextTokenizer:
     """Return the bundled tokenizer as that of a model that takes ``longest`` tokens and wants a prompt."""
-    return TextTokenizer(load_fast_tokenizer(BUNDLED), Recipe("mean", longest, prompt, normalize=True))
+    return TextTokenizer(load_fast_tokenizer(BUNDLED), Recipe("mean", longest, prompt, "", 0, ("normalize",)))
 
 
 @cache

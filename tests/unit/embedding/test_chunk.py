@@ -2,6 +2,7 @@
 
 import os
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -277,14 +278,14 @@ def test_the_prompt_is_counted_as_the_encoder_feeds_it():
     from unit.embedding.conftest import BUNDLED
 
     encoder = Encoder(BUNDLED, Device("cpu", "x"), 1)
-    encoder.recipe = bundled_recipe = type(encoder.recipe)("mean", 64, "문서: ", normalize=True)
+    encoder.recipe = replace(encoder.recipe, longest=64, prompt="문서: ")
     tokenizer = bundled_tokenizer(64, "문서: ")
     text = "원고는 피고에게 물품 대금을 지급하라고 청구하였다. " * 20
     chunks = cut(text, Size(100, 200), tokenizer)
     ids, truncated = encoder.tokenize([text[chunk.start : chunk.end] for chunk in chunks])
     assert truncated == 0
     assert [len(each) for each in ids] == [chunk.tokens for chunk in chunks]
-    assert max(map(len, ids)) <= bundled_recipe.longest
+    assert max(map(len, ids)) <= 64
 
 
 def test_chunks_of_tokens_fill_what_was_asked():

@@ -17,7 +17,6 @@ from malgeul.embedding.index import (
     Index,
     IndexBuilder,
     choose_queries,
-    read_vectors,
     rows_of_chunks,
     version_name,
     write_about,
@@ -25,6 +24,7 @@ from malgeul.embedding.index import (
     write_lists,
 )
 from malgeul.embedding.inverted import Effort, InvertedLists, Trial, build_lists
+from malgeul.embedding.vectors import read_vectors
 from malgeul.shards.files import link_or_copy
 from malgeul.shards.journal import Journal
 from malgeul.shards.tables import TableWriter, embeddings_schema, read_rows
@@ -209,9 +209,10 @@ def test_one_table_is_in_memory_at_a_time(made, monkeypatch):
         weakref.finalize(table, held.pop)
         return table
 
-    def counted(table, dimension):
-        assert not held, "the table before is still held"
-        return watched(read_vectors(table, dimension))
+    def counted(table):
+        for ids, vectors in read_vectors(table):
+            assert len(held) <= 2, "more is held than the row group before and its copy"
+            yield ids, watched(vectors)
 
     monkeypatch.setattr(module, "read_vectors", counted)
     monkeypatch.setattr(module, "unit", lambda vectors: watched(unit(np.asarray(vectors))))

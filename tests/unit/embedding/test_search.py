@@ -14,6 +14,8 @@ from malgeul import ROOT
 from malgeul.embedding.encoder import Encoder
 from malgeul.embedding.query_model import describe_query_model
 from malgeul.embedding.search import CannotSearch, Searcher
+from malgeul.embedding.settings import EmbedSettings
+from malgeul.embedding.vectors import read_vectors
 from malgeul.models.devices import Device
 from malgeul.plan import DocumentShard, Plan
 from malgeul.shards.files import write_json
@@ -74,7 +76,7 @@ class SmallRun:
             {"index": self.results / "index", "ledger": self.results / "ledger/index/all.json"},
             {"settings": {}, "embed": {"model": MODEL, "revision": None}},
             Units("vector", "entry"),
-            identity=describe_query_model(MODEL, None),
+            identity=describe_query_model(EmbedSettings(model=MODEL).model_dump()),
             relevant={"embeddings": build_index._versions},
         )
         job.run(build_index.build_index)
@@ -157,9 +159,8 @@ def test_chunks_that_change_while_questions_are_answered_are_noticed(run):
 
 def test_the_index_is_built_anew_when_the_version_changes_though_its_vectors_do_not(run):
     first = json.loads((run.results / "index/index.json").read_text())["embedding_version"]
-    from malgeul.embedding.index import read_vectors
-
-    run.embed("law-0001", read_vectors(run.results / "embeddings/law-0001.parquet", 256), batch_tokens=7)
+    ((_, vectors),) = read_vectors(run.results / "embeddings/law-0001.parquet")
+    run.embed("law-0001", vectors, batch_tokens=7)
     job = run.index()
     assert job.ledger.reused == 0
     assert json.loads((run.results / "index/index.json").read_text())["embedding_version"] != first

@@ -53,7 +53,8 @@ def run(database, results):
         pq.write_table(pa.table(chunks, schema=CHUNKS), place["chunks"])
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(2 * len(ids), dtype=np.float32)), 2)
         schema = embeddings_schema(2)
-        pq.write_table(pa.Table.from_arrays([chunks["chunk_id"], vectors], schema=schema), place["embeddings"])
+        columns = {"chunk_id": chunks["chunk_id"], "vector": vectors, "key": [None] * len(ids)}
+        pq.write_table(pa.table(columns, schema=schema), place["embeddings"])
         ledger = Ledger("embed", "notes-0000", Units("chunk", "vector"), key=key, measured={"dimension": 2})
         for chunk in chunks["chunk_id"]:
             ledger.use(chunk)

@@ -10,7 +10,7 @@ from train_tokenizer import save as save_tokenizer
 from train_tokenizer import train
 from transformers import AutoTokenizer
 
-from malgeul.embedding.encoder import read_recipe
+from malgeul.embedding.recipe import read_recipe
 
 PAIRS = [
     Titled(f"제목 {word}", " ".join(f"{word} 문장 {k}입니다." for k in range(6)), "2019-05")

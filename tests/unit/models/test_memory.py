@@ -58,6 +58,14 @@ def test_memory_that_runs_out_in_any_batch_costs_nothing():
         assert found == [item * 10 for item in range(16)]
 
 
+def test_a_host_without_memory_is_known_by_what_torch_says():
+    def work(batch):
+        torch.empty(1 << 62 if len(batch) > 2 else 1, dtype=torch.uint8)
+        return [item * 10 for item in batch]
+
+    assert Batcher(work, "item")(range(8)) == [item * 10 for item in range(8)]
+
+
 def test_an_item_that_does_not_fit_alone_costs_itself():
     def work(batch):
         if 5 in batch:

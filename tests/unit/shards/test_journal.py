@@ -23,6 +23,12 @@ def test_entries_come_back_with_records_and_bytes(written):
     assert journal.blob("key2") == b"\x02" * 10
 
 
+def test_a_part_of_the_bytes_is_read_by_its_place(written):
+    journal = Journal(written)
+    assert journal.offset("key2") == 20
+    assert journal.read(journal.offset("key1") + 8, 4) == b"\x01\x01\x02\x02"
+
+
 def test_a_kill_at_any_byte_of_the_journal_loses_at_most_the_last_entry(written):
     file = written / "journal.jsonl"
     whole = file.read_bytes()

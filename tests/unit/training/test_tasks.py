@@ -96,14 +96,14 @@ def test_gradients_of_masked_pieces_are_those_of_the_whole_batch(base, at_once):
 
 
 def pair_task(**more):
-    from malgeul.embedding.encoder import pool
+    from malgeul.embedding.encoder import pool_padded
 
     collate = partial(lambda rows: {k: COLLATE(rows)[k] for k in ("input_ids", "attention_mask")})
 
     def padded(rows):
         return collate([{**row, "labels": row["input_ids"]} for row in rows])
 
-    return PairTask(no_rows, padded, partial(pool, how="mean"), scale=20.0, batch=4, **more)
+    return PairTask(no_rows, padded, partial(pool_padded, how="mean"), scale=20.0, batch=4, **more)
 
 
 def pair_rows(number):

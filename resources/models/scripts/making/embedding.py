@@ -15,7 +15,7 @@ from torch import nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from making.texts import Titled
-from malgeul.embedding.encoder import pool
+from malgeul.embedding.encoder import pool_padded
 
 DIMENSION = 256
 LONGEST = 512
@@ -79,7 +79,8 @@ class Matcher(nn.Module):
         inputs = self._tokenizer(list(texts), truncation=True, max_length=longest, padding=True, return_tensors="pt")
         inputs = {name: inputs[name].to(self.scale.device) for name in ("input_ids", "attention_mask")}
         hidden = self.encoder(**inputs).last_hidden_state
-        return nn.functional.normalize(pool(hidden.float(), inputs["attention_mask"], "mean"), dim=1)
+        mask = inputs["attention_mask"]
+        return nn.functional.normalize(pool_padded(hidden.float(), mask, "mean"), dim=1)
 
     def losses(
         self, pairs: Sequence[Titled], size: int, seed: int, step: int, precision: torch.dtype | None

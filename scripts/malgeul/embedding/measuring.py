@@ -1,0 +1,64 @@
+"""What a model does best on a machine: the precision that is fastest at parity, and how many tokens fit into memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from malgeul.embedding.encoder import CPU_TOKENS, Encoder, Vectors
+from malgeul.models.devices import Device
+from malgeul.models.memory import cost_of, planned_size
+
+SAMPLE_TOKENS = 2048
+"""About so many are embedded in every precision to find the fastest."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How many seconds a sample took in a precision, and the least cosine of its vectors with those of the first."""
+
+    seconds: float
+    cosine: float
+
+
+def sample_of(texts: Sequence[str], tokens: Sequence[int]) -> list[str]:
+    """Return some texts of all lengths, the longest first, of about SAMPLE_TOKENS in all."""
+    order = sorted(range(len(texts)), key=lambda k: (-tokens[k], k))
+    return [texts[k] for k in order[:: max(1, sum(tokens) // SAMPLE_TOKENS)]]
+
+
+def try_precisions(load: Callable[[str], Encoder], precisions: Sequence[str], texts: Sequence[str]) -> dict[str, Trial]:
+    """Embed texts in every precision, one model after the other; what others are compared with comes first."""
+    trials: dict[str, Trial] = {}
+    first: Vectors | None = None
+    for precision in precisions:
+        encoder = load(precision)
+        encoder.encode_texts(texts)  # the first time costs more
+        started = time.monotonic()
+        vectors = encoder.encode_texts(texts)
+        seconds = time.monotonic() - started
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        first = vectors if first is None else first
+        trials[precision] = Trial(round(seconds, 4), round(float((vectors * first).sum(axis=1).min()), 6))
+    return trials
+
+
+def fastest(trials: dict[str, Trial], parity: float) -> str:
+    """Return the fastest precision whose vectors have at least the cosine ``parity`` with those of the first."""
+    first = next(iter(trials))
+    fitting = [precision for precision, trial in trials.items() if precision == first or trial.cosine >= parity]
+    return min(fitting, key=lambda precision: trials[precision].seconds)
+
+
+def tokens_that_fit(encoder: Encoder, device: Device, longest: str, most: int) -> int:
+    """Return how many tokens fit into the device's memory together, from what the longest text takes of it.
+
+    At most ``most``, and what a processor's caches hold.
+    """
+    (ids, *_), _ = encoder.tokenize([longest])
+    encoder.encode([ids[:2]])  # the first time costs more
+    _, cost = cost_of(device, lambda: encoder.encode([ids]))
+    return planned_size(device, -(-cost // len(ids)), min(most, CPU_TOKENS) if device.kind == "cpu" else most)
