@@ -110,7 +110,7 @@ def test_every_chunk_has_the_vector_of_its_text_in_the_order_of_the_shard(result
     assert (facts["dimension"], facts["distinct_texts"], facts["truncated_tokens"]) == (256, 60, 0)
     assert (facts["padding_share"], facts["packed"], facts["precision"]) == (0.0, True, "float32")
     assert facts["batch_tokens"] == 256
-    assert facts["load_bytes"] == (BUNDLED / "model.safetensors").stat().st_size
+    assert facts["load"]["bytes"] == (BUNDLED / "model.safetensors").stat().st_size
     assert facts["load_seconds"] > 0
 
 

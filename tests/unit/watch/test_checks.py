@@ -305,8 +305,10 @@ def test_bfloat16_is_recommended_to_processors_that_have_it_where_no_gpu_transcr
 
 
 def test_a_large_gpu_gets_larger_batches():
-    assert settings(WITH_GPU, read_config({}))["embed.batch_tokens"] == "16384"
-    assert "embed.batch_tokens" not in settings(PLAIN, read_config({}))
+    small = read_config({"embed": {"batch_tokens": 4096}})
+    assert settings(WITH_GPU, small)["embed.batch_tokens"] == "16384"
+    assert "embed.batch_tokens" not in settings(PLAIN, small)
+    assert "embed.batch_tokens" not in settings(WITH_GPU, read_config({}))
     assert "embed.batch_tokens" not in settings(WITH_GPU, read_config({"embed": {"batch_tokens": 32768}}))
 
 
