@@ -3,6 +3,7 @@
 # make lint   snakemake --lint, snakefmt, ruff, types
 # make bench-text PETITIONS=folder   the text wing beside its peers (bench/text.md)
 # make bench-audio   the audio wing beside its peers (bench/audio.md)
+# make bench-embedding PETITIONS=folder, bench-store, bench-index, bench-chunking, bench-training   documents and models
 # What decides how: PYTHON (the interpreter for .venv), CORES, SNAKEMAKE_ARGS (anything snakemake takes)
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: run test lint bench-text bench-audio clean
+.PHONY: run test lint bench-text bench-audio bench-embedding bench-store bench-index bench-chunking bench-training clean
 
 run: $(VENV)/.installed
 	@$(BIN)/python scripts/release_lock.py
@@ -46,6 +47,12 @@ bench-text: $(VENV)/.installed-bench
 
 bench-audio: $(VENV)/.installed-bench
 	@$(BIN)/python bench/audio.py
+
+bench-embedding: $(VENV)/.installed-dev
+	@$(BIN)/python bench/embedding.py $(PETITIONS)
+
+bench-store bench-index bench-chunking bench-training: bench-%: $(VENV)/.installed-dev
+	@$(BIN)/python bench/$*.py
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev bench/requirements.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --requirement bench/requirements.txt
