@@ -50,7 +50,7 @@ def build_index(job: Job) -> None:
         job.ledger.use(name)
         job.ledger.give(name)
     about = {
-        "embedding_version": version_name(ledger.key for ledger in embedded),
+        "embedding_version": version_name(ledger.content for ledger in embedded),
         "model": job.identity,
         "shards": _shards(job),
     }
@@ -63,7 +63,7 @@ def _of_stage(job: Job, stage: str) -> list[Ledger]:
 
 
 def _shards(job: Job) -> list[dict[str, str]]:
-    """Return what tells later whether the index is still that of its shards: their keys and the bytes of their chunks.
+    """Return what tells later whether the index is still that of its shards: their vectors and their chunks' bytes.
 
     They have the order of the rule's inputs.
     """
@@ -71,7 +71,7 @@ def _shards(job: Job) -> list[dict[str, str]]:
     return [
         {
             "name": ledger.shard,
-            "key": ledger.key,
+            "content": ledger.content,
             "chunks": chunked[ledger.shard].outputs[f"chunks/{ledger.shard}.parquet"]["sha256"],
         }
         for ledger in _of_stage(job, "embed")

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from malgeul.models.classifier import Classifier, identity_of, load_classifiers
 from malgeul.models.devices import claimed_device
+from malgeul.models.memory import DoesNotFit
 from malgeul.models.profiling import profiled
 from malgeul.models.sampling import sampled
 from malgeul.models.settings import TextClassifier
+from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, read_rows
@@ -30,55 +32,64 @@ def classify_transcripts(job: Job) -> None:
     names = sorted(name for name in transcribed.outputs if name.endswith(".json"))
     table_name = f"classes/{job.shard}.parquet"
     keys = {name: job.item_key(transcribed.outputs[name]["sha256"]) for name in names}
-    finished = _known(job, keys, table_name)
+    finished = _kept(job, keys, table_name)
+    # Groups hang on what the last success has not, and on nothing that a killed job has left: it changes no batch.
+    new = [name for name in names if name not in finished]
+    finished |= {name: job.journal.record(keys[name])["rows"] for name in new if keys[name] in job.journal}
     job.ledger.reused = len(finished)
     with ExitStack() as stack:
         table = stack.enter_context(TableWriter(job.staged("classes"), CLASSES))
         progress = stack.enter_context(job.progress(len(names)))
         progress.resume(len(finished))
-        waiting = [name for name in names if name not in finished]
-        if waiting:
+        groups = [new[first : first + TOGETHER] for first in range(0, len(new), TOGETHER)]
+        groups = [group for group in groups if any(name not in finished for name in group)]
+        if groups:
             device = stack.enter_context(claimed_device())
             stack.enter_context(sampled(job, device))
             job.ledger.device = device.to_json()
             profile = stack.enter_context(profiled(job))
             classifiers = load_classifiers(_settings(job.params), device, job.threads, job.ledger)
-            for first in range(0, len(waiting), TOGETHER):
-                batch = waiting[first : first + TOGETHER]
+            for group in groups:
                 with profile.batch():
-                    found = _classified(job, classifiers, batch)
-                for name, rows in zip(batch, found, strict=True):
-                    job.journal.put(keys[name], {"rows": rows})
+                    found = _classified(job, classifiers, group)
+                for name, rows in zip(group, found, strict=True):
+                    if name in finished:
+                        continue
                     finished[name] = rows
+                    if not isinstance(rows, DoesNotFit):
+                        job.journal.put(keys[name], {"rows": rows})
                     progress.advance()
         for name in names:
             recording = name.rpartition("/")[2].removesuffix(".json")
-            for row in finished[name]:
+            rows = finished[name]
+            if isinstance(rows, DoesNotFit):
+                job.ledger.quarantine(recording, Fault("OUT_OF_MEMORY", str(rows), "halving the batch"))
+                continue
+            for row in rows:
                 table.write(row)
             job.ledger.items[keys[name]] = [table_name]
             job.ledger.use(recording)
             job.ledger.give(recording)
 
 
-def _known(job: Job, keys: dict[str, str], table_name: str) -> dict[str, Rows]:
-    """Return the rows of the transcripts that a killed job's journal or the last success has."""
+def _kept(job: Job, keys: dict[str, str], table_name: str) -> dict[str, Rows | DoesNotFit]:
+    """Return the rows of the transcripts that the last success has."""
     table = job.kept.file(table_name)
     kept: dict[str, Rows] = {}
     for row in read_rows(table) if table else ():
         kept.setdefault(row["recording"], []).append(row)
-    found = {}
-    for name, key in keys.items():
-        if key in job.journal:
-            found[name] = job.journal.record(key)["rows"]
-        elif job.kept.item(key) is not None:
-            found[name] = kept.get(name.rpartition("/")[2].removesuffix(".json"), [])
-    return found
+    return {
+        name: kept.get(name.rpartition("/")[2].removesuffix(".json"), [])
+        for name, key in keys.items()
+        if job.kept.item(key) is not None
+    }
 
 
-def _classified(job: Job, classifiers: dict[str, Classifier], names: list[str]) -> list[Rows]:
-    """Return the rows of each transcript."""
+def _classified(job: Job, classifiers: dict[str, Classifier], names: list[str]) -> list[Rows | DoesNotFit]:
+    """Return the rows of each transcript, DoesNotFit for one with a passage that does not fit into memory."""
     transcripts = [json.loads((job.results / name).read_text(encoding="utf-8")) for name in names]
     rows: list[Rows] = [[] for _ in names]
+    faults: dict[int, DoesNotFit] = {}
     for name, classifier in classifiers.items():
         pieces = [
             (number, piece)
@@ -87,6 +98,9 @@ def _classified(job: Job, classifiers: dict[str, Classifier], names: list[str]) 
         ]
         texts = [transcripts[number]["text"][piece.start : piece.end] for number, piece in pieces]
         for (number, piece), chances in zip(pieces, classifier(texts) if texts else [], strict=True):
+            if isinstance(chances, DoesNotFit):
+                faults[number] = chances
+                continue
             labelled = [
                 {"label": label, "probability": round(chance, 6)}
                 for label, chance in zip(classifier.labels, chances, strict=True)
@@ -94,7 +108,7 @@ def _classified(job: Job, classifiers: dict[str, Classifier], names: list[str]) 
             recording = transcripts[number]["id"]
             about = {"recording": recording, "classifier": name, "model": named(job.identity[name])}
             rows[number].append({**about, **asdict(piece), "probabilities": labelled})
-    return rows
+    return [faults.get(number, found) for number, found in enumerate(rows)]
 
 
 def _settings(params: dict[str, Any]) -> dict[str, TextClassifier]:

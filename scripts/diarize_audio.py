@@ -42,7 +42,9 @@ def diarize_audio(job: Job) -> None:
                 continue
             (stem,) = row["channels"]
             sound = converted.outputs[f"recordings/{job.shard}/{stem}.wav"]["sha256"]
-            key = job.item_key(sound, [digest for role, digest in job.input_digests.items() if "program" in role])
+            key = job.item_key(
+                recording, sound, [digest for role, digest in job.input_digests.items() if "program" in role]
+            )
             if key in job.journal:
                 found = [Stretch(**stretch) for stretch in job.journal.record(key)["stretches"]]
                 progress.resume(1)

@@ -85,10 +85,15 @@ def embed_chunks(job: Job) -> None:
             device = stack.enter_context(claimed_device())
             stack.enter_context(sampled(job, device))
             shard.load(folder, device)
+        counted = 0
         for thing in _ahead(shard.work()):
             if isinstance(thing, Rows):
                 out.write_group(shard.finished(thing))
-            elif thing.ids is None:
+                progress.resume(len(thing.keys) - counted)  # vectors that are known without a batch of this group
+                counted = 0
+                continue
+            counted += thing.chunks
+            if thing.ids is None:
                 shard.recall(thing)
                 progress.resume(thing.chunks)
             else:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from malgeul.models.hub import ModelNotFound, damaged, remove_files, snapshot
+from malgeul.models.hub import ModelNotFound, complete, damaged, remove_files
 from malgeul.models.loading import folder_of
 from malgeul.models.local import resolve
 from malgeul.models.quantization import Quantization
@@ -29,11 +29,11 @@ def fetch_model(
     """
     started = time.monotonic()
     local = resolve(model)
-    folder = local or snapshot(model, revision, weights=weights)
+    folder = local or complete(model, revision, weights=weights)
     if (bad := damaged(folder)) and local is None:
         log.warning("%s: damaged and fetched again: %s", model, ", ".join(bad))
         remove_files(folder, bad)
-        folder = snapshot(model, revision, weights=weights)
+        folder = complete(model, revision, weights=weights)
         bad = damaged(folder)
     if bad:
         raise ModelNotFound(f"{model}: {', '.join(bad)} is damaged; is the disk of {folder} full or broken?")

@@ -124,7 +124,7 @@ if __name__ == "__main__":
         snakemake,
         score_text,
         Units("document", "document"),
-        packages=("py3langid", "transformers", "torch", "pyarrow"),
+        packages=("py3langid", "transformers", "torch", "peft", "pyarrow"),
         relevant={"duplicates": lambda job: duplicates_of(job.inputs["duplicates"], job.shard)},
         identity=_models,
     )

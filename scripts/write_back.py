@@ -25,7 +25,7 @@ def write_back(job: Job) -> None:
     settings = Database.model_validate(job.params["settings"])
     embedded = [ledger for ledger in job.upstream if ledger.stage == "embed"]
     version = Version(
-        name=version_name(ledger.key for ledger in embedded),
+        name=version_name(ledger.content for ledger in embedded),
         strategy=job.params["strategy"],
         model=job.params["model"],
         dimension=embedded[0].measured["dimension"],

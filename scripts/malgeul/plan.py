@@ -286,6 +286,14 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         for bucket, (rows, digest) in enumerate(databases[name]["buckets"]):
             documents[f"{name}-{bucket:04d}"] = DocumentShard(name, bucket, buckets, rows, digest)
 
+    if config.documents.write_back == "in_place":
+        places = Counter(database["path"] or database["settings"]["path"] for database in databases.values())
+        problems += [
+            f"documents.databases: {place} is named {count} times; the version of one entry would hide that of the "
+            "other, so write_back: in_place takes it once (layout: query may join tables)"
+            for place, count in places.items()
+            if count > 1
+        ]
     for name, training in config.train.items():
         problems += _problems_of(name, training, root, has_text=bool(recordings or text))
 

@@ -214,3 +214,17 @@ def test_a_database_has_a_name_where_none_is_given(path, name):
     raw = {"databases": [{"path": path}], "write_back": "off"}
     (database,) = read_config({"documents": raw}).documents.databases
     assert database.default_name == name
+
+
+def test_a_database_that_is_written_to_is_named_once(tmp_path):
+    file = tmp_path / "notes.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE notes (id INTEGER, text TEXT)")
+        connection.execute("CREATE TABLE laws (id INTEGER, text TEXT)")
+    connection.close()
+    entries = [{"name": name, "path": str(file), "layout": "table", "table": name} for name in ("notes", "laws")]
+    given = {"documents": {"databases": entries, "write_back": "in_place"}}
+    with pytest.raises(ConfigError, match=r"notes\.sqlite is named 2 times"):
+        make_plan(read_config(given), tmp_path)
+    given["documents"]["write_back"] = "copy"
+    assert len(make_plan(read_config(given), tmp_path).databases) == 2

@@ -18,6 +18,7 @@ import making  # noqa: F401 (finds malgeul)
 
 from malgeul.models.classifier import identity_of, load_classifiers
 from malgeul.models.devices import claimed_device
+from malgeul.models.memory import DoesNotFit
 from malgeul.models.settings import TextClassifier
 from malgeul.shards.ledger import Ledger, Units
 
@@ -64,7 +65,8 @@ def main() -> None:
         if given.label not in classifier.labels:
             raise SystemExit(f"there is no label {given.label}; there are {', '.join(classifier.labels)}")
         label = classifier.labels.index(given.label)
-        chances = [chances[label] for chances in classifier([row["text"] for row in rows])]
+        found = classifier([row["text"] for row in rows])
+        chances = [one[label] for one in found if not isinstance(one, DoesNotFit)]
     figures = {"model": identity_of(settings), **figures_of(rows, chances, given.label)}
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

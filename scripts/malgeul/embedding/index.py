@@ -48,9 +48,9 @@ PART = 1 << 16
 """Rows whose lists are found and recorded at a time."""
 
 
-def version_name(keys: Iterable[str]) -> str:
-    """Return the name of an embedding version: made of the keys of its shards, and so of texts, model and settings."""
-    return f"malgeul-{digest_of(sorted(keys))[:16]}"
+def version_name(contents: Iterable[str]) -> str:
+    """Return the name of an embedding version, made of what names its shards: texts, model, settings, and what came."""
+    return f"malgeul-{digest_of(sorted(contents))[:16]}"
 
 
 @dataclass(frozen=True)

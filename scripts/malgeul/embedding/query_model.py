@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from malgeul.embedding.recipe import read_recipe
-from malgeul.models.loading import folder_of
+from malgeul.models.loading import folder_of, identity
 from malgeul.models.local import resolve, sketch_of_model
 
 
@@ -15,6 +15,7 @@ def describe_query_model(settings: dict[str, Any]) -> dict[str, Any]:
     That is its name, what its files are, the prompt before a question, and how many numbers of a vector are kept.
     """
     folder = folder_of(settings["model"], settings["revision"])
-    content = {"sketch": sketch_of_model(folder)} if resolve(settings["model"]) else {"commit": folder.name}
+    local = resolve(settings["model"])
+    content = {"sketch": sketch_of_model(folder)} if local else identity(settings["model"], settings["revision"])
     prompt = read_recipe(folder, query_prompt=settings["query_prompt"]).query_prompt
-    return {"model": settings["model"], **content, "query_prompt": prompt, "dimensions": settings["dimensions"]}
+    return {**content, "model": settings["model"], "query_prompt": prompt, "dimensions": settings["dimensions"]}

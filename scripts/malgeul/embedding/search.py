@@ -113,7 +113,7 @@ def _is_current(results: Path, shard: dict[str, str]) -> bool:
     table = f"chunks/{name}.parquet"
     known = chunked.outputs.get(table, {})
     return (
-        embedded.key == shard["key"]
+        embedded.content == shard["content"]
         and known.get("sha256") == shard["chunks"]
         and (results / table).is_file()
         and (results / table).stat().st_size == known["size"]

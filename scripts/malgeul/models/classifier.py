@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ Probabilities = list[float]
 """One per label, in the order of the labels."""
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+HEAD = re.compile(r"\.(classifier|score)(\.out_proj)?\.weight$")
+"""The last layer of a classification head among an adapter's weights."""
 
 
 def identity_of(classifier: TextClassifier) -> dict[str, Any]:
@@ -50,10 +54,10 @@ def load_classifiers(
     for name, wanted in settings.items():
         folder = folder_of(wanted.model, wanted.revision, quantization=wanted.quantization)
         adapter = folder_of(wanted.adapter, wanted.adapter_revision) if wanted.adapter else None
-        labels = labels_of(adapter) if adapter else None
-        key = (folder, wanted.question is None, labels and len(labels))
+        writes = wanted.question is not None
+        count = _head_size(adapter) if adapter and not writes else None
+        key = (folder, writes, count, adapter is None)
         if key not in bases:
-            writes, count = wanted.question is not None, labels and len(labels)
             with measured_load(ledger, folder, device):
                 bases[key] = load_once_more(lambda f=folder, w=writes, n=count: Base(f, device, threads, w, n))  # type: ignore[misc]
         loaded[name] = Classifier(bases[key], wanted, adapter)
@@ -65,6 +69,28 @@ def labels_of(folder: Path) -> list[str] | None:
     file = folder / "config.json"
     named = json.loads(file.read_text(encoding="utf-8")).get("id2label") if file.is_file() else None
     return [str(named[number]) for number in sorted(named, key=int)] if named else None
+
+
+def _head_size(adapter: Path) -> int | None:
+    """Return how many labels an adapter knows: by its config.json, or by the head among its weights."""
+    labels = labels_of(adapter)
+    file = adapter / ADAPTER_WEIGHTS
+    if labels:
+        return len(labels)
+    if not file.is_file():
+        return None
+    from safetensors import safe_open
+
+    with safe_open(file, "np") as weights:
+        heads = [name for name in weights.keys() if HEAD.search(name)]  # noqa: SIM118 - no mapping
+        return int(weights.get_slice(heads[0]).get_shape()[0]) if heads else None
+
+
+def _several(folder: Path) -> bool | None:
+    """Tell whether the labels of a folder's config.json do not exclude each other; None where it says nothing."""
+    file = folder / "config.json"
+    kind = json.loads(file.read_text(encoding="utf-8")).get("problem_type") if file.is_file() else None
+    return None if kind is None else str(kind) == "multi_label_classification"
 
 
 class Base:
@@ -79,7 +105,7 @@ class Base:
         self.torch = torch
         self.folder, self.writes = folder, writes
         self.device = "cuda:0" if device.kind == "cuda" else "cpu"
-        self.tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        self.tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         if self.tokenizer.pad_token is None:  # those that write have none
             self.tokenizer.pad_token = self.tokenizer.eos_token
         # Not float16, in which models of the DeBERTa kind overflow.
@@ -165,28 +191,28 @@ class Classifier:
         own = labels_of(adapter) if adapter else None
         named = own or [str(base.config.id2label[k]) for k in range(len(base.config.id2label))]
         self.labels = list(settings.answers) or named
-        several = getattr(base.config, "problem_type", None) == "multi_label_classification"
-        self._independent = several or len(self.labels) == 1
+        # An adapter was trained with a head of its own: what its config says of it counts, where it has one.
+        told = _several(adapter) if adapter and own else _several(base.folder)
+        self._independent = bool(told) or len(self.labels) == 1
         self._batches: Batcher[Any, Probabilities] = Batcher(self._asked if base.writes else self._judged, "text")
 
-    def __call__(self, texts: Sequence[str]) -> list[Probabilities]:
+    def __call__(self, texts: Sequence[str]) -> list[Probabilities | DoesNotFit]:
         """Return the probabilities of the labels for each text, in order; the longest are computed first.
 
-        Raises MemoryError when a text does not fit alone and ValueError when the model gives what is no number.
+        DoesNotFit stands in the place of a text that does not fit into memory alone. Raises ValueError when the model
+        gives what is no number.
         """
         self._base.use(self._adapter)
         ids = self._question_ids(texts) if self._base.writes else self._text_ids(texts)
         order = sorted(range(len(texts)), key=lambda k: -len(ids[k]))
-        found: list[Probabilities] = [[] for _ in texts]
+        found: list[Probabilities | DoesNotFit] = [[] for _ in texts]
         rows = max(1, len(self._settings.answers))
         at = 0
         while at < len(order):
             size = max(1, self._settings.batch_tokens // max(1, rows * len(ids[order[at]])))
             batch = order[at : at + size]
             for number, chances in zip(batch, self._batches([ids[k] for k in batch]), strict=True):
-                if isinstance(chances, DoesNotFit):
-                    raise MemoryError(str(chances))
-                if not all(map(math.isfinite, chances)):
+                if not isinstance(chances, DoesNotFit) and not all(map(math.isfinite, chances)):
                     raise ValueError(
                         f"{self._settings.model} gave {chances[0]} for a text; does it compute in {self._base.dtype}?"
                     )

@@ -7,6 +7,7 @@ copy beside the cache: read with torch's weights_only, which runs no code of the
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -17,6 +18,8 @@ from typing import Any
 
 from malgeul.shards.files import beside, digest_of, files_under, publish, remove, sha256_of
 from malgeul.shards.locks import shard_lock
+
+log = logging.getLogger(__name__)
 
 SMALL = ("*.json", "*.txt", "*.model", "*.jinja", "*/config.json")
 """Configs, vocabularies and templates; of folders below (the modules of sentence-transformers) the configs."""
@@ -40,10 +43,15 @@ def needed(names: Iterable[str], *, weights: bool = True) -> list[str]:
     """Return which files of a repository are needed: pickled weights only where there are no others."""
     names = list(names)
     small = [name for name in names if fits(name, SMALL)]
-    if not weights:
-        return small
+    return [*small, *weights_of(names)] if weights else small
+
+
+def weights_of(names: Iterable[str]) -> list[str]:
+    """Return which files hold the weights: in every folder the safetensors, where there are none the pickled ones."""
+    names = list(names)
     safe = [name for name in names if fits(name, SAFE)]
-    return [*small, *(safe or [name for name in names if fits(name, PICKLED)])]
+    folders = {Path(name).parent for name in safe}
+    return [*safe, *(name for name in names if fits(name, PICKLED) and Path(name).parent not in folders)]
 
 
 def fits(name: str, patterns: Iterable[str]) -> bool:
@@ -51,8 +59,25 @@ def fits(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns)
 
 
+def complete(model: str, revision: str | None, *, weights: bool = True) -> Path:
+    """Return the folder of a hub id's files after fetching what the cache lacks of them; nothing else tells that.
+
+    Where a commit of the revision is in the cache, it is that one. Raises as :func:`snapshot`.
+    """
+    cached = _cached(model, revision)
+    if _offline():
+        return snapshot(model, revision, weights=weights)
+    try:
+        return _downloaded(model, cached.name if cached else revision, weights)
+    except ModelNotFound:
+        if cached is None or missing(cached, weights=weights):
+            raise
+        log.warning("the hub was not reached: %s is taken as it is in the cache", model)
+        return cached
+
+
 def snapshot(model: str, revision: str | None, *, weights: bool = True) -> Path:
-    """Return the folder of a hub id's files: from the cache where they are whole, else downloaded.
+    """Return the folder of a hub id's files: from the cache where they seem whole, else downloaded.
 
     Raises ModelNotFound with what to do when they are not to be had, and when HF_HUB_OFFLINE forbids to ask.
     """
@@ -158,10 +183,10 @@ def with_safetensors(folder: Path) -> Path:
     Raises ModelNotFound when they hold anything but weights.
     """
     names = [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
-    pickled = [name for name in names if fits(name, PICKLED)]
-    if not pickled or any(fits(name, SAFE) for name in names):
+    names = needed(names)
+    if not any(fits(name, PICKLED) for name in names):
         return folder
-    content = {name: _content(folder / name) for name in sorted(pickled)}
+    content = {name: _content(folder / name) for name in sorted(names)}
     target = copies_folder() / name_of(folder) / digest_of(content)[:16]
     if not target.is_dir():
         with shard_lock(target.with_suffix(".lock"), CONVERSION_PATIENCE):
@@ -201,7 +226,7 @@ def _convert(folder: Path, names: Iterable[str], target: Path) -> None:
             whole = "adapter_model" if "adapter_model" in name else "model"
             place = str(Path(name).with_name(f"{whole}.safetensors"))
             shards.setdefault(place, {}).update(_unpickled(folder / name))
-        elif fits(name, SMALL) and not name.endswith(".bin.index.json"):
+        elif not name.endswith(".bin.index.json"):
             shutil.copyfile(folder / name, copy)
     for place, tensors in shards.items():
         own = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}  # none shares another's memory

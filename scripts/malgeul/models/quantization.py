@@ -48,7 +48,7 @@ def _make(folder: Path, to: Quantization, target: Path) -> None:
     scheme = _scheme(to)
     if to == "int4" and not torch.cuda.is_available():
         raise ValueError("weights of int4 are made and used on a GPU; int8 runs on processors, too")
-    config = transformers.AutoConfig.from_pretrained(str(folder))
+    config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     kind: Any = getattr(transformers, config.architectures[0])
     device = "cuda:0" if to == "int4" else "cpu"
     wanted = transformers.TorchAoConfig(scheme)

@@ -136,6 +136,11 @@ class Ledger:
             return f"{self.rejected_ids.n} rejected, reasons add up to {self.rejected.total()}"
         return None
 
+    @property
+    def content(self) -> str:
+        """What names the shard's result: its key alone does not tell what a retried fault gave later."""
+        return f"{self.key}-{self.given.digest:032x}"
+
     def to_json(self) -> dict[str, Any]:
         """Return the form on disk."""
         return {

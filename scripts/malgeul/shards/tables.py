@@ -103,6 +103,8 @@ class TableWriter:
         """Append a table as a row group of its own."""
         if self._waiting:
             self._flush()
+        if not rows.num_rows:
+            return
         self._writer.write_table(rows.cast(self.schema), row_group_size=rows.num_rows)
         self.rows += rows.num_rows
 

@@ -80,9 +80,12 @@ def name_speakers(segments: Sequence[dict[str, Any]], stretches: Sequence[Stretc
     A word within a segment may be another's than the segment.
     """
     for segment in segments:
-        near = [s for s in stretches if s.start < segment["end"] and s.end > segment["start"]]
+        words = segment["words"] or []  # those of a segment over a pause may lie outside of where it is placed
+        first = min([segment["start"], *(word["start"] for word in words)])
+        last = max([segment["end"], *(word["end"] for word in words)])
+        near = [s for s in stretches if s.start < last and s.end > first]
         segment["speaker"] = _speaker(segment, near)
-        for word in segment["words"] or []:
+        for word in words:
             word["speaker"] = _speaker(word, near)
 
 

@@ -357,7 +357,8 @@ class Whisper:
             [[*self._prompt, *one.tokens, *[self._end] * (longest - len(one.tokens))] for one in decoded],
             device=self.device,
         )
-        likeness = likeness_of(self._model, ids[:, :-1], states, seconds)
+        lengths = [len(self._prompt) + len(one.tokens) - 1 for one in decoded]
+        likeness = likeness_of(self._model, ids[:, :-1], lengths, states, seconds)
         found = []
         for one, of_window, length in zip(decoded, likeness, seconds, strict=True):
             runs, _, _ = self._runs(one, length)

@@ -72,11 +72,14 @@ def watched(layers: Sequence[Any], wanted: set[int]) -> Iterator[dict[int, tuple
             hook.remove()
 
 
-def likeness_of(model: Any, ids: Tensor, states: Tensor, seconds: Sequence[float]) -> list[Likeness]:
+def likeness_of(
+    model: Any, ids: Tensor, lengths: Sequence[int], states: Tensor, seconds: Sequence[float]
+) -> list[Likeness]:
     """Return how much each token looks at each frame, (tokens, frames), for every window of a batch.
 
-    ``ids`` (n, tokens) are the tokens after which the looked-at frame is that of the next one, ``states`` the encoder's
-    states (n, frames, dimension), ``seconds`` how much sound each window holds.
+    ``ids`` (n, tokens) are the tokens after which the looked-at frame is that of the next one, of which the first
+    ``lengths`` count; ``states`` are the encoder's states (n, frames, dimension), ``seconds`` how much sound each
+    window holds. What fills a row up to the longest changes nothing.
     """
     import torch
 
@@ -85,11 +88,12 @@ def likeness_of(model: Any, ids: Tensor, states: Tensor, seconds: Sequence[float
     with watched(model.model.decoder.layers, {layer for layer, _ in heads}) as seen:
         model.model.decoder(input_ids=ids, encoder_hidden_states=states, use_cache=False)
     found: list[Likeness] = []
-    for row, length in enumerate(seconds):
+    for row, (tokens, length) in enumerate(zip(lengths, seconds, strict=True)):
         frames = max(1, min(states.shape[1], math.ceil(length / SECONDS_PER_FRAME)))
         of_heads = []
         for layer, head in heads:
             queries, keys = (one[row] for one in seen[layer])
+            queries = queries[:tokens]
             size = queries.shape[-1] // n_heads
             part = slice(head * size, (head + 1) * size)
             scores = queries[:, part].float() @ keys[:frames, part].float().T / math.sqrt(size)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from malgeul.models.memory import DoesNotFit
 from malgeul.shards.programs import load_program
 from malgeul.text.settings import ClassifierSettings, LanguageSettings, OverlapSettings, OwnSettings
 from malgeul.text.signatures import simplified
@@ -113,6 +114,11 @@ def load_classifier(settings: ClassifierSettings, classifier: Classifier) -> Sco
     label = classifier.labels.index(settings.label)
 
     def score(texts: Sequence[str]) -> list[float | None]:
-        return [chances[label] for chances in classifier(texts)]
+        scores: list[float | None] = []
+        for chances in classifier(texts):
+            if isinstance(chances, DoesNotFit):
+                raise MemoryError(str(chances))
+            scores.append(chances[label])
+        return scores
 
     return score

@@ -75,9 +75,12 @@ def test_a_segment_is_whose_it_mostly_is_and_nobodys_where_nobody_speaks():
     segments = [
         {"start": 0.0, "end": 2.0, "words": [{"start": 0.0, "end": 0.5}, {"start": 0.5, "end": 2.0}]},
         {"start": 5.0, "end": 6.0, "words": None},
+        {"start": 7.0, "end": 8.0, "words": [{"start": 7.0, "end": 8.0}, {"start": 40.0, "end": 41.0}]},
     ]
-    name_speakers(segments, [Stretch(0.0, 0.6, "A"), Stretch(0.6, 1.0, "B"), Stretch(1.5, 2.0, "B")])
-    assert [segment["speaker"] for segment in segments] == ["B", None]
+    stretches = [Stretch(0.0, 0.6, "A"), Stretch(0.6, 1.0, "B"), Stretch(1.5, 2.0, "B")]
+    name_speakers(segments, [*stretches, Stretch(7.0, 8.0, "A"), Stretch(39.0, 42.0, "B")])
+    assert [segment["speaker"] for segment in segments] == ["B", None, "A"]
+    assert [word["speaker"] for word in segments[2]["words"]] == ["A", "B"], "also over a pause"
     assert [word["speaker"] for word in segments[0]["words"]] == ["A", "B"]
 
 
