@@ -154,8 +154,13 @@ def analyze_recording(
     """
     utterances = utterances_of(transcript)
     told_apart = any(utterance.speaker is not None for utterance in utterances) or len(row["channels"]) > 1
-    turns = turns_of(utterances)
-    speakers = speakers_of(utterances, transcript)
+    # What no voice claims (a diarizer may miss it) is nobody's turn, and no voice of its own.
+    turns = turns_of([one for one in utterances if one.speaker is not None or not told_apart])
+    speakers = {
+        speaker: channel
+        for speaker, channel in speakers_of(utterances, transcript).items()
+        if speaker is not None or not told_apart
+    }
     voices = [
         _voice(speaker, channel, turns, folder / f"{row['channels'][channel]}.wav", told_apart, pause_seconds)
         for speaker, channel in speakers.items()
@@ -167,7 +172,7 @@ def analyze_recording(
         "language": transcript["language"],
         "no_speech": transcript["no_speech"],
         "quality": _quality(row),
-        "interaction": _interaction(turns, list(speakers), row["seconds"], told_apart),
+        "interaction": _interaction(utterances, turns, list(speakers), row["seconds"], told_apart),
         "voices": voices,
         "evidence": [vars(span) for span in find_spans(transcript["text"], passages_of(transcript, utterances), rules)],
         "classes": likeliest(transcript["text"], classified),
@@ -223,10 +228,14 @@ def _quality(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _interaction(
-    turns: Sequence[Turn], speakers: Sequence[str | None], seconds: float, told_apart: bool
+    utterances: Sequence[Utterance],
+    turns: Sequence[Turn],
+    speakers: Sequence[str | None],
+    seconds: float,
+    told_apart: bool,
 ) -> dict[str, Any]:
     spoken = [utterance for turn in turns for utterance in turn.utterances]
-    talk = length(talk_of(spoken))
+    talk = length(talk_of(utterances))
     overlaps = overlaps_of([utterance for utterance in spoken if utterance.speaker == speaker] for speaker in speakers)
     return {
         "talk_seconds": _round(talk),

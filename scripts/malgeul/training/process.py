@@ -104,16 +104,30 @@ def _listen(
 ) -> None:
     """Pass on what a process writes: points of the curves from the first, all else into the job's log."""
     assert child.stdout is not None
-    for line in child.stdout:
-        line = line.rstrip("\n")
-        if rank == 0 and line.startswith(WORDS):
-            told(json.loads(line[len(WORDS) :]))
-            log.info("%s", line[len(WORDS) :])
-        else:
-            last.append(line)
-            log.info("process %d: %s", rank, line)
-    child.wait()
-    ended.release()
+    try:
+        for line in child.stdout:
+            line = line.rstrip("\n")
+            point = _point(line) if rank == 0 else None
+            if point is not None:
+                told(point)
+                log.info("%s", line[len(WORDS) :])
+            else:
+                last.append(line)
+                log.info("process %d: %s", rank, line)
+        child.wait()
+    finally:
+        ended.release()
+
+
+def _point(line: str) -> dict[str, Any] | None:
+    """Return the point of the curves that a line tells, None for any other line that begins alike."""
+    if not line.startswith(WORDS):
+        return None
+    try:
+        point = json.loads(line[len(WORDS) :])
+    except ValueError:
+        return None
+    return point if isinstance(point, dict) else None
 
 
 def _complain(children: list[subprocess.Popen[str]], words: list[deque[str]]) -> None:

@@ -158,3 +158,16 @@ def test_a_salvaged_recording_says_how_much_is_missing(folder):
 def test_a_transcript_whose_times_run_backwards_is_refused(folder):
     with pytest.raises(ValueError, match="ends before it starts"):
         analyzed(folder, transcript(MEMO, [MEMO], [segment(2, 1, "네")]), MEMO_ROW)
+
+
+def test_what_no_voice_claims_is_nobodys_turn(folder):
+    said = [
+        segment(0.0, 1.0, "하나", speaker="A"),
+        segment(1.2, 2.0, "둘", speaker=None),
+        segment(2.2, 3.0, "셋", speaker="A"),
+    ]
+    found = analyzed(folder, transcript(MEMO, [MEMO], said), MEMO_ROW)
+    assert [voice["speaker"] for voice in found["voices"]] == ["A"]
+    assert found["interaction"]["turns"] == 1
+    assert found["interaction"]["talk_seconds"] == pytest.approx(2.6, abs=0.01)
+    assert found["voices"][0]["response_latency_seconds"] is None
