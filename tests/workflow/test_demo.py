@@ -32,8 +32,8 @@ def test_the_audit_holds_over_every_edge(demo):
     assert audit["holds"], audit["broken"]
     assert audit["broken"] == audit["missing"] == []
     assert set(audit["stages"]) == {
-        "convert", "transcribe", "classify", "analyze", "ingest", "screen", "dedup", "filter", "select", "cap", "tokenize", "merge",
-        "export", "chunk", "embed", "index", "write_back",
+        "convert", "transcribe", "classify", "analyze", "ingest", "screen", "dedup", "filter", "select", "cap",
+        "tokenize", "merge", "export", "chunk", "embed", "index", "write_back",
     }  # fmt: skip
 
 
