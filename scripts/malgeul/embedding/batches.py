@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from malgeul.embedding.vectors import from_table, restored
 from malgeul.embedding.versions import Batch
 from malgeul.shards.tables import count_rows
 
@@ -81,14 +80,4 @@ def _batch(chunks: pa.Table, vectors: pa.RecordBatch, strategy: str, law: bool, 
         "chunk_group_id": documents,
         "original_document_id": documents,
     }
-    return Batch({**given, **columns}, _matrix(vectors))
-
-
-def _matrix(vectors: pa.RecordBatch) -> npt.NDArray[np.float32]:
-    """Return vectors as float32, whatever they are stored as; those with a ``scale`` are multiplied by it."""
-    column = vectors["vector"]
-    matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(len(vectors), column.type.list_size)
-    found = np.asarray(matrix, dtype=np.float32)
-    if "scale" in vectors.schema.names:
-        found = found * vectors["scale"].to_numpy(zero_copy_only=False)[:, None]
-    return found
+    return Batch({**given, **columns}, restored(from_table(pa.Table.from_batches([vectors]))))
