@@ -33,21 +33,32 @@ class Device:
         return asdict(self)
 
 
-@cache
-def list_gpus() -> tuple[Device, ...]:
-    """Return the NVIDIA devices of the machine; none without a driver."""
+@contextmanager
+def nvml() -> Iterator[Any | None]:
+    """Give NVIDIA's management library while the block runs; None where it or a driver is missing."""
     try:
         import pynvml
     except ImportError:
-        return ()
+        yield None
+        return
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return ()
+        yield None
+        return
     try:
-        return tuple(_describe(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
+        yield pynvml
     finally:
         pynvml.nvmlShutdown()
+
+
+@cache
+def list_gpus() -> tuple[Device, ...]:
+    """Return the NVIDIA devices of the machine; none without a driver."""
+    with nvml() as library:
+        if library is None:
+            return ()
+        return tuple(_describe(library, index) for index in range(library.nvmlDeviceGetCount()))
 
 
 def _describe(nvml: Any, index: int) -> Device:
@@ -170,20 +181,13 @@ def free_memory(device: Device) -> int:
 
 def _nvml_free(uuid: str) -> int | None:
     """Return what NVML says; None where it cannot tell."""
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        return int(memory_info(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid)).free)
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
+    with nvml() as library:
+        if library is None:
+            return None
+        try:
+            return int(memory_info(library, library.nvmlDeviceGetHandleByUUID(uuid)).free)
+        except library.NVMLError:
+            return None
 
 
 def memory_info(nvml: Any, handle: Any) -> Any:

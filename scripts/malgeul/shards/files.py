@@ -15,8 +15,6 @@ from typing import Any
 HIDDEN = ".snakemake_timestamp"
 """Snakemake writes this into every directory it takes as an output; it is no output of ours."""
 
-CHUNK = 1 << 20
-
 
 @dataclass(frozen=True)
 class StatKey:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from malgeul.models.devices import Device, cpu, free_memory, list_gpus
+from malgeul.models.devices import Device, cpu, free_memory, list_gpus, nvml
 from malgeul.models.host import memory
 
 NETWORK = frozenset(
@@ -118,20 +118,13 @@ def cgroup_quota(folder: Path) -> float | None:
 
 
 def _driver_cuda() -> tuple[int, int] | None:
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        number = int(pynvml.nvmlSystemGetCudaDriverVersion_v2())
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
+    with nvml() as library:
+        if library is None:
+            return None
+        try:
+            number = int(library.nvmlSystemGetCudaDriverVersion_v2())
+        except library.NVMLError:
+            return None
     return number // 1000, number % 1000 // 10
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from malgeul.models.devices import cpu, free_memory
+from malgeul.models.devices import cpu, free_memory, nvml
 from malgeul.models.host import memory
 
 
@@ -50,20 +50,13 @@ def load_now() -> MachineLoad:
 
 def gpu_loads() -> tuple[GpuLoad, ...]:
     """Return the load of every NVIDIA device; none without a driver."""
-    try:
-        import pynvml
-    except ImportError:
-        return ()
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        return tuple(_gpu_load(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError:
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
+    with nvml() as library:
+        if library is None:
+            return ()
+        try:
+            return tuple(_gpu_load(library, index) for index in range(library.nvmlDeviceGetCount()))
+        except library.NVMLError:
+            return ()
 
 
 def _gpu_load(nvml: Any, index: int) -> GpuLoad:
