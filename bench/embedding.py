@@ -5,7 +5,7 @@
 Models have the usual shapes and random weights: how fast they are hangs on that alone. Every side of a comparison runs
 in a process of its own, the sides in turn, run after run; models are loaded and have embedded a batch before the clock
 starts. malgeul is the stage itself, with its journal and its table; sentence-transformers is its encode with the batch
-size that is fastest for it, which it finds out before the clock starts. bench/embedding.md holds a table.
+size that is fastest for it, which it finds out before the clock starts.
 """
 
 import argparse
