@@ -54,7 +54,8 @@ def test_the_slowest_operator_is_first_and_shares_add_up(job, results):
     table = read(results / compute(job, 5)["folder"])
     times = [row["cpu_seconds"] for row in table["operators"]]
     assert times == sorted(times, reverse=True)
-    assert sum(times) == pytest.approx(table["cpu_seconds"], rel=1e-3)
+    rounding = 0.5e-7 * (len(times) + 1)
+    assert sum(times) == pytest.approx(table["cpu_seconds"], abs=rounding)
     assert 0 < table["cpu_seconds"] <= table["seconds"]
     assert MARK not in {row["name"] for row in table["operators"]}
     if not torch.cuda.is_available():
