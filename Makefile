@@ -3,7 +3,8 @@
 # make lint   snakemake --lint, snakefmt, ruff, types
 # make bench-text PETITIONS=folder   the text wing beside its peers (bench/text.md)
 # make bench-audio   the audio wing beside its peers (bench/audio.md)
-# make bench-embedding PETITIONS=folder, bench-store, bench-index, bench-chunking, bench-training   documents and models
+# make bench-embedding PETITIONS=folder, bench-store, bench-index, bench-chunking   documents and their vectors
+# make bench-models   loading, adapters, quantized weights, steps of training (bench/models.md)
 # What decides how: PYTHON (the interpreter for .venv), CORES, SNAKEMAKE_ARGS (anything snakemake takes)
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: run test lint bench-text bench-audio bench-embedding bench-store bench-index bench-chunking bench-training clean
+.PHONY: run test lint bench-text bench-audio bench-embedding bench-store bench-index bench-chunking bench-models clean
 
 run: $(VENV)/.installed
 	@$(BIN)/python scripts/release_lock.py
@@ -51,8 +52,12 @@ bench-audio: $(VENV)/.installed-bench
 bench-embedding: $(VENV)/.installed-dev
 	@$(BIN)/python bench/embedding.py $(PETITIONS)
 
-bench-store bench-index bench-chunking bench-training: bench-%: $(VENV)/.installed-dev
+bench-store bench-index bench-chunking: bench-%: $(VENV)/.installed-dev
 	@$(BIN)/python bench/$*.py
+
+bench-models: $(VENV)/.installed-dev
+	@$(BIN)/python bench/models.py
+	@$(BIN)/python bench/training.py
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev bench/requirements.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --requirement bench/requirements.txt

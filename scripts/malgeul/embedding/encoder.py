@@ -21,6 +21,7 @@ from malgeul.models.devices import Device
 from malgeul.models.loading import quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
 from malgeul.models.precision import precision_for, quantized
+from malgeul.models.weights import load_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +57,7 @@ class Encoder:
         query_prompt: str | None = None,
     ) -> None:
         import torch
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoTokenizer
 
         from malgeul.models.linear import with_linear_layers_in
 
@@ -68,9 +69,8 @@ class Encoder:
         self._device = "cuda:0" if device.kind == "cuda" else "cpu"
         converted = self._device == "cpu" and self.precision != "float16"
         self._tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        dtype = getattr(torch, "float32" if converted else self.precision)
-        model = AutoModel.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False)
-        self._model = model.to(self._device).eval()
+        loaded_in = "float32" if converted else self.precision
+        self._model = load_model("embed", folder, device, precision=loaded_in).model
         self.packs = self._packs()
         if self.precision == "int8":
             self._model = quantized(self._model)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from malgeul.models.devices import Device
 from malgeul.models.loading import folder_of, identity, load_once_more, measured_load, quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
-from malgeul.models.quantization import is_quantized
 from malgeul.models.settings import TextClassifier
+from malgeul.models.weights import load_model
 from malgeul.shards.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Base:
 
     def __init__(self, folder: Path, device: Device, threads: int, writes: bool, labels: int | None = None) -> None:
         import torch
-        from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoTokenizer
 
         quiet_transformers()
         torch.set_num_threads(threads)
@@ -110,29 +110,22 @@ class Base:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         # Not float16, in which models of the DeBERTa kind overflow.
         brain = device.kind == "cuda" and torch.cuda.is_bf16_supported()
-        self.dtype = torch.bfloat16 if brain else torch.float32
-        kind = AutoModelForCausalLM if writes else AutoModelForSequenceClassification
-        model, told = kind.from_pretrained(
-            str(folder),
-            dtype="auto" if is_quantized(folder) else self.dtype,
-            device_map=self.device,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **({"num_labels": labels, "ignore_mismatched_sizes": True} if labels else {}),
-        )
-        self._made_up = {*told["missing_keys"], *(key for key, *_ in told["mismatched_keys"])}
-        model.config.pad_token_id = self.tokenizer.pad_token_id
-        self.config = model.config
-        self.model: Any = model.eval()
+        precision = "bfloat16" if brain else "float32"
+        head: dict[str, Any] = {"num_labels": labels, "ignore_mismatched_sizes": True} if labels else {}
+        loaded = load_model("write" if writes else "classify", folder, device, precision=precision, **head)
+        self._drawn = loaded.drawn
+        self.model = loaded.model
+        self.config = self.model.config
+        self.config.pad_token_id = self.tokenizer.pad_token_id
+        self.dtype = self.model.dtype
         self._adapters: dict[Path, str] = {}
 
     def put_on(self, adapter: Path | None) -> None:
         """Load an adapter; raises ValueError where weights are left that neither it nor the model has."""
         if adapter is None or adapter in self._adapters:
-            if adapter is None and self._made_up:
+            if adapter is None and self._drawn:
                 raise ValueError(
-                    f"{self.folder} has no weights for {', '.join(sorted(self._made_up))}: it is no classifier, or it "
+                    f"{self.folder} has no weights for {', '.join(sorted(self._drawn))}: it is no classifier, or it "
                     "needs the adapter that was trained on it"
                 )
             return
@@ -140,7 +133,7 @@ class Base:
             raise ValueError(f"{adapter} has no {ADAPTER_WEIGHTS}; is it an adapter of peft?")
         from peft import PeftModel
 
-        lacking = {key for key in self._made_up if not _holds(adapter, key)}
+        lacking = {key for key in self._drawn if not _holds(adapter, key)}
         if lacking:
             raise ValueError(f"neither {self.folder} nor {adapter} has weights for {', '.join(sorted(lacking))}")
         name = f"adapter_{len(self._adapters)}"

@@ -18,6 +18,7 @@ from malgeul.models.devices import Device
 from malgeul.models.loading import quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
 from malgeul.models.precision import precision_for, quantized
+from malgeul.models.weights import load_model
 from malgeul.speech.doubts import DECODED_AGAIN, REPEATS, compression_ratio, doubts, repeats
 from malgeul.speech.timestamps import SECONDS_PER_TIMESTAMP, TimestampRules
 from malgeul.speech.windows import RATE, Audio
@@ -124,7 +125,7 @@ class Whisper:
         word_times: bool = False,
     ) -> None:
         import torch
-        from transformers import WhisperForConditionalGeneration, WhisperProcessor
+        from transformers import WhisperProcessor
 
         quiet_transformers()
         torch.set_num_threads(threads)
@@ -132,12 +133,10 @@ class Whisper:
         self._phrases, self._temperatures, self._word_times = phrases, temperatures, word_times
         self.device = "cuda:0" if device.kind == "cuda" else "cpu"
         self.precision = precision_for(device, precision)
-        self.dtype = getattr(torch, "float32" if self.precision == "int8" else self.precision)
         self._processor = WhisperProcessor.from_pretrained(str(folder))
-        self._model = WhisperForConditionalGeneration.from_pretrained(
-            str(folder), dtype=self.dtype, use_safetensors=True, attn_implementation="sdpa"
-        ).to(self.device)
-        self._model.eval()
+        loaded_in = "float32" if self.precision == "int8" else self.precision
+        self._model = load_model("transcribe", folder, device, precision=loaded_in, attn_implementation="sdpa").model
+        self.dtype = self._model.dtype
         if self.precision == "int8":
             self._model = quantized(self._model)
         self._batches = Batcher(self._transcribe, "window")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from malgeul.training.tasks import Batch, Row, SumOfRows, load_model, on_device_of
+from malgeul.training.tasks import Batch, Row, SumOfRows, load_to_learn, on_device_of
 
 
 class ClassifierTask(SumOfRows):
@@ -26,10 +26,8 @@ class ClassifierTask(SumOfRows):
 
     def load(self, folder: str) -> Any:
         """Return the model with a head of as many classes as there are labels, named."""
-        from transformers import AutoModelForSequenceClassification
-
-        return load_model(
-            AutoModelForSequenceClassification,
+        return load_to_learn(
+            "classify",
             folder,
             num_labels=len(self._labels),
             id2label=dict(enumerate(self._labels)),

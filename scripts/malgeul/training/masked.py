@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from malgeul.training.tasks import Batch, Row, SumOfRows, load_model, on_device_of
+from malgeul.training.tasks import Batch, Row, SumOfRows, load_to_learn, on_device_of
 
 IGNORED = -100
 """Label of a piece that is not predicted (PyTorch's default ignore_index)."""
@@ -33,9 +33,7 @@ class MaskedModel(SumOfRows):
 
     def load(self, folder: str) -> Any:
         """Return the model with its head for masked pieces."""
-        from transformers import AutoModelForMaskedLM
-
-        model = load_model(AutoModelForMaskedLM, folder)
+        model = load_to_learn("fill", folder)
         self._head.watch(model)
         return model
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
 from malgeul.shards.names import stable_hash
-from malgeul.training.tasks import Batch, Pass, Row, load_model, on_device_of, parts
+from malgeul.training.tasks import Batch, Pass, Row, load_to_learn, on_device_of, parts
 
 SCORED_AT_ONCE = 64
 
@@ -45,9 +45,7 @@ class PairTask:
 
     def load(self, folder: str) -> Any:
         """Return the model without a head."""
-        from transformers import AutoModel
-
-        model = load_model(AutoModel, folder)
+        model = load_to_learn("embed", folder)
         model.new_modules = []  # a pooler that is missing is not used either
         return model
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from malgeul.models import weights
+from malgeul.models.devices import cpu
 from malgeul.training.ranks import Ranks
 
 Batch = dict[str, torch.Tensor]
@@ -114,22 +117,14 @@ class SumOfRows:
         return given.ranks.together(every_part)
 
 
-def load_model(kind: Any, folder: str, **options: Any) -> Any:
-    """Return what ``kind`` (one of transformers' AutoModels) loads from a folder, in float32.
+def load_to_learn(task: weights.Task, folder: str, **options: Any) -> Any:
+    """Return a model in float32 on the host, from where the Trainer takes it.
 
     Its ``new_modules`` are the names of the modules whose weights the folder lacks, which are drawn at random.
     """
-    model, about = kind.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        **options,
-    )
-    new = [*about["missing_keys"], *(key for key, *_ in about["mismatched_keys"])]
-    model.new_modules = sorted({key.rpartition(".")[0] for key in new})
-    return model
+    loaded = weights.load_model(task, Path(folder), cpu(), precision="float32", **options)
+    loaded.model.new_modules = sorted({name.rpartition(".")[0] for name in loaded.drawn})
+    return loaded.model
 
 
 def on_device_of(model: nn.Module, batch: Batch) -> Batch:

@@ -1,0 +1,123 @@
+"""The one place where weights are read: safetensors only, straight to their device, no more than the cap allows."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from malgeul.models.devices import Device
+from malgeul.models.loading import folder_of, quiet_transformers, weight_files
+from malgeul.models.quantization import Quantization, is_quantized
+from malgeul.models.variables import MEMORY_CAP, memory_cap
+
+Task = Literal["transcribe", "embed", "classify", "write", "fill"]
+
+_KINDS: dict[Task, str] = {
+    "transcribe": "AutoModelForSpeechSeq2Seq",
+    "embed": "AutoModel",
+    "classify": "AutoModelForSequenceClassification",
+    "write": "AutoModelForCausalLM",
+    "fill": "AutoModelForMaskedLM",
+}
+"""What of transformers knows which class a task has for a model's architecture."""
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model, ready to compute, and the names of the weights that its files lack, which were drawn at random."""
+
+    model: Any
+    drawn: frozenset[str]
+
+
+def load_model(
+    task: Task,
+    model: str | Path,
+    device: Device,
+    *,
+    revision: str | None = None,
+    precision: str = "native",
+    quantization: Quantization | None = None,
+    adapter: str | Path | None = None,
+    adapter_revision: str | None = None,
+    device_map: str | None = None,
+    **options: Any,
+) -> Loaded:
+    """Load a model for a task: a folder with safetensors, or a hub id or path as a config names it.
+
+    ``precision`` is float32, bfloat16, float16 or native, the model's own, which is no cast; a quantized model has its
+    own in any case. ``device_map`` "auto" spreads a model that is too large for ``device`` over all that the job sees
+    and the host. ``options`` go to transformers (num_labels, attn_implementation, …).
+
+    Raises ModelNotFound, and ValueError for weights that MAX_MEMORY_GB has no room for. On a GPU the cap holds for all
+    that the process does later: what goes beyond it is out of memory.
+    """
+    import torch
+    import transformers
+
+    quiet_transformers()
+    folder = model if isinstance(model, Path) else folder_of(model, revision, quantization=quantization)
+    native = precision == "native" or is_quantized(folder)
+    cap = memory_cap()
+    if cap is not None and device_map is None:
+        _keep_below(cap, folder, device, None if native else precision)
+    # On a processor none: it would copy what is mapped from the file, and hold it twice.
+    place = device_map or ("cuda:0" if device.kind == "cuda" else None)
+    spread = {} if cap is None or device_map is None else {"max_memory": _shares(cap)}
+    made, about = getattr(transformers, _KINDS[task]).from_pretrained(
+        str(folder),
+        dtype="auto" if native else getattr(torch, precision),
+        device_map=place,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **spread,
+        **options,
+    )
+    if adapter is not None:
+        from peft import PeftModel
+
+        worn = adapter if isinstance(adapter, Path) else folder_of(adapter, adapter_revision)
+        made = PeftModel.from_pretrained(made, str(worn))
+    return Loaded(made.eval(), frozenset((*about["missing_keys"], *(key for key, *_ in about["mismatched_keys"]))))
+
+
+def bytes_in_memory(folder: Path, precision: str | None = None) -> int:
+    """Return how many bytes the weights of a model take once they are loaded; None: in the precision they are in."""
+    files = weight_files(folder)
+    if precision is None:
+        return sum(file.stat().st_size for file in files)
+    return _BYTES[precision] * sum(map(_numbers, files))
+
+
+def _numbers(file: Path) -> int:
+    """Return how many numbers the tensors of a safetensors file have, by its header."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+
+
+def _keep_below(cap: int, folder: Path, device: Device, precision: str | None) -> None:
+    needed = bytes_in_memory(folder, precision)
+    if needed > cap:
+        raise ValueError(
+            f"the weights of {folder.name} take {needed / (1 << 30):.2f} GiB, and {MEMORY_CAP} allows "
+            f"{cap / (1 << 30):g}; raise it, take a precision of fewer bytes, or set quantization"
+        )
+    if device.kind == "cuda":
+        import torch
+
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total), 0)
+
+
+def _shares(cap: int) -> dict[int | str, int]:
+    """Return what accelerate may take of each GPU, within the cap, and of the host."""
+    import torch
+
+    return {**dict.fromkeys(range(torch.cuda.device_count()), cap), "cpu": cap}

@@ -1,0 +1,94 @@
+"""One function loads every model: by task, in a precision, with an adapter, within the memory that is allowed."""
+
+import pytest
+import torch
+
+from malgeul import ROOT
+from malgeul.models.devices import cpu
+from malgeul.models.hub import ModelNotFound
+from malgeul.models.weights import bytes_in_memory, load_model
+
+MODELS = ROOT / "resources/models"
+ENCODER = MODELS / "embed-ko-demo"
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "made"),
+    [
+        ("transcribe", "whisper-ko-demo", "WhisperForConditionalGeneration"),
+        ("embed", "embed-ko-demo", "BertModel"),
+        ("classify", "embed-ko-demo", "BertForSequenceClassification"),
+        ("fill", "embed-ko-demo", "BertForMaskedLM"),
+    ],
+)
+def test_a_task_has_its_class(task, name, made):
+    loaded = load_model(task, f"resources/models/{name}", cpu())
+    assert type(loaded.model).__name__ == made
+    assert not loaded.model.training
+    assert any("classifier" in weight for weight in loaded.drawn) == (task == "classify")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_weights_are_in_the_precision_and_take_what_is_foretold(precision):
+    model = load_model("embed", ENCODER, cpu(), precision=precision, add_pooling_layer=False).model
+    assert model.dtype == getattr(torch, precision)
+    taken = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    assert bytes_in_memory(ENCODER, precision) == taken
+
+
+def test_native_is_what_the_files_hold():
+    model = load_model("transcribe", MODELS / "whisper-ko-demo", cpu()).model
+    held = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    assert held == pytest.approx(bytes_in_memory(MODELS / "whisper-ko-demo"), rel=0.02)  # and a header
+
+
+def test_weights_that_the_cap_has_no_room_for_are_refused_before_they_are_read(monkeypatch):
+    monkeypatch.setenv("MAX_MEMORY_GB", "0.01")
+    with pytest.raises(ValueError, match=r"embed-ko-demo take 0\.\d\d GiB, and MAX_MEMORY_GB allows 0\.01; raise it"):
+        load_model("embed", ENCODER, cpu(), precision="float32")
+    monkeypatch.setenv("MAX_MEMORY_GB", "1")
+    assert load_model("embed", ENCODER, cpu(), precision="float32").model
+
+
+def test_an_adapter_is_put_on(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    base = load_model("embed", ENCODER, cpu(), precision="float32").model
+    ids = torch.arange(5, 25)[None]
+    with torch.inference_mode():
+        bare = base(input_ids=ids).last_hidden_state
+    torch.manual_seed(1)
+    adapted = get_peft_model(base, LoraConfig(target_modules=["query"], init_lora_weights=False)).eval()
+    adapted.save_pretrained(tmp_path)
+    again = load_model("embed", ENCODER, cpu(), precision="float32", adapter=str(tmp_path)).model
+    with torch.inference_mode():
+        wanted, found = adapted(input_ids=ids).last_hidden_state, again(input_ids=ids).last_hidden_state
+    assert torch.equal(wanted, found)
+    assert not torch.allclose(bare, found, atol=1e-3)
+
+
+def test_a_model_may_be_spread(monkeypatch):
+    monkeypatch.setenv("MAX_MEMORY_GB", "1")
+    spread = load_model("embed", ENCODER, cpu(), precision="float32", device_map="auto").model
+    assert spread.device.type in {"cpu", "cuda"}
+
+
+def test_a_name_that_is_nowhere_is_told(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelNotFound, match="someone/else"):
+        load_model("embed", "someone/else", cpu())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA device")
+def test_the_cap_holds_for_all_that_the_process_takes(monkeypatch):
+    from malgeul.models.devices import claimed_device
+
+    monkeypatch.setenv("MAX_MEMORY_GB", "1")
+    with claimed_device() as device:
+        load_model("embed", ENCODER, device, precision="float16")
+        try:
+            with pytest.raises(torch.OutOfMemoryError):
+                torch.empty(2 << 30, dtype=torch.uint8, device="cuda:0")
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0, 0)
