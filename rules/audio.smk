@@ -118,7 +118,7 @@ rule classify_transcripts:
     priority: GPU_PRIORITY
     retries: 2
     conda:
-        "../envs/audio.yaml"
+        "../envs/classifiers.yaml"
     threads: gpu_threads
     resources:
         gpu=1,

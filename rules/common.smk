@@ -244,30 +244,41 @@ def models_of(classifier):
 
 
 def fetched_models():
-    """Return what fetch_model needs to know of the models that it has to do with, by the name of its file.
-
-    Those are hub ids, and what is loaded from a quantized copy.
-    """
+    """Return what fetch_model needs to know of the hub ids that are loaded, by the name of its file."""
     wanted = {}
-    for model, revision, quantization, weights in named_models():
-        if resolve(model) is None or quantization:
+    for model, revision, _, weights in named_models():
+        if resolve(model) is None:
             known = wanted.setdefault(
-                fetched_name(model, revision, quantization),
-                {"model": model, "revision": revision, "quantization": quantization},
+                fetched_name(model, revision), {"model": model, "revision": revision}
             )
             known["weights"] = known.get("weights", False) or weights
     return wanted
 
 
-def model_inputs(model, revision, quantization=None):
-    """Return the files of a model in a folder, and for what is fetched the file that says that it was.
+def quantized_models():
+    """Return what quantize_model needs to know of the copies that are loaded, by the name of its file."""
+    return {
+        fetched_name(model, revision, quantization): {
+            "model": model,
+            "revision": revision,
+            "quantization": quantization,
+        }
+        for model, revision, quantization, _ in named_models()
+        if quantization
+    }
 
-    That file's time does not count: fetched again it is the same model.
+
+def model_inputs(model, revision, quantization=None):
+    """Return the files of a model in a folder, and for what is fetched or copied the file that says that it was.
+
+    Such a file's time does not count: fetched again it is the same model.
     """
-    files = model_files(model)
-    if quantization or not files:
+    files = model_files(model) or [
+        ancient(f"<results>/models/{fetched_name(model, revision)}.json")
+    ]
+    if quantization:
         name = fetched_name(model, revision, quantization)
-        files = [*files, ancient(f"<results>/models/{name}.json")]
+        files = [*files, ancient(f"<results>/models/quantized/{name}.json")]
     return files
 
 

@@ -1,4 +1,4 @@
-"""What the config names of models, had before a GPU is taken: jobs that hold one ask no network and copy nothing."""
+"""What the config names of models, had before the jobs that load them: those ask no network and copy nothing."""
 
 
 localrules:
@@ -27,3 +27,34 @@ rule fetch_model:
         "Fetch {wildcards.model}"
     script:
         "../scripts/fetch_model.py"
+
+
+rule quantize_model:
+    input:
+        lambda wildcards: model_inputs(
+            *list(quantized_models()[wildcards.model].values())[:2]
+        ),
+    output:
+        "<results>/models/quantized/{model}.json",
+    log:
+        "<logs>/quantize_model/{model}.log",
+    benchmark:
+        "<benchmarks>/quantize_model/{model}.jsonl"
+    wildcard_constraints:
+        model=SHARD_PATTERN,
+    priority: GPU_PRIORITY
+    conda:
+        "../envs/classifiers.yaml"
+    threads: 1
+    resources:
+        gpu=lambda wildcards: int(
+            quantized_models()[wildcards.model]["quantization"] == "int4"
+        ),
+        mem_mb=growing(16000),
+        runtime=growing(120),
+    params:
+        model=lambda wildcards: quantized_models()[wildcards.model],
+    message:
+        "Make the quantized copy {wildcards.model}"
+    script:
+        "../scripts/quantize_model.py"

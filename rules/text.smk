@@ -173,7 +173,7 @@ rule score_text:
     priority: GPU_PRIORITY if scoring_classifiers() else 0
     retries: 2
     conda:
-        "../envs/scorers.yaml"
+        "../envs/classifiers.yaml"
     threads: gpu_threads if scoring_classifiers() else 1
     resources:
         gpu=1 if scoring_classifiers() else 0,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from malgeul.models.hub import ModelNotFound, complete, damaged, remove_files
 from malgeul.models.loading import folder_of
 from malgeul.models.local import resolve
-from malgeul.models.quantization import Quantization
 from malgeul.shards.files import files_under, write_json
 from malgeul.shards.job import logged
 
@@ -19,13 +18,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def fetch_model(
-    model: str, revision: str | None, *, weights: bool, quantization: Quantization | None = None
-) -> dict[str, Any]:
+def fetch_model(model: str, revision: str | None, *, weights: bool) -> dict[str, Any]:
     """Return what was fetched: the commit, its files with their bytes, seconds; damaged files are fetched once more.
 
-    A quantized copy is made here, too, also of a model in a folder. Raises ModelNotFound when the model is not to be
-    had or stays damaged.
+    Raises ModelNotFound when the model is not to be had or stays damaged.
     """
     started = time.monotonic()
     local = resolve(model)
@@ -38,11 +34,10 @@ def fetch_model(
     if bad:
         raise ModelNotFound(f"{model}: {', '.join(bad)} is damaged; is the disk of {folder} full or broken?")
     files = {str(file.relative_to(folder)): file.stat().st_size for file in files_under(folder)}
-    used = folder_of(model, revision, weights=weights, quantization=quantization)
+    used = folder_of(model, revision, weights=weights)
     return {
         "model": model,
         "revision": revision,
-        "quantization": quantization,
         "commit": None if local else folder.name,
         "files": files,
         "bytes": sum(files.values()),

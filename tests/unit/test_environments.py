@@ -24,6 +24,12 @@ def test_an_environment_pins_what_the_project_pins(environment):
     assert own == {name: project[name] for name in own}
 
 
+@pytest.mark.parametrize("environment", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda file: file.stem)
+def test_what_loads_weights_onto_a_gpu_has_accelerate(environment):
+    source = environment.read_text(encoding="utf-8")
+    assert ("torch==" in source and "transformers==" in source) <= ("accelerate==" in source)
+
+
 def test_every_rule_with_a_script_names_an_environment_that_exists():
     for file in sorted((ROOT / "rules").glob("*.smk")):
         source = file.read_text(encoding="utf-8")

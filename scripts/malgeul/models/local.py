@@ -23,7 +23,7 @@ def model_files(model: str) -> list[str]:
 
 
 def fetched_name(model: str, revision: str | None, quantization: str | None = None) -> str:
-    """Return the name of the file that says that a model was fetched, and its quantized copy made."""
+    """Return the name of the file that says that a model was fetched, or its quantized copy made."""
     named = f"{model}@{revision}" + (f" {quantization}" if quantization else "")
     return f"{slug(model)}-{stable_hash(named) % 16**6:06x}"
 

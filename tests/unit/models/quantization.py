@@ -12,7 +12,9 @@ from malgeul.models.devices import cpu
 from malgeul.models.loading import folder_of
 from malgeul.models.quantization import is_quantized, quantized_copy
 from malgeul.models.settings import TextClassifier
+from malgeul.models.weights import load_model
 from malgeul.shards.ledger import Ledger, Units
+from quantize_model import quantize_model
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +49,8 @@ def test_a_copy_is_made_once_with_all_that_the_model_needs_and_fewer_bytes(judge
     embedded = 4 * 128 * (json.loads((judge / "config.json").read_text())["vocab_size"] + 512 + 2)
     whole, small = ((folder / "model.safetensors").stat().st_size - embedded for folder in (judge, copy))
     assert small < 0.35 * whole
+    told = quantize_model(str(judge), None, "int8")
+    assert told["bytes_before"] == (judge / "model.safetensors").stat().st_size > told["bytes"] > embedded
     monkeypatch.setattr(quantization, "_make", lambda *_: pytest.fail("made again"))
     assert folder_of(str(judge), None, quantization="int8") == copy
 
@@ -64,14 +68,14 @@ def test_a_classifier_of_fewer_bits_answers_nearly_as_the_whole_one(judge):
 
 
 def test_vectors_of_fewer_bits_are_nearly_those_of_the_whole_model():
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoTokenizer
 
     bundled = ROOT / "resources/models/embed-ko-demo"
     ids = AutoTokenizer.from_pretrained(str(bundled))("오늘 회의는 세 시에 시작합니다.", return_tensors="pt")
     given = {name: ids[name] for name in ("input_ids", "attention_mask")}
     vectors = []
     for folder in (bundled, quantized_copy(bundled, "int8")):
-        model = AutoModel.from_pretrained(str(folder), device_map="cpu").eval()
+        model = load_model("embed", folder, cpu()).model
         with torch.inference_mode():
             vectors.append(model(**given).last_hidden_state.float().mean(1)[0])
     assert torch.nn.functional.cosine_similarity(*vectors, dim=0) > 0.999
