@@ -11,9 +11,9 @@ from malgeul.shards.files import write_json
 from malgeul.shards.inputs import locate
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
-from malgeul.tasks import task_of
+from malgeul.tasks import knows_labels, task_of
 from malgeul.training.evaluation import TEST, Candidate, evaluate
-from malgeul.training.settings import SAMPLES_OF, EmbeddingTraining, TrainingChoice, settings_of
+from malgeul.training.settings import SAMPLES_OF, ClassifierTraining, EmbeddingTraining, TrainingChoice, settings_of
 from malgeul.training.tasks import Task
 
 if TYPE_CHECKING:
@@ -29,16 +29,20 @@ def evaluate_model(job: Job) -> None:
     settings = settings_of(job.params["settings"])
     base, trained = folder_of(settings.base, settings.revision), job.input("trained")
     is_adapter = (trained / "adapter_config.json").is_file()
+    own = _tasks(job, settings, base)
     candidates = {
-        "before": Candidate(base),
-        "after": Candidate(base, trained) if is_adapter else Candidate(trained),
-        **{name: Candidate(folder_of(other, None)) for name, other in sorted(settings.beside.items())},
+        "before": Candidate(own, base),
+        "after": Candidate(own, base, trained) if is_adapter else Candidate(own, trained),
     }
-    tasks = _tasks(job, settings, base)
+    for name, other in sorted(settings.beside.items()):
+        folder = folder_of(other, None)
+        candidates[name] = Candidate(_tasks(job, settings, folder), folder)
+        if isinstance(settings, ClassifierTraining) and not knows_labels(settings, folder, job.inputs["files"]):
+            raise ValueError(f"train.{job.shard}.beside.{name}: {other} knows other labels than the rows have")
     started = time.monotonic()
-    with claimed_device() as device, job.progress(len(candidates) * len(tasks), "measures") as progress:
+    with claimed_device() as device, job.progress(len(candidates) * len(own), "measures") as progress:
         job.ledger.device = device.to_json()
-        sets = evaluate(tasks, candidates, seed=settings.seed, cuda=device.kind == "cuda", done=progress.advance)
+        sets = evaluate(candidates, seed=settings.seed, cuda=device.kind == "cuda", done=progress.advance)
     job.ledger.use(job.shard)
     job.ledger.give(job.shard)
     found = {"training": job.shard, "kind": settings.kind, "base": settings.base, "sets": sets}
@@ -47,7 +51,7 @@ def evaluate_model(job: Job) -> None:
 
 
 def _tasks(job: Job, settings: TrainingChoice, base: Path) -> dict[str, Task]:
-    """Return the task over the run's own test rows, and over those of other datasets."""
+    """Return the task over the run's own test rows, and over those of other datasets, for a model in ``base``."""
     if settings.kind not in SAMPLES_OF:
         scored = settings.scored if isinstance(settings, EmbeddingTraining) else None
         place = locate(scored, ROOT) if scored else None

@@ -13,8 +13,9 @@ from typing import Any
 from malgeul.dataset.collator import MaskedMentionCollator
 from malgeul.embedding.encoder import pool_padded
 from malgeul.embedding.recipe import read_recipe
+from malgeul.models.classifier import labels_of
 from malgeul.models.tokenizers import load_fast_tokenizer
-from malgeul.training.classes import ClassifierTask, labels_of
+from malgeul.training.classes import ClassifierTask, sorted_labels
 from malgeul.training.examples import read_examples, read_scored
 from malgeul.training.masked import IGNORED, MentionTask, SequenceTask
 from malgeul.training.pairs import PairTask, key_of
@@ -120,7 +121,10 @@ def _unlabelled(collate: MaskedMentionCollator, rows: Sequence[Row]) -> dict[str
 
 def _classifier(settings: ClassifierTraining, base: Path, files: Sequence[Path]) -> Task:
     examples = _examples(settings, (settings.text_field, settings.label_field), files)
-    labels = labels_of([label for _, label in examples["train"]])
+    labels = sorted_labels([label for _, label in examples["train"]])
+    named = labels_of(base) or []
+    if sorted(named) == labels:  # the model was trained for them, in its own order
+        labels = named
     numbers = {label: number for number, label in enumerate(labels)}
     for split, some in examples.items():
         if unknown := sorted({label for _, label in some} - numbers.keys()):
@@ -135,6 +139,12 @@ def _classifier(settings: ClassifierTraining, base: Path, files: Sequence[Path])
         ]
 
     return ClassifierTask(rows, partial(_unlabelled, MaskedMentionCollator(_pad_id(base))), labels)
+
+
+def knows_labels(settings: ClassifierTraining, folder: Path, files: Sequence[Path]) -> bool:
+    """Tell whether the model in ``folder`` was trained for the labels that the training rows have."""
+    examples = _examples(settings, (settings.text_field, settings.label_field), files)
+    return set(labels_of(folder) or ()) == {label for _, label in examples["train"]}
 
 
 def _pairs(settings: EmbeddingTraining, base: Path, files: Sequence[Path], scored: Path | None) -> Task:

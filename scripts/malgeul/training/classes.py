@@ -81,7 +81,7 @@ class ClassifierTask(SumOfRows):
         }
 
 
-def labels_of(values: Sequence[str]) -> list[str]:
+def sorted_labels(values: Sequence[str]) -> list[str]:
     """Return the labels of the training rows, sorted; raises ValueError for fewer than two."""
     labels = sorted(set(values))
     if len(labels) < 2:

@@ -20,32 +20,28 @@ TEST = "test"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that is measured: its folder, and the folder of an adapter on it, if any."""
+    """A model that is measured: the sets of rows by name, as it reads them, its folder, and that of its adapter."""
 
+    tasks: Mapping[str, Task]
     folder: Path
     adapter: Path | None = None
 
 
 def evaluate(
-    tasks: Mapping[str, Task],
-    candidates: Mapping[str, Candidate],
-    *,
-    seed: int,
-    cuda: bool,
-    done: Callable[[], None] = lambda: None,
+    candidates: Mapping[str, Candidate], *, seed: int, cuda: bool, done: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
     """Return of every set of rows how many there are and the figures of every model by name, null without rows.
 
-    ``tasks`` are those over the sets, the first the training's own; a new head has the weights it had before training.
+    A new head has the weights it had before training.
     """
     sets: dict[str, Any] = {}
-    for name, task in tasks.items():
-        rows = len(task.rows(TEST))
-        sets[name] = {"rows": rows, "reason": None if rows else "there are no test rows", "figures": {}}
     for model_name, candidate in candidates.items():
-        for name, task in tasks.items():
+        for name, task in candidate.tasks.items():
+            rows = len(task.rows(TEST))
+            reason = None if rows else "there are no test rows"
+            sets.setdefault(name, {"rows": rows, "reason": reason, "figures": {}})
             figures = None
-            if sets[name]["rows"]:
+            if rows:
                 model = load(task, candidate, seed, cuda)
                 figures = measure(task, model, task.rows(TEST)) | task.more(model)
                 del model

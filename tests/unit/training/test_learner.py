@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from malgeul.tasks import task_of
+from malgeul.tasks import knows_labels, task_of
 from malgeul.training import learner as module
 from malgeul.training.evaluation import Candidate, evaluate
 from malgeul.training.learner import COMPLETE, learn, spread
@@ -64,9 +64,9 @@ def test_every_kind_learns_and_is_measured_before_and_after(known, base, tmp_pat
     task, settings = known(kind, base)
     model, course = learn(task, settings, str(base), tmp_path / "journal", cuda=False, threads=1)
     save_model(model, tmp_path / "model", "tiny", None)
-    sets = evaluate(
-        {"test": task}, {"before": Candidate(base), "after": Candidate(tmp_path / "model")}, seed=0, cuda=False
-    )
+    own = {"test": task}
+    candidates = {"before": Candidate(own, base), "after": Candidate(own, tmp_path / "model")}
+    sets = evaluate(candidates, seed=0, cuda=False)
     before, after = sets["test"]["figures"]["before"], sets["test"]["figures"]["after"]
     assert after["loss"] < 0.5 * before["loss"]
     assert after[MEASURES[kind]] > before[MEASURES[kind]] + 0.1
@@ -218,8 +218,9 @@ def test_an_adapter_is_trained_saved_and_loaded_by_peft(known, base, tmp_path, k
     assert torch.allclose(task.judge(loaded, rows), task.judge(model.eval(), rows), atol=1e-5)
     if kind != "classifier":
         assert not torch.allclose(task.judge(loaded, rows), before, atol=1e-3)
-    candidates = {"before": Candidate(base), "after": Candidate(base, tmp_path / "model")}
-    sets = evaluate({"test": task}, candidates, seed=settings.seed, cuda=False)
+    own = {"test": task}
+    candidates = {"before": Candidate(own, base), "after": Candidate(own, base, tmp_path / "model")}
+    sets = evaluate(candidates, seed=settings.seed, cuda=False)
     assert sets["test"]["figures"]["after"]["loss"] < sets["test"]["figures"]["before"]["loss"]
 
 
@@ -260,13 +261,60 @@ def test_measured_rows_are_spread_evenly():
 def test_sets_without_rows_have_no_figures_and_say_why(known, base, tmp_path):
     task, _ = known("coref", base)
     task.rows = lambda split: []
-    sets = evaluate({"test": task}, {"before": Candidate(Path(base))}, seed=0, cuda=False)
+    sets = evaluate({"before": Candidate({"test": task}, Path(base))}, seed=0, cuda=False)
     assert sets == {"test": {"rows": 0, "reason": "there are no test rows", "figures": {"before": None}}}
 
 
 def test_scored_pairs_are_correlated_with_their_cosines(base, pairs_file, scored_file):
     settings = settings_of({"kind": "embedding", "base": str(base), "files": [str(pairs_file)]})
     task = task_of(settings, base, base, files=[pairs_file], scored=scored_file)
-    figures = evaluate({"test": task}, {"before": Candidate(base)}, seed=0, cuda=False)["test"]["figures"]["before"]
+    figures = evaluate({"before": Candidate({"test": task}, base)}, seed=0, cuda=False)["test"]["figures"]["before"]
     assert figures["scored_pairs"] == 30
     assert -1 <= figures["spearman"] <= 1
+
+
+def test_a_classifier_measured_beside_keeps_its_own_pieces_and_order_of_labels(known, base, labelled_file, tmp_path):
+    task, settings = known("classifier", base)
+    model, _ = learn(task, settings, str(base), tmp_path / "journal", cuda=False, threads=1)
+    other = tmp_path / "other"
+    labels = model.config.id2label
+    with torch.no_grad():  # the same classifier, whose labels and pieces stand in another order
+        for weights_of in (model.classifier.weight, model.classifier.bias):
+            weights_of.copy_(weights_of.flip(0))
+        embeddings = model.get_input_embeddings().weight
+        embeddings.copy_(embeddings[order_of_pieces()])
+    model.config.id2label = dict(enumerate(reversed(labels.values())))
+    model.config.label2id = {label: number for number, label in model.config.id2label.items()}
+    save_model(model, other, "tiny", None)
+    save_tokenizer(base, other)
+    learned, _ = learn(task, settings, str(base), tmp_path / "journal", cuda=False, threads=1)
+    save_model(learned, tmp_path / "model", "tiny", None)
+
+    assert knows_labels(settings, other, [labelled_file])
+    theirs = task_of(settings, other, other, files=[labelled_file])
+    candidates = {"after": Candidate({"test": task}, tmp_path / "model"), "other": Candidate({"test": theirs}, other)}
+    figures = evaluate(candidates, seed=0, cuda=False)["test"]["figures"]
+    assert figures["after"]["macro_f1"] > 0.5
+    for name in ("accuracy", "macro_f1", "f1"):
+        assert figures["other"][name] == pytest.approx(figures["after"][name])
+
+
+def order_of_pieces():
+    """Pieces change places with their neighbours, special ones stay."""
+    order = torch.arange(8000)
+    order[10::2], order[11::2] = order[11::2].clone(), order[10::2].clone()
+    return order
+
+
+def save_tokenizer(base, folder):
+    """Write the tokenizer of a base whose pieces are in that order."""
+    tokenizer = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))
+    order = order_of_pieces().tolist()
+    tokenizer["model"]["vocab"] = {piece: order[number] for piece, number in tokenizer["model"]["vocab"].items()}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_bytes((base / "tokenizer_config.json").read_bytes())
+
+
+def test_a_model_without_the_labels_is_known(known, base, labelled_file):
+    _, settings = known("classifier", base)
+    assert not knows_labels(settings, base, [labelled_file])

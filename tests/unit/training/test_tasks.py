@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from malgeul.dataset.collator import MaskedMentionCollator
 from malgeul.tasks import task_of
-from malgeul.training.classes import ClassifierTask, labels_of
+from malgeul.training.classes import ClassifierTask, sorted_labels
 from malgeul.training.masked import IGNORED, MaskedPlaces, MentionTask, SequenceTask
 from malgeul.training.pairs import PairTask, key_of, spearman
 from malgeul.training.ranks import Ranks
@@ -255,9 +255,9 @@ def test_f1_is_that_of_each_label_and_a_label_that_never_occurs_has_none():
 
 
 def test_a_classifier_needs_two_labels():
-    assert labels_of(["b", "a", "b"]) == ["a", "b"]
+    assert sorted_labels(["b", "a", "b"]) == ["a", "b"]
     with pytest.raises(ValueError, match=r"1 label \(a\); two are needed"):
-        labels_of(["a", "a"])
+        sorted_labels(["a", "a"])
 
 
 def test_perplexity_of_a_hopeless_model_is_a_number():
