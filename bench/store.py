@@ -61,6 +61,10 @@ def make_shards(folder: Path, chunks: int, dimension: int) -> None:
             "end": [800 * (k % 3 + 1) for k in numbers],
             "text": [f"{k}. {SENTENCE * 15}"[:800] for k in numbers],
             "n_tokens": [400] * len(ids),
+            "overlap": [0] * len(ids),
+            "level": ["paragraph"] * len(ids),
+            "size": ["standard"] * len(ids),
+            "query_type": [None] * len(ids),
         }
         pq.write_table(
             pa.table(columns, schema=CHUNKS), folder / f"chunks-{shard:04d}.parquet", row_group_size=ROWS_PER_GROUP

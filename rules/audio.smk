@@ -95,6 +95,7 @@ rule transcribe_audio:
         runtime=growing(120),
     params:
         settings=section("transcribe"),
+        handling=settings.transcribe.HANDLING,
         hints=hints(),
         code=code_digest("transcribe_audio"),
     message:

@@ -94,9 +94,9 @@ rule embed_chunks:
         settings={
             key: value
             for key, value in section("embed").items()
-            if key not in {"inputs", "query_prompt", "max_truncated_share"}
+            if key not in {"inputs", "query_prompt"}
         },
-        limits={"max_truncated_share": settings.embed.max_truncated_share},
+        handling=settings.embed.HANDLING,
         hints=hints(),
         code=code_digest("embed_chunks"),
     message:

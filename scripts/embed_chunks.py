@@ -66,7 +66,7 @@ def embed_chunks(job: Job) -> None:
     Vectors of texts that the shard's last success had are taken again. They were computed in other batches, so that
     they may differ from fresh ones in their last bits, and in int8 by about as much as int8 does from float32.
     """
-    settings = EmbedSettings.model_validate({**job.params["settings"], **job.params["limits"]})
+    settings = EmbedSettings.model_validate(job.params["settings"])
     folder = folder_of(settings.model, settings.revision)
     recipe = read_recipe(folder, settings.prompt)
     started = time.monotonic()

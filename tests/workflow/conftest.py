@@ -124,6 +124,10 @@ class Workflow:
             if file.is_file() and file.name != ".snakemake_timestamp"
         }
 
+    def digests_of_shards(self) -> dict[str, str]:
+        """The digests of those files that are of one shard and hang on no other."""
+        return {name: digest for name, digest in self.digests().items() if not name.startswith("dataset/")}
+
     def copy_to(self, folder: Path) -> Workflow:
         """Return this workflow with its inputs, results and Snakemake's memory in another folder."""
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
@@ -172,7 +176,7 @@ def undisturbed(tmp_path_factory) -> Workflow:
     folder = tmp_path_factory.mktemp("undisturbed")
     tiny_inputs(folder)
     workflow = Workflow(folder, tiny_config())
-    workflow.succeed()
+    workflow.succeed(cores=4)
     return workflow
 
 
@@ -188,6 +192,20 @@ def fresh(undisturbed, tmp_path) -> Workflow:
     folder = tmp_path / "fresh"
     shutil.copytree(undisturbed.folder / "input", folder / "input")
     return Workflow(folder, tiny_config())
+
+
+@pytest.fixture
+def fresh_text(fresh) -> Workflow:
+    """The tiny corpus of text alone, without any results."""
+    fresh.config |= {"recordings": {"paths": []}, "documents": {"databases": []}}
+    return fresh
+
+
+@pytest.fixture
+def fresh_documents(fresh) -> Workflow:
+    """The tiny corpus of documents alone, without any results."""
+    fresh.config |= {"recordings": {"paths": []}, "text": {"sources": []}}
+    return fresh
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 from malgeul.shards.locks import alive
 from workflow.conftest import ROOT
 
@@ -28,15 +26,18 @@ def test_a_job_of_every_stage_killed_in_its_middle_is_tried_again_and_gives_the_
     assert fresh.digests() == undisturbed.digests()
 
 
-@pytest.mark.parametrize(("stage", "entries"), [("transcribe", 1), ("filter", 1), ("embed", 1), ("convert", 1)])
-def test_a_killed_shard_resumes_from_its_journal_in_the_next_run(fresh, undisturbed, kill_jobs, stage, entries):
-    with kill_jobs(fresh.results, attempts=10, stages={stage}, journal=entries) as killer:
-        finished = fresh.run()
-    if not killer.killed[stage]:
-        pytest.fail(f"{stage} was never seen with an entry in its journal")
-    assert finished.code != 0
+def test_a_killed_shard_resumes_from_its_journal_in_the_next_run(fresh, undisturbed, kill_jobs):
+    """Run after run gets one stage further before jobs of it are killed that have journaled something."""
+    left = None
+    for stages in ({"convert"}, {"transcribe", "filter"}, {"embed"}):
+        with kill_jobs(fresh.results, attempts=10, stages=stages, journal=1) as killer:
+            finished = fresh.run()
+        assert {stage for stage, victims in killer.killed.items() if victims} == stages
+        assert finished.code != 0
+        assert left is None or sum(finished.jobs.values()) < left
+        left = sum(finished.jobs.values())
     again = fresh.succeed()
-    assert sum(again.jobs.values()) < sum(finished.jobs.values())
+    assert sum(again.jobs.values()) < left
     assert fresh.digests() == undisturbed.digests()
 
 
@@ -61,7 +62,8 @@ def job_processes(results):
     return [process for process in found if alive(process)]
 
 
-def test_snakemake_itself_killed_takes_its_jobs_along_and_make_run_unlocks(fresh, undisturbed):
+def test_snakemake_itself_killed_takes_its_jobs_along_and_make_run_unlocks(fresh_text, undisturbed):
+    fresh = fresh_text
     process = fresh.start()
     jobs = wait_for(lambda: job_processes(fresh.results))
     process.send_signal(signal.SIGKILL)
@@ -74,7 +76,7 @@ def test_snakemake_itself_killed_takes_its_jobs_along_and_make_run_unlocks(fresh
     released = subprocess.run(release, cwd=fresh.folder, capture_output=True, text=True, check=True)
     assert "released" in released.stderr
     fresh.succeed()
-    assert fresh.digests() == undisturbed.digests()
+    assert fresh.digests_of_shards().items() <= undisturbed.digests().items()
 
 
 def test_the_lock_of_a_living_run_is_not_released(fresh):

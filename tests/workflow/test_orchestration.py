@@ -38,8 +38,7 @@ def overlaps(intervals):
     ],
 )
 def test_two_gpu_jobs_never_overlap_unless_asked_for(fresh, options):
-    finished = fresh.run(*options, cores=4)
-    assert finished.code == 0, finished.output[-3000:]
+    fresh.succeed(*options, "--until", "embed_chunks", cores=4)
     intervals = gpu_intervals(fresh)
     assert len(intervals) > 3
     assert overlaps(intervals) == []
@@ -47,7 +46,7 @@ def test_two_gpu_jobs_never_overlap_unless_asked_for(fresh, options):
 
 def test_with_two_gpus_two_jobs_have_a_device_each(fresh):
     """Two slots on a machine that need not have a device: the claims differ while both are held."""
-    fresh.succeed("--resources", "gpu=2", cores=4)
+    fresh.succeed("--resources", "gpu=2", "--until", "embed_chunks", cores=4)
     jobs = [
         (ledger["started"], ledger["started"] + ledger["seconds"], json.dumps(ledger["device"], sort_keys=True))
         for stage in GPU_STAGES
@@ -59,7 +58,8 @@ def test_with_two_gpus_two_jobs_have_a_device_each(fresh):
             assert first[2] != second[2]
 
 
-def test_a_file_added_during_a_run_does_not_disturb_it(fresh, undisturbed):
+def test_a_file_added_during_a_run_does_not_disturb_it(fresh_text, undisturbed):
+    fresh = fresh_text
     process = fresh.start()
     wait_for(lambda: job_processes(fresh.results))
     added = fresh.folder / "input/notes/added.txt"
@@ -68,18 +68,21 @@ def test_a_file_added_during_a_run_does_not_disturb_it(fresh, undisturbed):
         file.write(" 덧붙인 글이다. 실행 중에 생긴 파일이다.")
     output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output[-3000:]
-    assert fresh.digests() == undisturbed.digests()
+    assert fresh.digests_of_shards().items() <= undisturbed.digests().items()
     assert fresh.succeed().jobs["ingest_text"] == 1
     assert fresh.ledger("ingest", "notes-0000")["in"] == 1 + undisturbed.ledger("ingest", "notes-0000")["in"]
 
 
-def test_another_working_directory_works(fresh, undisturbed, tmp_path):
+def test_another_working_directory_works(fresh_documents, undisturbed, tmp_path):
+    fresh = fresh_documents
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     shutil.move(fresh.folder / "input", elsewhere / "input")
     finished = fresh.run("--directory", str(elsewhere))
     assert finished.code == 0, finished.output[-3000:]
-    assert Workflow(elsewhere, fresh.config).digests() == undisturbed.digests()
+    found = Workflow(elsewhere, fresh.config).digests_of_shards()
+    assert found
+    assert found.items() <= undisturbed.digests().items()
 
 
 def test_the_demo_is_found_from_any_directory(tmp_path):
@@ -89,7 +92,8 @@ def test_the_demo_is_found_from_any_directory(tmp_path):
     assert finished.returncode == 0, finished.stderr[-3000:]
 
 
-def test_a_broken_conservation_fails_the_run_with_the_report_written(fresh, own_workflow):
+def test_a_broken_conservation_fails_the_run_with_the_report_written(fresh_text, own_workflow):
+    fresh = fresh_text
     script = own_workflow / "scripts/chunk_documents.py"
     source = script.read_text(encoding="utf-8")
     assert source.count("job.ledger.use(") == 1
@@ -115,7 +119,8 @@ def test_a_broken_conservation_fails_the_run_with_the_report_written(fresh, own_
     assert (fresh.results / "report.html").stat().st_size > 1000
 
 
-def test_a_failed_shard_fails_the_run_with_the_report_written_and_the_others_done(fresh, own_workflow):
+def test_a_failed_shard_fails_the_run_with_the_report_written_and_the_others_done(fresh_text, own_workflow):
+    fresh = fresh_text
     script = own_workflow / "scripts/filter_text.py"
     source = script.read_text(encoding="utf-8")
     bomb = "    if job.shard == 'notes-0000':\n        raise RuntimeError('planted')\n"
@@ -135,7 +140,7 @@ def test_a_failed_shard_fails_the_run_with_the_report_written_and_the_others_don
 
 def test_bad_input_fails_the_run_where_it_is_asked_to(fresh):
     (fresh.folder / "input/calls/broken.m4a").write_bytes(b"")
-    fresh.config["on_bad_input"] = "fail"
+    fresh.config |= {"on_bad_input": "fail", "text": {"sources": []}, "documents": {"databases": []}}
     finished = fresh.run()
     assert finished.code != 0
     assert "broken.m4a" in finished.output
@@ -190,13 +195,13 @@ def test_every_file_of_the_demo_is_small():
     assert size <= 10_000_000
 
 
-def test_scorers_and_boilerplate_work_where_the_config_asks_for_them(fresh):
+def test_scorers_and_boilerplate_work_where_the_config_asks_for_them(fresh_text):
     """Only then: no other run has a score stage or touches the lines of a document."""
+    fresh = fresh_text
     notice = "이 글의 무단 전재를 금지합니다."
     for file in sorted((fresh.folder / "input/notes").glob("*.txt")):
         file.write_text(f"{file.read_text(encoding='utf-8')}\n{notice}\n", encoding="utf-8")
     (fresh.folder / "mine.py").write_text("def load():\n    return lambda texts: [len(t) for t in texts]\n")
-    fresh.config |= {"recordings": {"paths": []}, "documents": {"databases": []}}
     fresh.config["filter"] = {
         "boilerplate": {"documents": 3, "remove": True},
         "scorers": {

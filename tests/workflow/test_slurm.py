@@ -52,7 +52,9 @@ def of_rule(jobs, *rules):
 
 @pytest.fixture
 def submitted(fresh):
-    """The tiny corpus; jobs that it leaves in the queue are cancelled."""
+    """Recordings and one source of text of the tiny corpus; jobs that it leaves in the queue are cancelled."""
+    fresh.config["documents"] = {"databases": []}
+    fresh.config["text"]["sources"] = fresh.config["text"]["sources"][1:]
     yield fresh
     left = [job["JobId"] for job in jobs_of(fresh.folder) if job["JobState"] in {"PENDING", "RUNNING"}]
     if left:
@@ -84,6 +86,6 @@ def test_slurm_grants_gpus_a_cancelled_job_is_tried_again_and_the_bytes_are_the_
     states = {job["JobId"]: job["JobState"] for job in jobs_of(submitted.folder)}
     assert cancelled is not None
     assert states[cancelled] == "CANCELLED"
-    gpu_jobs = len(undisturbed.ledgers("transcribe")) + len(undisturbed.ledgers("embed"))
-    assert len(granted) == gpu_jobs, "every GPU job was granted a GPU by the scheduler"
-    assert submitted.digests() == undisturbed.digests()
+    gpu_jobs = len(submitted.ledgers("transcribe")) + len(submitted.ledgers("embed"))
+    assert len(granted) == gpu_jobs > 2, "every GPU job was granted a GPU by the scheduler"
+    assert submitted.digests_of_shards().items() <= undisturbed.digests().items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -184,6 +184,9 @@ class ChunkSettings(Section):
 
 class EmbedSettings(Section):
     """Which model embeds what."""
+
+    HANDLING: ClassVar = ["model", "revision", "batch_tokens", "parity", "max_truncated_share"]
+    # These change no vector: what a model holds is in the job's identity, however it is spelled.
 
     model: str = "resources/models/embed-ko-demo"
     """Hub id (BAAI/bge-m3) or folder in sentence-transformers' format."""

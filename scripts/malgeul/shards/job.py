@@ -48,9 +48,8 @@ APART = frozenset({"ledger", "ancient", "model", "tokenizer"})
 """Inputs whose bytes are not hashed here: ledgers hold times, ``ancient`` ones have a parameter for a key, and what a
 model holds is in the job's identity."""
 
-MEMBERS = ("files", "twins", "limits")
-"""Params that say which items a shard has and what it may do with all of them: its outputs depend on them, the result
-of one item does not."""
+MEMBERS = ("files", "twins")
+"""Params that say which items a shard has: its outputs depend on them, the result of one item does not."""
 
 
 class DamagedInput(RuntimeError):
@@ -63,7 +62,9 @@ class Job:
 
     ``inputs`` and ``outputs`` hold the rule's named files. Inputs named ``ledger`` are ledgers of the stages before;
     the output named ``ledger`` is the job's own and tells by its path where the results are, which stage this is and
-    which shard. ``params`` come from the config; those that must not decide about a rerun are under ``hints``. Of an
+    which shard. ``params`` come from the config; those that must not decide about a rerun are under ``hints``, and
+    ``handling`` names those of its ``settings`` that say how the job goes about its work, or that the identity of a
+    model says better: changed, they start the job, which takes again what is finished. Of an
     input whose name is in ``relevant`` only what that function returns decides (of a table for the whole run, the
     shard's own rows); None stands for the whole. ``rule`` names the folder in which Snakemake puts the job's benchmark.
     """
@@ -135,7 +136,9 @@ class Job:
     @cached_property
     def settings_key(self) -> str:
         """Digest of all that an item's result depends on besides the item: code, settings, versions, models."""
-        params = {name: value for name, value in self.params.items() if name not in {"hints", *MEMBERS}}
+        params = {name: value for name, value in self.params.items() if name not in {"hints", "handling", *MEMBERS}}
+        for name in self.params.get("handling", ()):
+            params["settings"] = {key: value for key, value in params["settings"].items() if key != name}
         return digest_of([self.stage, LAYOUT, params, self.versions, self.identity])
 
     @cached_property
@@ -164,10 +167,15 @@ class Job:
         return digests
 
     @cached_property
-    def key(self) -> str:
-        """Digest of everything the shard's outputs depend on."""
+    def content_key(self) -> str:
+        """Digest of everything that decides what the shard's outputs hold."""
         members = {name: self.params[name] for name in MEMBERS if name in self.params}
         return digest_of([self.settings_key, members, self.input_digests])
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of everything that decides whether a finished shard stands."""
+        return digest_of([self.content_key, self.params.get("settings")])
 
     def item_key(self, *content: Any) -> str:
         """Return the key of an item's result: its content and everything else it depends on."""
@@ -242,7 +250,8 @@ class Job:
         for final, place in self._staged.items():
             publish(place, final)
         ledger = self.ledger
-        ledger.key, ledger.versions, ledger.inputs = self.key, self.versions, self.input_digests
+        ledger.key, ledger.content_key = self.key, self.content_key
+        ledger.versions, ledger.inputs = self.versions, self.input_digests
         hashed = {_stat_key(proof): proof["sha256"] for above in self.upstream for proof in above.outputs.values()}
         ledger.outputs = {
             str(file.relative_to(self.results)): _proof(file, hashed) for path in outputs for file in files_under(path)

@@ -75,6 +75,7 @@ class Ledger:
     shard: str
     units: Units
     key: str = ""
+    content_key: str = ""
     taken: Tally = field(default_factory=Tally)
     used: Tally = field(default_factory=Tally)
     rejected_ids: Tally = field(default_factory=Tally)
@@ -138,8 +139,8 @@ class Ledger:
 
     @property
     def content(self) -> str:
-        """What names the shard's result: its key alone does not tell what a retried fault gave later."""
-        return f"{self.key}-{self.given.digest:032x}"
+        """What names the shard's result: what it was made of alone does not tell what a retried fault gave later."""
+        return f"{self.content_key}-{self.given.digest:032x}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the form on disk."""
@@ -147,6 +148,7 @@ class Ledger:
             "stage": self.stage,
             "shard": self.shard,
             "key": self.key,
+            "content_key": self.content_key,
             "unit_in": self.units.parent,
             "unit_out": self.units.child,
             "in": self.taken.n,
@@ -183,6 +185,7 @@ class Ledger:
             shard=value["shard"],
             units=Units(value["unit_in"], value["unit_out"]),
             key=value["key"],
+            content_key=value.get("content_key", value["key"]),
             taken=Tally.from_json(ids["in"]),
             used=Tally.from_json(ids["used"]),
             rejected_ids=Tally.from_json(ids["rejected"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -12,6 +12,9 @@ from malgeul.shards.settings import Section
 
 class TranscribeSettings(Section):
     """Which Whisper transcribes, and how."""
+
+    HANDLING: ClassVar = ["model", "revision", "batch_windows"]
+    # These change no transcript: what a model holds is in the job's identity, however it is spelled.
 
     model: str = "resources/models/whisper-ko-demo"
     """Hub id (openai/whisper-large-v3-turbo) or folder of a Whisper checkpoint."""

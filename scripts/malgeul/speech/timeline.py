@@ -126,7 +126,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Voice:
-    """A voice of a recording: its speaker (None where voices are not told apart), its channel, what it is called."""
+    """A voice of a recording: its speaker, its channel, what it is called.
+
+    The speaker None stands for voices that are not told apart, and for what no speaker claims.
+    """
 
     speaker: str | None
     channel: int
@@ -140,7 +143,7 @@ class Voice:
 def voice_name(speaker: str | None) -> str:
     """Return what a reader calls a speaker."""
     if speaker is None:
-        return "voices not told apart"
+        return "unnamed voices"
     return f"speaker {speaker}" if speaker.isdigit() else speaker
 
 

@@ -57,14 +57,13 @@ def write_chunks(results, texts, model=BUNDLED):
 def run(results, model=BUNDLED, **settings):
     """Run the job; return its ids, its vectors and its ledger."""
     chosen = EmbedSettings(model=str(model), **{"batch_tokens": 256, **settings}).model_dump()
-    limits = {"max_truncated_share": chosen.pop("max_truncated_share")}
     job = Job(
         inputs={"chunks": [results / f"chunks/{NAME}.parquet"], "ledger": [results / f"ledger/chunk/{NAME}.json"]},
         outputs={
             "embeddings": results / f"embeddings/{NAME}.parquet",
             "ledger": results / f"ledger/embed/{NAME}.json",
         },
-        params={"settings": chosen, "limits": limits},
+        params={"settings": chosen, "handling": EmbedSettings.HANDLING},
         units=Units("chunk", "vector"),
         identity={"model": "demo", "digest": "0"},
     )
@@ -230,11 +229,16 @@ def test_another_setting_of_the_vectors_computes_all_again(results, batches, cha
     assert sum(batches) > 60
 
 
-def test_another_limit_computes_nothing_again(results, batches):
-    run(results)
+@pytest.mark.parametrize(
+    "changed", [{"max_truncated_share": 0.5}, {"batch_tokens": 128}, {"parity": 0.99}, {"revision": "main"}]
+)
+def test_another_way_to_the_same_vectors_computes_nothing_again_and_names_no_other_version(results, batches, changed):
+    before = run(results)[2]
     batches.clear()
-    assert run(results, max_truncated_share=0.5)[2].reused == 62
-    assert batches == []
+    after = run(results, **changed)[2]
+    assert (after.reused, batches) == (62, [])
+    assert after.key != before.key, "the shard was looked at again"
+    assert after.content == before.content
 
 
 def test_tokens_are_those_that_were_computed(results):

@@ -38,7 +38,6 @@ def embed(make_job, results):
             ledgers=["chunk/web-0000.json"],
             inputs={"chunks": [chunks]},
             settings=EmbedSettings(model=MODEL, batch_tokens=64).model_dump(exclude={"inputs"}),
-            limits={"max_truncated_share": 0.0},
             hints=hints,
         )
         job.run(script.embed_chunks)

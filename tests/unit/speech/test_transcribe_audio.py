@@ -85,7 +85,11 @@ def run(results, hints=None, **settings):
             "transcripts": results / "transcripts/calls-0000",
             "ledger": results / "ledger/transcribe/calls-0000.json",
         },
-        params={"settings": TranscribeSettings(batch_windows=2, **settings).model_dump(), "hints": hints or {}},
+        params={
+            "settings": TranscribeSettings(**{"batch_windows": 2, **settings}).model_dump(),
+            "handling": TranscribeSettings.HANDLING,
+            "hints": hints or {},
+        },
         units=Units("channel", "recording"),
         identity={"model": "demo", "digest": "0"},
     )
@@ -215,6 +219,16 @@ def test_a_renamed_recording_is_not_transcribed_again_and_has_its_new_name(resul
     assert batches == []
     assert ledger.reused == 7
     assert found[rows[0]["id"]] == {**first[rows[0]["id"]], "name": "renamed.m4a"}
+
+
+@pytest.mark.parametrize("changed", [{"batch_windows": 3}, {"revision": "main"}])
+def test_another_way_to_the_same_transcripts_decodes_nothing_again(results, batches, changed):
+    first, before = run(results)
+    batches.clear()
+    found, after = run(results, **changed)
+    assert (batches, after.reused, found) == ([], 7, first)
+    assert after.key != before.key, "the shard was looked at again"
+    assert after.content_key == before.content_key
 
 
 def test_a_recording_that_was_renamed_after_a_kill_has_its_new_name(results, monkeypatch):
