@@ -106,17 +106,18 @@ def _job(results: Path, texts: Sequence[str], model: str, precision: str) -> Any
     with TableWriter(chunks, SCHEMA) as out:
         for k, text in enumerate(texts):
             about = {"chunk_id": str(k), "document_id": str(k), "source": "bench", "index": 0, "start": 0}
+            about |= {"overlap": 0, "level": "document", "size": "standard", "query_type": None}
             out.write({**about, "end": len(text), "text": text, "n_tokens": tokenizer.count(text)})
     ledger = results / "ledger/chunk/bench-0000.json"
     write_json(ledger, Ledger("chunk", "bench-0000", Units("document", "chunk")).to_json())
-    settings = EmbedSettings(model=model, precision=precision).model_dump(mode="json")
+    settings = EmbedSettings(model=model, precision=precision, max_truncated_share=1.0).model_dump(mode="json")
     return Job(
         inputs={"chunks": [chunks], "ledger": [ledger]},
         outputs={
             "embeddings": results / "embeddings/bench-0000.parquet",
             "ledger": results / "ledger/embed/bench-0000.json",
         },
-        params={"settings": settings, "limits": {"max_truncated_share": 1.0}},
+        params={"settings": settings},
         units=Units("chunk", "vector"),
         threads=CORES,
     )

@@ -50,10 +50,9 @@ def draw(count: int, dimension: int, centres: Any, noise: float, seed: int) -> A
 
 def make(work: Path) -> Result:
     """Write shards of embeddings as the workflow does, and queries with the scores of their true neighbours."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from malgeul.shards.tables import embeddings_schema
+    from malgeul.embedding.vectors import stored, stored_as, to_table
 
     started = time.perf_counter()
     asked = json.loads((work / "asked.json").read_text())
@@ -76,8 +75,7 @@ def make(work: Path) -> Result:
         else:
             part = draw(count, dimension, centres, noise, 2 + number)
         ids = [f"chunk/{start + k}" for k in range(count)]
-        column = pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), dimension)
-        table = pa.table({"chunk_id": ids, "vector": column}, schema=embeddings_schema(dimension))
+        table = to_table(ids, stored(part, stored_as("float32", dimension)), [b"0" * 16] * count, "float32")
         pq.write_table(table, work / f"embeddings-{number:04d}.parquet", compression="zstd")
         scores = np.concatenate([best, queries @ part.T], axis=1)
         best = np.partition(scores, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]

@@ -100,6 +100,10 @@ def import_libraries(side: str) -> None:
         import peft
 
         assert peft
+    if side in QUANTIZED:
+        from torchao import quantization
+
+        assert quantization
 
 
 # Sides of loading

@@ -46,7 +46,8 @@ def make_shards(folder: Path, chunks: int, dimension: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from malgeul.shards.tables import CHUNKS, ROWS_PER_GROUP, embeddings_schema
+    from malgeul.embedding.vectors import stored, stored_as, to_table
+    from malgeul.shards.tables import CHUNKS, ROWS_PER_GROUP
 
     rng = np.random.default_rng(0)
     for shard, start in enumerate(range(0, chunks, PER_SHARD)):
@@ -69,9 +70,8 @@ def make_shards(folder: Path, chunks: int, dimension: int) -> None:
         pq.write_table(
             pa.table(columns, schema=CHUNKS), folder / f"chunks-{shard:04d}.parquet", row_group_size=ROWS_PER_GROUP
         )
-        values = pa.array(rng.standard_normal(len(ids) * dimension, dtype=np.float32))
-        vectors = pa.FixedSizeListArray.from_arrays(values, dimension)
-        table = pa.Table.from_arrays([pa.array(ids), vectors], schema=embeddings_schema(dimension))
+        vectors = rng.standard_normal((len(ids), dimension), dtype=np.float32)
+        table = to_table(ids, stored(vectors, stored_as("float32", dimension)), [b"0" * 16] * len(ids), "float32")
         pq.write_table(table, folder / f"vectors-{shard:04d}.parquet", row_group_size=ROWS_PER_GROUP)
 
 

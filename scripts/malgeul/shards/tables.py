@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -107,11 +107,6 @@ class TableWriter:
             return
         self._writer.write_table(rows.cast(self.schema), row_group_size=rows.num_rows)
         self.rows += rows.num_rows
-
-    def write_all(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Append many rows."""
-        for row in rows:
-            self.write(row)
 
     def _flush(self) -> None:
         self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=self.schema))

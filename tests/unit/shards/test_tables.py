@@ -11,7 +11,8 @@ SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("text", pa.string())])
 
 def write(file, rows, **options):
     with TableWriter(file, SCHEMA, **options) as table:
-        table.write_all(rows)
+        for row in rows:
+            table.write(row)
     metadata = pq.read_metadata(file)
     return [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
 
@@ -32,7 +33,8 @@ def test_a_group_ends_at_its_rows_or_its_characters_and_reading_gives_all_rows(t
 def test_single_rows_are_read_from_the_groups_they_are_in_alone(tmp_path, monkeypatch):
     file = tmp_path / "rows.parquet"
     with TableWriter(file, DOCUMENTS, group_characters=100) as out:
-        out.write_all({"id": str(n), "text": "글" * 40, "source": "s", "meta": "{}"} for n in range(20))
+        for n in range(20):
+            out.write({"id": str(n), "text": "글" * 40, "source": "s", "meta": "{}"})
     groups = []
     read = pq.ParquetFile.read_row_group
     monkeypatch.setattr(
