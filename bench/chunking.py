@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
@@ -33,12 +33,12 @@ Documents = Sequence[tuple[str, str | None]]
 
 def some_documents(characters: int) -> Documents:
     """Return the documents of the demo's database with their kinds, again and again, a number before each."""
-    from malgeul.embedding.database import all_documents, connect
+    from malgeul.embedding.database import read_documents
     from malgeul.embedding.settings import Database
 
     path = ROOT / "resources/demo/documents/law.sqlite"
-    with closing(connect(path)) as connection:
-        found = [(one.text, one.meta["kind"]) for one in all_documents(connection, Database(path=str(path)))]
+    settings = Database(path=str(path))
+    found = [(one.text, one.meta["kind"]) for one in read_documents(path, settings, 0, 1) if one.text]
     documents: list[tuple[str, str | None]] = []
     for number, (text, kind) in enumerate(cycle(found)):
         if characters <= 0:

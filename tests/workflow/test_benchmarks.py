@@ -1,0 +1,41 @@
+"""Benchmarks work on what the stages read and write now; what they measure here says nothing."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from workflow.conftest import ROOT
+
+MODEL = str(ROOT / "resources/models/embed-ko-demo")
+
+
+def measure(name, *arguments):
+    """Run a benchmark at a size that takes seconds; return what it prints."""
+    command = [sys.executable, str(ROOT / f"bench/{name}.py"), *map(str, arguments)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    return finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "row"),
+    [
+        ("store", "--chunks 60 --documents 30 --dimension 8 --runs 1", "| raw executemany |"),
+        ("index", "--vectors 3000 --dimension 16 --runs 1 --only exact", "| exact, NumPy |"),
+        ("chunking", "--characters 3000 --runs 1", "| hybrid | kiwi |"),
+    ],
+)
+def test_a_table_has_its_rows(name, arguments, row):
+    assert row in measure(name, *arguments.split())
+
+
+def test_the_stage_that_is_measured_embeds(tmp_path):
+    work = tmp_path / "work.json"
+    work.write_text(
+        json.dumps({"texts": ["글 하나", "글 둘"], "model": MODEL, "size": "bundled", "folder": str(tmp_path)}),
+        encoding="utf-8",
+    )
+    found = json.loads(measure("embedding", "--side", "malgeul, float32", work).splitlines()[-1])
+    assert found["seconds"] > 0
