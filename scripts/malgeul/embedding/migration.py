@@ -210,5 +210,5 @@ def not_changeable(reason: str) -> RuntimeError:
     return RuntimeError(
         f"text_chunks has a unique key with {CHUNK_COLUMN} and without {VERSION_COLUMN}, so that two versions cannot "
         f"stand side by side, and the key could not be changed: {reason}. Nothing was written. Add {VERSION_COLUMN} to "
-        "that key yourself (https://www.sqlite.org/lang_altertable.html#otheralter), or set documents.write_back: off"
+        "that key yourself (SQLite wants the table made anew for it), or set documents.write_back: off"
     )

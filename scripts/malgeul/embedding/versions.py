@@ -307,7 +307,7 @@ def _write_batches(session: Session, version: Version, number: int, written: int
                 session.execute(f"UPDATE {VERSIONS} SET metadata = ? WHERE id = ?", [facts, number])  # noqa: S608
             if asked.is_set() and written < version.chunks:
                 progress = f"{written} of {version.chunks} chunks of {version.name} are written"
-                log.warning("stopped by SIGTERM: %s; the next run goes on there", progress)
+                log.warning("stopped by SIGTERM after a whole batch: %s", progress)
                 raise Stopped(progress)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from malgeul.models.devices import Device
 from malgeul.models.loading import folder_of, quiet_transformers, weight_files
-from malgeul.models.quantization import Quantization, is_quantized
+from malgeul.models.quantization import Quantization, is_quantized, tensor_by_tensor
 from malgeul.models.variables import MEMORY_CAP, memory_cap
 
 Task = Literal["transcribe", "embed", "classify", "write", "fill"]
@@ -69,16 +70,17 @@ def load_model(
     # On a processor none: it would copy what is mapped from the file, and hold it twice.
     place = device_map or ("cuda:0" if device.kind == "cuda" else None)
     spread = {} if cap is None or device_map is None else {"max_memory": _shares(cap)}
-    made, about = getattr(transformers, _KINDS[task]).from_pretrained(
-        str(folder),
-        dtype="auto" if native else getattr(torch, precision),
-        device_map=place,
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        **spread,
-        **options,
-    )
+    with tensor_by_tensor() if is_quantized(folder) else nullcontext():
+        made, about = getattr(transformers, _KINDS[task]).from_pretrained(
+            str(folder),
+            dtype="auto" if native else getattr(torch, precision),
+            device_map=place,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **spread,
+            **options,
+        )
     if adapter is not None:
         from peft import PeftModel
 
