@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -242,7 +242,6 @@ def quantize_at_load(work: Path) -> Result:
 
 def make_quantized(work: Path) -> Result:
     """Make the copy, once."""
-    os.environ["HF_HOME"] = str(work / "home")
     from malgeul.models.quantization import quantized_copy
 
     result = timed(lambda: (work / "quantized.json").write_text(_folder(quantized_copy(work / "model", "int8"))))
@@ -292,6 +291,7 @@ def main() -> None:
     wanted = given.only or ["load", "adapter", "quantized"]
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         work = Path(folder)
+        os.environ["HF_HOME"] = str(work / "home")  # quantized copies are made there
         (work / "asked.json").write_text(json.dumps({"gigabytes": given.gigabytes}))
         facts = run_side(__file__, "make", work)
         versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "safetensors", "peft"))
@@ -313,16 +313,22 @@ def main() -> None:
                 share = ratios(results["malgeul"], results[READ])
                 print(f"\nOf the read's bandwidth: {share}; to reach: 0.8")
         if "adapter" in wanted:
-            results = {name: [run_side(__file__, name, work) for _ in range(given.runs)] for name in ADAPTER}
+            results = run_in_turn(ADAPTER, work, given.runs)
             table("change of adapter", results, SWAP)
         if "quantized" in wanted:
             if not TORCHAO.is_dir():
                 raise SystemExit("quantized weights need torchao: make .venv/.installed-dev installs it")
             run_side(__file__, "make quantized", work)
-            results = {name: [run_side(__file__, name, work) for _ in range(given.runs)] for name in QUANTIZED}
+            results = run_in_turn(QUANTIZED, work, given.runs)
             table("quantized weights", results, COPY, per_second=True)
             sizes = [f"{runs[0]['bytes'] / 1e6:,.0f} MB" for runs in results.values()]
             print(f"\nBytes read: {' against '.join(sizes)}")
+
+
+def run_in_turn(sides: Iterable[str], work: Path, runs: int) -> dict[str, list[Result]]:
+    """Return the results of every side, run after run."""
+    rounds = [{name: run_side(__file__, name, work) for name in sides} for _ in range(runs)]
+    return {name: [one[name] for one in rounds] for name in sides}
 
 
 def _try_buffer(work: Path, gigabytes: float, size: int) -> float:

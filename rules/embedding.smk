@@ -61,7 +61,8 @@ rule chunk_documents:
         runtime=growing(60),
     params:
         settings=section("chunk"),
-        embed={key: section("embed")[key] for key in ("model", "revision", "prompt")},
+        prompt=settings.embed.prompt,
+        spelled={key: section("embed")[key] for key in ("model", "revision")},
         code=code_digest("chunk_documents"),
     message:
         "Chunk {wildcards.shard}"

@@ -28,7 +28,7 @@ BATCH_CHARACTERS = 1 << 22
 def chunk_documents(job: Job) -> None:
     """Write the chunks of every document in the order of the shard."""
     settings = ChunkSettings.model_validate(job.params["settings"])
-    tokenizer = load_text_tokenizer(job.params["embed"])
+    tokenizer = load_text_tokenizer({**job.params["spelled"], "prompt": job.params["prompt"]})
     source = job.input("documents")
     counts = Counter(characters=0, tokens=0, shared_characters=0, punctuated=0)
     with ExitStack() as stack:
@@ -105,7 +105,7 @@ def _rows(document: dict[str, Any], cut: Cut, *, several_sizes: bool) -> Iterato
 
 
 def _identity(params: dict[str, Any]) -> dict[str, Any]:
-    return identity(params["embed"]["model"], params["embed"]["revision"])
+    return identity(params["spelled"]["model"], params["spelled"]["revision"])
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ class Shard:
         def encoder(precision: str) -> Encoder:
             return load_once_more(lambda: Encoder(folder, device, job.threads, precision, settings.prompt))
 
-        name = job.item_key("plan", device.kind)
+        name = job.item_key("plan", device.kind, settings.batch_tokens)
         plan = self._journal.record(name) if name in self._journal else None
         longest, sample = ("", []) if plan else self._sample()
         if plan:

@@ -1,6 +1,8 @@
 """Measure a trained model on the test rows, beside itself before training and beside other models."""
 
+import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +13,15 @@ from malgeul.shards.files import write_json
 from malgeul.shards.inputs import locate
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
-from malgeul.tasks import knows_labels, task_of
+from malgeul.tasks import task_beside, task_of
 from malgeul.training.evaluation import TEST, Candidate, evaluate
-from malgeul.training.settings import SAMPLES_OF, ClassifierTraining, EmbeddingTraining, TrainingChoice, settings_of
+from malgeul.training.settings import SAMPLES_OF, EmbeddingTraining, TrainingChoice, settings_of
 from malgeul.training.tasks import Task
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
+
+log = logging.getLogger(__name__)
 
 
 def evaluate_model(job: Job) -> None:
@@ -34,33 +38,38 @@ def evaluate_model(job: Job) -> None:
         "before": Candidate(own, base),
         "after": Candidate(own, base, trained) if is_adapter else Candidate(own, trained),
     }
+    unfit: dict[str, str] = {}
     for name, other in sorted(settings.beside.items()):
         folder = folder_of(other, None)
-        candidates[name] = Candidate(_tasks(job, settings, folder), folder)
-        if isinstance(settings, ClassifierTraining) and not knows_labels(settings, folder, job.inputs["files"]):
-            raise ValueError(f"train.{job.shard}.beside.{name}: {other} knows other labels than the rows have")
+        try:
+            candidates[name] = Candidate(_tasks(job, settings, folder, task_beside), folder)
+        except ValueError as error:
+            log.warning("%s is not measured beside: %s", name, error)
+            unfit[name] = str(error)
     started = time.monotonic()
     with claimed_device() as device, job.progress(len(candidates) * len(own), "measures") as progress:
         job.ledger.device = device.to_json()
         sets = evaluate(candidates, seed=settings.seed, cuda=device.kind == "cuda", done=progress.advance)
+    for one in sets.values():
+        one["figures"] |= dict.fromkeys(unfit)
     job.ledger.use(job.shard)
     job.ledger.give(job.shard)
-    found = {"training": job.shard, "kind": settings.kind, "base": settings.base, "sets": sets}
+    found = {"training": job.shard, "kind": settings.kind, "base": settings.base, "sets": sets, "not_measured": unfit}
     write_json(job.staged("evaluated"), found)
     job.ledger.measure(test_rows=sets[TEST]["rows"], seconds_of_work=round(time.monotonic() - started, 3))
 
 
-def _tasks(job: Job, settings: TrainingChoice, base: Path) -> dict[str, Task]:
+def _tasks(job: Job, settings: TrainingChoice, base: Path, make: Callable[..., Task] = task_of) -> dict[str, Task]:
     """Return the task over the run's own test rows, and over those of other datasets, for a model in ``base``."""
     if settings.kind not in SAMPLES_OF:
         scored = settings.scored if isinstance(settings, EmbeddingTraining) else None
         place = locate(scored, ROOT) if scored else None
-        return {TEST: task_of(settings, base, base, files=job.inputs["files"], scored=place)}
+        return {TEST: make(settings, base, base, files=job.inputs["files"], scored=place)}
     tokenize = job.params["tokenize"]
     tokenizer = folder_of(tokenize["tokenizer"], tokenize["revision"])
     datasets = {TEST: job.input("dataset")}
     datasets |= {name: locate(folder, ROOT) for name, folder in sorted(settings.also_on.items())}
-    return {name: task_of(settings, base, tokenizer, dataset=dataset) for name, dataset in datasets.items()}
+    return {name: make(settings, base, tokenizer, dataset=dataset) for name, dataset in datasets.items()}
 
 
 def _identity(params: dict[str, Any]) -> dict[str, Any]:

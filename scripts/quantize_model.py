@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malgeul.models.devices import claimed_device
+from malgeul.models.hub import ModelNotFound
 from malgeul.models.loading import folder_of, weight_files
 from malgeul.models.quantization import Quantization, quantized_copy
 from malgeul.shards.files import write_json
@@ -42,7 +43,10 @@ if __name__ == "__main__":
     with logged(snakemake.log[0]):
         try:
             about = quantize_model(**snakemake.params.model)
-        except (ModuleNotFoundError, ValueError) as error:
+        except (ModelNotFound, ModuleNotFoundError, ValueError) as error:
             log.error("%s", error)
+            sys.exit(1)
+        except Exception:
+            log.exception("no quantized copy was made")
             sys.exit(1)
         write_json(Path(snakemake.output[0]), about)

@@ -110,7 +110,7 @@ def _decoded(
         ThreadPoolExecutor(1) as ahead,
     ):
         job.ledger.device = device.to_json()
-        key = job.item_key("plan", [window.stem for window in everything])
+        key = job.item_key("plan", settings.batch_windows, [window.stem for window in everything])
         plan = job.journal.record(key) if key in job.journal else None
         precision = plan["precision"] if plan else _precision(job, settings, folder, device, everything[0])
         whisper = _load(job, settings, folder, device, precision)

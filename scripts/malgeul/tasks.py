@@ -13,7 +13,7 @@ from typing import Any
 from malgeul.dataset.collator import MaskedMentionCollator
 from malgeul.embedding.encoder import pool_padded
 from malgeul.embedding.recipe import read_recipe
-from malgeul.models.classifier import labels_of
+from malgeul.models.adapters import labels_of
 from malgeul.models.tokenizers import load_fast_tokenizer
 from malgeul.training.classes import ClassifierTask, sorted_labels
 from malgeul.training.examples import read_examples, read_scored
@@ -63,6 +63,19 @@ def task_of(
     raise TypeError(f"{type(settings).__name__} is no training")
 
 
+def task_beside(settings: TrainingSettings, model: Path, tokenizer: Path, **data: Any) -> Task:
+    """Return the task for a model that was trained elsewhere and is measured beside: it keeps its own query prompt.
+
+    Raises ValueError also where a classifier knows other labels than the rows have.
+    """
+    if isinstance(settings, EmbeddingTraining):
+        settings = settings.model_copy(update={"query_prompt": read_recipe(model).query_prompt})
+    task = task_of(settings, model, tokenizer, **data)
+    if isinstance(task, ClassifierTask) and set(known := labels_of(model) or ()) != set(task.labels):
+        raise ValueError(f"{model} knows the labels {', '.join(known) or '(none)'}, the rows {', '.join(task.labels)}")
+    return task
+
+
 def _sequences(settings: MlmTraining, folder: Path, dataset: Path) -> Task:
     tokenizer = load_fast_tokenizer(folder)
     if tokenizer.mask_id is None:
@@ -102,8 +115,8 @@ def check_vocabulary(base: Path, tokenizer: Path) -> None:
     if (base / "tokenizer.json").is_file() or (base / "vocab.txt").is_file():
         if load_fast_tokenizer(base).backend.get_vocab() != wanted:
             raise ValueError(
-                f"{base} has another vocabulary than the dataset's tokenizer ({tokenizer}); set tokenize.tokenizer to "
-                "the base's"
+                f"{base} has another vocabulary than the dataset's tokenizer ({tokenizer}); what learns from "
+                "it needs that of tokenize.tokenizer"
             )
         return
     from transformers import AutoConfig
@@ -139,12 +152,6 @@ def _classifier(settings: ClassifierTraining, base: Path, files: Sequence[Path])
         ]
 
     return ClassifierTask(rows, partial(_unlabelled, MaskedMentionCollator(_pad_id(base))), labels)
-
-
-def knows_labels(settings: ClassifierTraining, folder: Path, files: Sequence[Path]) -> bool:
-    """Tell whether the model in ``folder`` was trained for the labels that the training rows have."""
-    examples = _examples(settings, (settings.text_field, settings.label_field), files)
-    return set(labels_of(folder) or ()) == {label for _, label in examples["train"]}
 
 
 def _pairs(settings: EmbeddingTraining, base: Path, files: Sequence[Path], scored: Path | None) -> Task:

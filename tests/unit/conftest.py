@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Units
+
+settings.register_profile("malgeul", deadline=None)  # other tests run beside
+settings.load_profile("malgeul")
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def test_a_job_of_every_stage_killed_in_its_middle_is_tried_again_and_gives_the_
 def test_a_killed_shard_resumes_from_its_journal_in_the_next_run(fresh, undisturbed, kill_jobs):
     """Run after run gets one stage further before jobs of it are killed that have journaled something."""
     left = None
-    for stages in ({"convert"}, {"transcribe", "filter"}, {"embed"}):
+    for stages in ({"convert", "filter"}, {"transcribe"}, {"embed"}):
         with kill_jobs(fresh.results, attempts=10, stages=stages, journal=1) as killer:
             finished = fresh.run()
         assert {stage for stage, victims in killer.killed.items() if victims} == stages
@@ -76,7 +76,7 @@ def test_snakemake_itself_killed_takes_its_jobs_along_and_make_run_unlocks(fresh
     released = subprocess.run(release, cwd=fresh.folder, capture_output=True, text=True, check=True)
     assert "released" in released.stderr
     fresh.succeed()
-    assert fresh.digests_of_shards().items() <= undisturbed.digests().items()
+    assert fresh.digests_of("web", "notes") == undisturbed.digests_of("web", "notes")
 
 
 def test_the_lock_of_a_living_run_is_not_released(fresh):

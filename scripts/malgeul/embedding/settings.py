@@ -185,7 +185,7 @@ class ChunkSettings(Section):
 class EmbedSettings(Section):
     """Which model embeds what."""
 
-    HANDLING: ClassVar = ["model", "revision", "batch_tokens", "parity", "max_truncated_share"]
+    HANDLING: ClassVar = ["model", "revision", "batch_tokens", "max_truncated_share"]
     # These change no vector: what a model holds is in the job's identity, however it is spelled.
 
     model: str = "resources/models/embed-ko-demo"

@@ -6,13 +6,12 @@ question, and each label's answer is weighed by its likelihood.
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from malgeul.models.adapters import ADAPTER_WEIGHTS, head_size, holds, labels_of, several
 from malgeul.models.devices import Device
 from malgeul.models.loading import folder_of, identity, load_once_more, measured_load, quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
 
 Probabilities = list[float]
 """One per label, in the order of the labels."""
-
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-
-HEAD = re.compile(r"\.(classifier|score)(\.out_proj)?\.weight$")
-"""The last layer of a classification head among an adapter's weights."""
 
 
 def identity_of(classifier: TextClassifier) -> dict[str, Any]:
@@ -55,42 +49,13 @@ def load_classifiers(
         folder = folder_of(wanted.model, wanted.revision, quantization=wanted.quantization)
         adapter = folder_of(wanted.adapter, wanted.adapter_revision) if wanted.adapter else None
         writes = wanted.question is not None
-        count = _head_size(adapter) if adapter and not writes else None
+        count = head_size(adapter) if adapter and not writes else None
         key = (folder, writes, count, adapter is None)
         if key not in bases:
             with measured_load(ledger, folder, device):
                 bases[key] = load_once_more(lambda f=folder, w=writes, n=count: Base(f, device, threads, w, n))  # type: ignore[misc]
         loaded[name] = Classifier(bases[key], wanted, adapter)
     return loaded
-
-
-def labels_of(folder: Path) -> list[str] | None:
-    """Return the labels that a folder's config.json names, in order; None where it names none."""
-    file = folder / "config.json"
-    named = json.loads(file.read_text(encoding="utf-8")).get("id2label") if file.is_file() else None
-    return [str(named[number]) for number in sorted(named, key=int)] if named else None
-
-
-def _head_size(adapter: Path) -> int | None:
-    """Return how many labels an adapter knows: by its config.json, or by the head among its weights."""
-    labels = labels_of(adapter)
-    file = adapter / ADAPTER_WEIGHTS
-    if labels:
-        return len(labels)
-    if not file.is_file():
-        return None
-    from safetensors import safe_open
-
-    with safe_open(file, "np") as weights:
-        heads = [name for name in weights.keys() if HEAD.search(name)]  # noqa: SIM118 - no mapping
-        return int(weights.get_slice(heads[0]).get_shape()[0]) if heads else None
-
-
-def _several(folder: Path) -> bool | None:
-    """Tell whether the labels of a folder's config.json do not exclude each other; None where it says nothing."""
-    file = folder / "config.json"
-    kind = json.loads(file.read_text(encoding="utf-8")).get("problem_type") if file.is_file() else None
-    return None if kind is None else str(kind) == "multi_label_classification"
 
 
 class Base:
@@ -133,7 +98,7 @@ class Base:
             raise ValueError(f"{adapter} has no {ADAPTER_WEIGHTS}; is it an adapter of peft?")
         from peft import PeftModel
 
-        lacking = {key for key in self._drawn if not _holds(adapter, key)}
+        lacking = {key for key in self._drawn if not holds(adapter, key)}
         if lacking:
             raise ValueError(f"neither {self.folder} nor {adapter} has weights for {', '.join(sorted(lacking))}")
         name = f"adapter_{len(self._adapters)}"
@@ -164,14 +129,6 @@ class Base:
         return logits
 
 
-def _holds(adapter: Path, key: str) -> bool:
-    """Tell whether an adapter's weights have one of the model's, as peft names it (modules_to_save)."""
-    from safetensors import safe_open
-
-    with safe_open(adapter / ADAPTER_WEIGHTS, "np") as weights:
-        return any(name.endswith(key) for name in weights.keys())  # noqa: SIM118 - no mapping
-
-
 class Classifier:
     """A base with one adapter, or none, and its labels.
 
@@ -185,7 +142,7 @@ class Classifier:
         named = own or [str(base.config.id2label[k]) for k in range(len(base.config.id2label))]
         self.labels = list(settings.answers) or named
         # An adapter was trained with a head of its own: what its config says of it counts, where it has one.
-        told = _several(adapter) if adapter and own else _several(base.folder)
+        told = several(adapter) if adapter and own else several(base.folder)
         self._independent = bool(told) or len(self.labels) == 1
         self._batches: Batcher[Any, Probabilities] = Batcher(self._asked if base.writes else self._judged, "text")
 

@@ -17,8 +17,8 @@ class TextClassifier(Section):
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     quantization: Literal["int8", "int4"] | None = None
-    """Load a copy of the model in so many bits a weight, made the first time by torchao (to be installed by yourself);
-    int4 needs a GPU."""
+    """Load a copy of the model in so many bits a weight, made the first time by torchao (pip install torchao; conda's
+    environment has it); int4 needs a GPU."""
     adapter: str | None = None
     """LoRA adapter (of peft) on the model: hub id or path. Classifiers of one model share it in memory."""
     adapter_revision: str | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from malgeul.models.adapters import head_size, holds
 from malgeul.models.devices import Device
 from malgeul.models.loading import folder_of, quiet_transformers, weight_files
 from malgeul.models.quantization import Quantization, is_quantized, tensor_by_tensor
@@ -30,7 +31,7 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model, ready to compute, and the names of the weights that its files lack, which were drawn at random."""
+    """A model, ready to compute, and the names of weights that neither its files nor an adapter's have: drawn anew."""
 
     model: Any
     drawn: frozenset[str]
@@ -55,8 +56,8 @@ def load_model(
     own in any case. ``device_map`` "auto" spreads a model that is too large for ``device`` over all that the job sees
     and the host. ``options`` go to transformers (num_labels, attn_implementation, …).
 
-    Raises ModelNotFound, and ValueError for weights that MAX_MEMORY_GB has no room for. On a GPU the cap holds for all
-    that the process does later: what goes beyond it is out of memory.
+    Raises ModelNotFound, and ValueError for weights that MAX_MEMORY_GB has no room for. On GPUs the cap holds for all
+    that the process does later, a training too: what goes beyond it is out of memory.
     """
     import torch
     import transformers
@@ -65,9 +66,14 @@ def load_model(
     folder = model if isinstance(model, Path) else folder_of(model, revision, quantization=quantization)
     native = precision == "native" or is_quantized(folder)
     cap = memory_cap()
-    if cap is not None and device_map is None:
-        _keep_below(cap, folder, device, None if native else precision)
+    if cap is not None:
+        limit_gpu_memory(cap)
+        if device_map is None:
+            _check_room(cap, folder, None if native else precision)
     # On a processor none: it would copy what is mapped from the file, and hold it twice.
+    worn = folder_of(adapter, adapter_revision) if isinstance(adapter, str) else adapter
+    if worn is not None and task == "classify" and (labels := head_size(worn)):
+        options = {"num_labels": labels, "ignore_mismatched_sizes": True, **options}
     place = device_map or ("cuda:0" if device.kind == "cuda" else None)
     spread = {} if cap is None or device_map is None else {"max_memory": _shares(cap)}
     with tensor_by_tensor() if is_quantized(folder) else nullcontext():
@@ -81,12 +87,13 @@ def load_model(
             **spread,
             **options,
         )
-    if adapter is not None:
+    drawn = {*about["missing_keys"], *(key for key, *_ in about["mismatched_keys"])}
+    if worn is not None:
         from peft import PeftModel
 
-        worn = adapter if isinstance(adapter, Path) else folder_of(adapter, adapter_revision)
         made = PeftModel.from_pretrained(made, str(worn))
-    return Loaded(made.eval(), frozenset((*about["missing_keys"], *(key for key, *_ in about["mismatched_keys"]))))
+        drawn = {key for key in drawn if not holds(worn, key)}
+    return Loaded(made.eval(), frozenset(drawn))
 
 
 def bytes_in_memory(folder: Path, precision: str | None = None) -> int:
@@ -104,18 +111,22 @@ def _numbers(file: Path) -> int:
     return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
-def _keep_below(cap: int, folder: Path, device: Device, precision: str | None) -> None:
+def _check_room(cap: int, folder: Path, precision: str | None) -> None:
     needed = bytes_in_memory(folder, precision)
     if needed > cap:
         raise ValueError(
             f"the weights of {folder.name} take {needed / (1 << 30):.2f} GiB, and {MEMORY_CAP} allows "
-            f"{cap / (1 << 30):g}; raise it, take a precision of fewer bytes, or set quantization"
+            f"{cap / (1 << 30):g}; raise it, or load fewer bytes (precision, of classifiers quantization)"
         )
-    if device.kind == "cuda":
-        import torch
 
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total), 0)
+
+def limit_gpu_memory(cap: int) -> None:
+    """Have torch take no more than so many bytes of each GPU that this process sees."""
+    import torch
+
+    for number in range(torch.cuda.device_count()):
+        total = torch.cuda.get_device_properties(number).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total), number)
 
 
 def _shares(cap: int) -> dict[int | str, int]:

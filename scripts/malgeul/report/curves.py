@@ -32,6 +32,7 @@ def trainings(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
                 "measured": ledger.measured,
                 "chart": chart(points),
                 "sets": _sets(evaluated) if evaluated else [],
+                "not_measured": evaluated.get("not_measured", {}) if evaluated else {},
             }
         )
     return found

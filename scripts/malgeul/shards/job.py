@@ -52,6 +52,10 @@ MEMBERS = ("files", "twins")
 """Params that say which items a shard has: its outputs depend on them, the result of one item does not."""
 
 
+APART_PARAMS = frozenset({"hints", "handling", "spelled", *MEMBERS})
+"""Params that no item's result hangs on; of a model that is ``spelled`` so, the job's identity says what it holds."""
+
+
 class DamagedInput(RuntimeError):
     """An input is not what the ledger of the stage that wrote it says."""
 
@@ -136,9 +140,9 @@ class Job:
     @cached_property
     def settings_key(self) -> str:
         """Digest of all that an item's result depends on besides the item: code, settings, versions, models."""
-        params = {name: value for name, value in self.params.items() if name not in {"hints", "handling", *MEMBERS}}
-        for name in self.params.get("handling", ()):
-            params["settings"] = {key: value for key, value in params["settings"].items() if key != name}
+        params = {name: value for name, value in self.params.items() if name not in APART_PARAMS}
+        if handling := set(self.params.get("handling", ())):
+            params["settings"] = {key: value for key, value in params["settings"].items() if key not in handling}
         return digest_of([self.stage, LAYOUT, params, self.versions, self.identity])
 
     @cached_property

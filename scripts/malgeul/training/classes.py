@@ -22,16 +22,16 @@ class ClassifierTask(SumOfRows):
         collate: Callable[[Sequence[Row]], Batch],
         labels: Sequence[str],
     ) -> None:
-        self.rows, self._padded, self._labels = rows, collate, list(labels)
+        self.rows, self._padded, self.labels = rows, collate, list(labels)
 
     def load(self, folder: str) -> Any:
         """Return the model with a head of as many classes as there are labels, named."""
         return load_to_learn(
             "classify",
             folder,
-            num_labels=len(self._labels),
-            id2label=dict(enumerate(self._labels)),
-            label2id={label: number for number, label in enumerate(self._labels)},
+            num_labels=len(self.labels),
+            id2label=dict(enumerate(self.labels)),
+            label2id={label: number for number, label in enumerate(self.labels)},
             problem_type="single_label_classification",
             ignore_mismatched_sizes=True,
         )
@@ -67,7 +67,7 @@ class ClassifierTask(SumOfRows):
         pairs = Counter(said)
         there, given = Counter(label for label, _ in said), Counter(label for _, label in said)
         f1: dict[str, float | None] = {}
-        for number, label in enumerate(self._labels):
+        for number, label in enumerate(self.labels):
             both = there[number] + given[number]
             f1[label] = 2 * pairs[number, number] / both if both else None
         known = [value for value in f1.values() if value is not None]

@@ -121,7 +121,7 @@ def assert_invariants(text, chunks, size, tokenizer, prompt=""):
 
 
 @pytest.mark.parametrize("strategy", ["standard", "dynamic", "hybrid", "tokens"])
-@settings(max_examples=EXAMPLES // 4, deadline=None)
+@settings(max_examples=EXAMPLES // 4)
 @given(
     document=DOCUMENTS,
     model=MODELS,

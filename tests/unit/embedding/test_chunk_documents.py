@@ -45,7 +45,8 @@ def chunk(make_job, results):
             inputs={"documents": [source]},
             threads=threads,
             settings=settings,
-            embed={"model": str(ROOT / "resources/models/embed-ko-demo"), "revision": None, "prompt": None},
+            prompt=None,
+            spelled={"model": str(ROOT / "resources/models/embed-ko-demo"), "revision": None},
         )
         job.run(chunk_documents)
         ledger = read_ledger(results / "ledger/chunk/law-0000.json")

@@ -229,9 +229,7 @@ def test_another_setting_of_the_vectors_computes_all_again(results, batches, cha
     assert sum(batches) > 60
 
 
-@pytest.mark.parametrize(
-    "changed", [{"max_truncated_share": 0.5}, {"batch_tokens": 128}, {"parity": 0.99}, {"revision": "main"}]
-)
+@pytest.mark.parametrize("changed", [{"max_truncated_share": 0.5}, {"batch_tokens": 128}, {"revision": "main"}])
 def test_another_way_to_the_same_vectors_computes_nothing_again_and_names_no_other_version(results, batches, changed):
     before = run(results)[2]
     batches.clear()

@@ -59,7 +59,7 @@ def test_a_sentence_that_a_segment_was_cut_in_begins_once():
     assert {piece.start for piece in segments(lines)} <= set(starts)  # cut at a line's end, where a sentence ends too
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=DOCUMENTS)
 def test_sentences_begin_within_the_text_in_order_and_never_with_a_space(text):
     (starts,) = split([text])

@@ -55,7 +55,7 @@ def run(database, results):
         schema = embeddings_schema(2)
         columns = {"chunk_id": chunks["chunk_id"], "vector": vectors, "key": [None] * len(ids)}
         pq.write_table(pa.table(columns, schema=schema), place["embeddings"])
-        ledger = Ledger("embed", "notes-0000", Units("chunk", "vector"), key=key, measured={"dimension": 2})
+        ledger = Ledger("embed", "notes-0000", Units("chunk", "vector"), content_key=key, measured={"dimension": 2})
         for chunk in chunks["chunk_id"]:
             ledger.use(chunk)
             ledger.give(chunk)

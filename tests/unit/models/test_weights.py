@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from malgeul import ROOT
+from malgeul.models.adapters import labels_of
 from malgeul.models.devices import cpu
 from malgeul.models.hub import ModelNotFound
 from malgeul.models.weights import bytes_in_memory, load_model
@@ -65,6 +66,15 @@ def test_an_adapter_is_put_on(tmp_path):
         wanted, found = adapted(input_ids=ids).last_hidden_state, again(input_ids=ids).last_hidden_state
     assert torch.equal(wanted, found)
     assert not torch.allclose(bare, found, atol=1e-3)
+
+
+def test_an_adapter_brings_the_head_that_it_was_trained_with():
+    phishing = str(MODELS / "phishing-ko-demo")
+    alone = load_model("classify", ENCODER, cpu(), precision="float32")
+    assert any("classifier" in name for name in alone.drawn)
+    judge = load_model("classify", ENCODER, cpu(), precision="float32", adapter=phishing)
+    assert not any("classifier" in name for name in judge.drawn)
+    assert judge.model.config.num_labels == len(labels_of(MODELS / "phishing-ko-demo"))
 
 
 def test_a_model_may_be_spread(monkeypatch):

@@ -129,7 +129,7 @@ def test_a_line_of_any_length_is_passed_over_in_bounded_memory(tmp_path):
     assert peak < 64 << 20
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     lines=st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"x")), max_size=30),
     ended=st.booleans(),

@@ -1,12 +1,13 @@
 """A training learns, fits into memory without changing, and goes on after a kill as if nothing had been."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from malgeul.tasks import knows_labels, task_of
+from malgeul.tasks import task_beside, task_of
 from malgeul.training import learner as module
 from malgeul.training.evaluation import Candidate, evaluate
 from malgeul.training.learner import COMPLETE, learn, spread
@@ -290,8 +291,7 @@ def test_a_classifier_measured_beside_keeps_its_own_pieces_and_order_of_labels(k
     learned, _ = learn(task, settings, str(base), tmp_path / "journal", cuda=False, threads=1)
     save_model(learned, tmp_path / "model", "tiny", None)
 
-    assert knows_labels(settings, other, [labelled_file])
-    theirs = task_of(settings, other, other, files=[labelled_file])
+    theirs = task_beside(settings, other, other, files=[labelled_file])
     candidates = {"after": Candidate({"test": task}, tmp_path / "model"), "other": Candidate({"test": theirs}, other)}
     figures = evaluate(candidates, seed=0, cuda=False)["test"]["figures"]
     assert figures["after"]["macro_f1"] > 0.5
@@ -315,6 +315,19 @@ def save_tokenizer(base, folder):
     (folder / "tokenizer_config.json").write_bytes((base / "tokenizer_config.json").read_bytes())
 
 
-def test_a_model_without_the_labels_is_known(known, base, labelled_file):
+def test_a_model_without_the_labels_is_refused_beside(known, base, labelled_file):
     _, settings = known("classifier", base)
-    assert not knows_labels(settings, base, [labelled_file])
+    with pytest.raises(ValueError, match="knows the labels LABEL_0, LABEL_1, the rows"):
+        task_beside(settings, base, base, files=[labelled_file])
+
+
+def test_a_model_for_search_measured_beside_has_its_own_query_prompt(known, base, pairs_file, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    prompts = {"prompts": {"query": "질문: "}, "default_prompt_name": None}
+    (other / "config_sentence_transformers.json").write_text(json.dumps(prompts), encoding="utf-8")
+    _, settings = known("embedding", base)
+    own, theirs = (make(settings, other, other, files=[pairs_file]) for make in (task_of, task_beside))
+    first, second = (task.rows("test")[0]["query_ids"] for task in (own, theirs))
+    assert first[1:] == second[-len(first) + 1 :]
+    assert len(second) > len(first)

@@ -21,6 +21,7 @@ from train_model import train_model
 from unit.training.conftest import TOKENIZER
 
 ROOT = Path(__file__).resolve().parents[3]
+EMBEDDER = str(ROOT / "resources/models/embed-ko-demo")
 COURSE = {"batch": 16, "learning_rate": 3e-3, "steps": 20, "log_every": 5, "measure_every": 10}
 
 
@@ -100,7 +101,11 @@ def test_a_training_leaves_a_model_that_loads_its_curves_its_card_and_a_ledger(r
         inputs={**job.inputs, "trained": [folder], "ledger": [job.outputs["ledger"], *job.inputs["ledger"]]},
         outputs={"evaluated": results / "evaluated/names.json", "ledger": results / "ledger/evaluate/names.json"},
         params={
-            "settings": {**job.params["settings"], "beside": {"other": str(base)}, "also_on": {"again": str(dataset)}},
+            "settings": {
+                **job.params["settings"],
+                "beside": {"other": str(base), "strange": EMBEDDER},
+                "also_on": {"again": str(dataset)},
+            },
             "tokenize": job.params["tokenize"],
         },
         units=Units("model", "evaluation"),
@@ -112,6 +117,8 @@ def test_a_training_leaves_a_model_that_loads_its_curves_its_card_and_a_ledger(r
     assert found["sets"]["test"]["rows"] == 48
     assert figures["after"]["loss"] < figures["before"]["loss"]
     assert figures["other"] == figures["before"], "the base itself was named beside"
+    assert figures["strange"] is None
+    assert "another vocabulary" in found["not_measured"]["strange"]
     assert found["sets"]["again"]["figures"] == figures, "the same rows"
     assert (measured.ledger.taken, measured.ledger.given.n) == (job.ledger.given, 1)
 

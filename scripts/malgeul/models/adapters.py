@@ -1,0 +1,49 @@
+"""What an adapter of peft holds: weights, the head that it was trained with, the names of its labels."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+HEAD = re.compile(r"\.(classifier|score)(\.out_proj)?\.weight$")
+"""The last layer of a classification head among an adapter's weights."""
+
+
+def labels_of(folder: Path) -> list[str] | None:
+    """Return the labels that a folder's config.json names, in order; None where it names none."""
+    file = folder / "config.json"
+    named = json.loads(file.read_text(encoding="utf-8")).get("id2label") if file.is_file() else None
+    return [str(named[number]) for number in sorted(named, key=int)] if named else None
+
+
+def head_size(adapter: Path) -> int | None:
+    """Return how many labels an adapter knows: by its config.json, or by the head among its weights."""
+    labels = labels_of(adapter)
+    file = adapter / ADAPTER_WEIGHTS
+    if labels:
+        return len(labels)
+    if not file.is_file():
+        return None
+    from safetensors import safe_open
+
+    with safe_open(file, "np") as weights:
+        heads = [name for name in weights.keys() if HEAD.search(name)]  # noqa: SIM118 - no mapping
+        return int(weights.get_slice(heads[0]).get_shape()[0]) if heads else None
+
+
+def several(folder: Path) -> bool | None:
+    """Tell whether the labels of a folder's config.json do not exclude each other; None where it says nothing."""
+    file = folder / "config.json"
+    kind = json.loads(file.read_text(encoding="utf-8")).get("problem_type") if file.is_file() else None
+    return None if kind is None else str(kind) == "multi_label_classification"
+
+
+def holds(adapter: Path, key: str) -> bool:
+    """Tell whether an adapter's weights have one of the model's, as peft names it (modules_to_save)."""
+    from safetensors import safe_open
+
+    with safe_open(adapter / ADAPTER_WEIGHTS, "np") as weights:
+        return any(name.endswith(key) for name in weights.keys())  # noqa: SIM118 - no mapping
