@@ -1,6 +1,6 @@
 """A step of training beside itself in plain float32, and beside transformers' Trainer as it comes, in one run.
 
-    python bench/training.py [--model small|base] [--rows N] [--batch N] [--length N] [--runs N]
+    python bench/training.py [--model small|base] [--rows N] [--batch N] [--length N] [--runs N] [--only NAME ...]
 
 Mention reference prediction from random weights on windows of random pieces, the vocabulary that of kf-deberta (130,000
 pieces). On a GPU where there is one, else on the CPU. Every side runs in a process of its own, the sides in turn; the
@@ -133,8 +133,9 @@ def train_plainly(work: dict[str, Any]) -> Result:
     return _result(work, times[-1] - times[WARM - 1], losses)
 
 
+PLAIN = "float32"
 SIDES: dict[str, Callable[[dict[str, Any]], Result]] = {
-    "float32": train_malgeul,
+    PLAIN: train_malgeul,
     "bfloat16": lambda work: train_malgeul(work, precision="bfloat16"),
     "checkpointing": lambda work: train_malgeul(work, gradient_checkpointing=True),
     "bfloat16, checkpointing": lambda work: train_malgeul(work, precision="bfloat16", gradient_checkpointing=True),
@@ -151,6 +152,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=512, help="pieces of a window at most")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="beginnings of names of sides; float32 always runs")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("work", nargs="?", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -173,8 +175,10 @@ def main() -> None:
         work = {"model": str(folder / "model"), **{key: getattr(given, key) for key in ("rows", "batch", "length")}}
         file = folder / "work.json"
         file.write_text(json.dumps(work), encoding="utf-8")
-        rounds = [[run_side(__file__, side, file) for side in SIDES] for _ in range(given.runs)]
-    for side, results in zip(SIDES, zip(*rounds, strict=True), strict=True):
+        only = tuple(given.only) if given.only else ("",)
+        sides = [side for side in SIDES if side == PLAIN or side.startswith(only)]
+        rounds = [[run_side(__file__, side, file) for side in sides] for _ in range(given.runs)]
+    for side, results in zip(sides, zip(*rounds, strict=True), strict=True):
         each = [result["samples"] / plain[0]["samples"] for result, plain in zip(results, rounds, strict=True)]
         spread = f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
         samples, peak = (statistics.median(result[key] for result in results) for key in ("samples", "peak_mb"))

@@ -21,7 +21,7 @@ from train_model import train_model
 from unit.training.conftest import TOKENIZER
 
 ROOT = Path(__file__).resolve().parents[3]
-EMBEDDER = str(ROOT / "resources/models/embed-ko-demo")
+STRANGE = str(ROOT / "resources/models/whisper-ko-demo")
 COURSE = {"batch": 16, "learning_rate": 3e-3, "steps": 20, "log_every": 5, "measure_every": 10}
 
 
@@ -103,7 +103,7 @@ def test_a_training_leaves_a_model_that_loads_its_curves_its_card_and_a_ledger(r
         params={
             "settings": {
                 **job.params["settings"],
-                "beside": {"other": str(base), "strange": EMBEDDER},
+                "beside": {"other": str(base), "strange": STRANGE},
                 "also_on": {"again": str(dataset)},
             },
             "tokenize": job.params["tokenize"],
