@@ -81,7 +81,8 @@ def forget(file: Path) -> None:
 
 def touch(model: Any) -> None:
     """Read one number of every page of every weight, so that nothing is left to be fetched later."""
-    for weight in (*model.parameters(), *model.buffers()):
+    weights = [part for weight in (*model.parameters(), *model.buffers()) for part in parts_of(weight)]
+    for weight in weights:
         step = max(1, PAGE // weight.element_size())
         weight.detach().reshape(-1)[::step].sum()
 
@@ -104,6 +105,14 @@ def import_libraries(side: str) -> None:
         from torchao import quantization
 
         assert quantization
+
+
+def parts_of(weight: Any) -> list[Any]:
+    """Return the tensors that a weight is made of: several, where it is quantized."""
+    if not hasattr(weight, "__tensor_flatten__"):
+        return [weight]
+    names, _ = weight.__tensor_flatten__()
+    return [part for name in names for part in parts_of(getattr(weight, name))]
 
 
 # Sides of loading
@@ -222,7 +231,7 @@ def load_quantized(work: Path) -> Result:
 
     folder = Path(json.loads((work / "quantized.json").read_text())["folder"])
     read_bytes = sum(file.stat().st_size for file in weight_files(folder))
-    return {**timed(lambda: load_model("classify", folder, cpu())), "bytes": read_bytes}
+    return {**timed(lambda: touch(load_model("classify", folder, cpu()).model)), "bytes": read_bytes}
 
 
 def quantize_at_load(work: Path) -> Result:
@@ -233,8 +242,10 @@ def quantize_at_load(work: Path) -> Result:
 
     wanted = TorchAoConfig(_scheme("int8"))
     took = timed(
-        lambda: AutoModelForSequenceClassification.from_pretrained(
-            work / "model", quantization_config=wanted, device_map="cpu", dtype="auto"
+        lambda: touch(
+            AutoModelForSequenceClassification.from_pretrained(
+                work / "model", quantization_config=wanted, device_map="cpu", dtype="auto"
+            )
         )
     )
     return {**took, "bytes": weights(work).stat().st_size}

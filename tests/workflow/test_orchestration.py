@@ -168,8 +168,7 @@ def test_a_mistake_is_said_before_any_job_starts(fresh, change, message):
 
 @pytest.mark.parametrize(("quantization", "gpus"), [("int8", 0), ("int4", 1)])
 def test_a_quantized_copy_is_made_by_a_job_before_it_is_loaded(fresh, quantization, gpus):
-    models = "resources/models"
-    judge = {"model": f"{models}/embed-ko-demo", "adapter": f"{models}/phishing-ko-demo", "quantization": quantization}
+    judge = {"model": "resources/models/embed-ko-demo", "quantization": quantization}
     fresh.config["classify"] = {"first": judge, "second": judge}
     finished = fresh.succeed("--dry-run")
     assert finished.jobs["quantize_model"] == 1

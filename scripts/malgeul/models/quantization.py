@@ -108,6 +108,7 @@ def _scheme(to: Quantization) -> Any:
         raise ModuleNotFoundError(f"weights of {to} need torchao: pip install torchao") from error
     made: dict[str, Callable[[], Any]] = {
         "int8": quantization.Int8WeightOnlyConfig,
-        "int4": quantization.Int4WeightOnlyConfig,
+        # In this packing torch's own kernels multiply; the default one asks for a package of its own (mslk).
+        "int4": lambda: quantization.Int4WeightOnlyConfig(int4_packing_format="tile_packed_to_4d"),
     }
     return made[to]()

@@ -13,8 +13,9 @@ DROPPED = {
     "PYTORCH_PRETRAINED_BERT_CACHE": _CACHE,
     "LOW_CPU_MEM_USAGE": "weights always load without a second copy in memory",
     "USE_SAFETENSORS": "weights are always safetensors; pickled ones are converted once",
-    "LOAD_IN_8BIT": "`precision` of transcribe and embed says in what a model computes",
-    "LOAD_IN_4BIT": "`precision` of transcribe and embed says in what a model computes",
+    "LOAD_IN_8BIT": "`precision` of transcribe and embed says in what a model computes, `quantization` of a classifier "
+    "how many bits its weights have",
+    "LOAD_IN_4BIT": "`quantization` of a classifier says how many bits its weights have",
 }
 """Variables that change nothing, and what does what they did."""
 

@@ -37,7 +37,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 ITEMS_SHOWN = 50
 """Items listed per class of fault and kind of note; how many there are is always said."""
 
-NO_COUNTS = frozenset({"dimension", "max_entity_freq"})
+NO_COUNTS = frozenset({"batch_tokens", "batch_windows", "dimension", "max_entity_freq", "window_megabytes"})
 """Whole numbers that ledgers measure and that do not add up over shards."""
 
 Result = TypeVar("Result")

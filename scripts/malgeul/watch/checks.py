@@ -7,7 +7,7 @@ import locale
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -242,13 +242,24 @@ def models_of(config: RunConfig, plan: Plan | None) -> Iterator[tuple[str, str, 
     """Yield the models that a run loads: the key of the config, the model, its revision."""
     if plan is None or plan.recordings:
         yield "transcribe.model", config.transcribe.model, config.transcribe.revision
+        yield from _of_classifiers("classify", config.classify)
     if plan is None or plan.embedded_shards:
         yield "embed.model", config.embed.model, config.embed.revision
     if plan is None or plan.text_shards:
         yield "tokenize.tokenizer", config.tokenize.tokenizer, config.tokenize.revision
-        for name, scorer in config.filter.scorers.items():
-            if scorer.kind == "classifier":
-                yield f"filter.scorers.{name}.model", scorer.model, scorer.revision
+        scorers = {name: one for name, one in config.filter.scorers.items() if one.kind == "classifier"}
+        yield from _of_classifiers("filter.scorers", scorers)
+    for name, training in config.train.items():
+        yield f"train.{name}.base", training.base, training.revision
+        for other, model in training.beside.items():
+            yield f"train.{name}.beside.{other}", model, None
+
+
+def _of_classifiers(key: str, classifiers: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+    for name, one in classifiers.items():
+        yield f"{key}.{name}.model", one.model, one.revision
+        if one.adapter:
+            yield f"{key}.{name}.adapter", one.adapter, one.adapter_revision
 
 
 def check_model(key: str, model: str, revision: str | None) -> Check:
@@ -281,8 +292,13 @@ def _on_hub(key: str, model: str, revision: str | None) -> Check:
     except Exception as error:  # noqa: BLE001 - offline, unknown, gated: the error says which
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return Check(key, "FAIL", f"{model} is neither a folder nor cached nor on the hub ({first})", advice)
-    files = [one for one in info.siblings or [] if one.rfilename.endswith(".safetensors")]
+    listed = info.siblings or []
+    files = [one for one in listed if one.rfilename.endswith(".safetensors")]
+    pickled = [one for one in listed if one.rfilename.endswith(".bin")]
+    if not files and not pickled:
+        return Check(key, "FAIL", f"{model} has no weights on the hub", "choose a model or revision that has them")
+    size = megabytes(sum(one.size or 0 for one in files or pickled) / 1e6)
     if not files:
-        return Check(key, "FAIL", f"{model} has no safetensors on the hub", "choose a model or revision that has them")
-    size = megabytes(sum(one.size or 0 for one in files) / 1e6)
+        found = f"{model} has pickled weights alone; {size} will be downloaded, and converted once to safetensors"
+        return Check(key, "WARN", found, advice)
     return Check(key, "WARN", f"{model} is on the hub and not cached; {size} will be downloaded", advice)

@@ -19,7 +19,7 @@ from malgeul.shards.faults import ItemFault
 from unit.embedding.conftest import bundled_tokenizer
 
 EXAMPLES = int(os.environ.get("MALGEUL_EXAMPLES", "1000"))
-"""Generated documents, a quarter per strategy; MALGEUL_EXAMPLES=10000 is what the README states."""
+"""Generated documents, a quarter per strategy; CI has 10,000."""
 
 FRAGMENTS = [
     "원고는 피고에게 물품 대금을 지급하라고 청구하였다.",

@@ -306,7 +306,9 @@ from pathlib import Path
 sys.path[:0] = {paths!r}
 from unit.embedding.versioning import RECORD, a_version, batches
 from malgeul.embedding.sqlite_store import SqliteSession, SqliteStore
-tell = lambda start: print(start, flush=True)
+def tell(start):
+    print(start, flush=True)
+    sys.stdin.readline()
 SqliteStore(Path(sys.argv[1])).write(a_version(chunks=4000), batches(4000, size=40, watch=tell), RECORD)
 """
 
@@ -314,7 +316,8 @@ SqliteStore(Path(sys.argv[1])).write(a_version(chunks=4000), batches(4000, size=
 def start_writer(database):
     tests = Path(__file__).resolve().parents[2]
     code = WRITER.format(paths=[str(tests), str(tests.parent / "scripts")])
-    return subprocess.Popen([sys.executable, "-c", code, str(database)], stdout=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", code, str(database)], **pipes, text=True, bufsize=1)
 
 
 def written(store):
@@ -326,8 +329,9 @@ def test_sigkill_at_any_moment_loses_nothing_and_leaves_a_consistent_database(st
     progress = []
     for _ in range(8):
         process = start_writer(database)
-        for _ in range(rng.randrange(1, 11)):  # of the hundred batches
+        for _ in range(rng.randrange(1, 11)):  # of the hundred batches, each of which waits for a line
             process.stdout.readline()
+            process.stdin.write("\n")
         time.sleep(rng.uniform(0.0, 0.003))
         process.send_signal(signal.SIGKILL)
         process.communicate()
