@@ -114,11 +114,14 @@ def served(tmp_path):
     server.shutdown()
 
 
-def ask(served, tmp_path, model, **more):
+LOOK = "from malgeul.models.loading import folder_of as f, identity as i; print(f(model, None)); print(i(model, None))"
+FETCH = "from fetch_model import fetch_model; print(json.dumps(fetch_model(model, None, weights=True)))"
+
+
+def ask(served, tmp_path, model, code=LOOK, **more):
     """Return what a process of its own makes of a model: huggingface_hub reads its variables when it is imported."""
     code = (
-        "import sys; from malgeul.models.loading import folder_of, identity\n"
-        "try:\n    print(folder_of(sys.argv[1], None)); print(identity(sys.argv[1], None))\n"
+        f"import json, sys\nmodel = sys.argv[1]\ntry:\n    {code}\n"
         "except Exception as error:\n    print(f'{type(error).__name__}: {error}')"
     )
     environment = {
@@ -185,6 +188,27 @@ def pickled(folder, **state):
     (folder / "model.safetensors").unlink()
     torch.save(state or weights, folder / "pytorch_model.bin")
     return weights
+
+
+def test_the_job_that_fetches_tells_what_it_fetched_and_mends_what_was_cut_off(served, tmp_path):
+    told = json.loads(ask(served, tmp_path, "someone/embedder", FETCH))
+    weights = BUNDLED / "model.safetensors"
+    assert (told["commit"], told["copied"]) == (COMMIT, False)
+    assert told["files"]["model.safetensors"] == weights.stat().st_size
+    assert told["bytes"] == sum(told["files"].values())
+    folder = tmp_path / f"home/hub/models--someone--embedder/snapshots/{COMMIT}"
+    (folder / "model.safetensors").resolve().write_bytes(weights.read_bytes()[:-100])
+    assert damaged(folder) == ["model.safetensors"]
+    assert json.loads(ask(served, tmp_path, "someone/embedder", FETCH))["files"] == told["files"]
+    assert damaged(folder) == []
+
+
+def test_the_job_that_fetches_converts_pickled_weights_and_names_a_typing_error(served, tmp_path):
+    pickled(served.folder / "someone/old")
+    assert json.loads(ask(served, tmp_path, "someone/old", FETCH))["copied"]
+    served.asked.clear()
+    assert json.loads(ask(served, tmp_path, "someone/old", FETCH, HF_HUB_OFFLINE="1"))["copied"]
+    assert ask(served, tmp_path, "someone/odl", FETCH).startswith("ModelNotFound: ")
 
 
 @pytest.fixture
