@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -88,6 +89,8 @@ def main() -> int:
     searcher = open_searcher(args.results or Path("results") / args.run)
     if args.question is not None:
         return 0 if answer(searcher, args.question, args.k, as_json=args.json) else 1
+    with suppress(CannotSearch):  # the first answer pays for what is read and made once
+        searcher.search("준비", args.k)
     for line in sys.stdin:
         answer(searcher, line.strip(), args.k, as_json=args.json)
     return 0

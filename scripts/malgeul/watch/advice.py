@@ -50,21 +50,28 @@ def advise(machine: Machine, config: RunConfig | None, plan: Plan | None) -> Ite
     )
     if config is None:
         return
-    yield from _precision(machine, config)
+    yield from _precision(machine, config, plan)
     yield from _batches(machine, config)
     yield from _rows(cores, config, plan)
 
 
-def _precision(machine: Machine, config: RunConfig) -> Iterator[Advice]:
-    if machine.gpus or not config.recordings.paths:
-        return
+def _precision(machine: Machine, config: RunConfig, plan: Plan | None) -> Iterator[Advice]:
     halves = sorted(machine.flags & BFLOAT16)
-    if halves and config.transcribe.precision == "auto":
+    if machine.gpus or not halves:
+        return
+    why = f"the processor multiplies bfloat16 ({', '.join(halves)}); fastest tries it beside float32 and int8 on a"
+    if config.recordings.paths and config.transcribe.precision == "auto":
         yield Advice(
             "transcribe.precision",
             "fastest",
-            f"the processor multiplies bfloat16 ({', '.join(halves)}); fastest tries it beside float32 and int8 on a "
-            "window and takes the best. auto stays at float32, whose texts are the same on every processor",
+            f"{why} window and takes the best. auto stays at float32, whose texts are the same on every processor",
+        )
+    if (plan is None or plan.embedded_shards) and config.embed.precision == "auto":
+        yield Advice(
+            "embed.precision",
+            "fastest",
+            f"{why} sample and takes the best of those at parity. auto stays at float32, whose vectors are the same on "
+            "every processor but for their last bits",
         )
 
 

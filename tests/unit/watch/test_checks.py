@@ -301,6 +301,8 @@ def test_bfloat16_is_recommended_to_processors_that_have_it_where_no_gpu_transcr
     config = read_config({"recordings": {"paths": ["x"]}})
     amx = replace(PLAIN, flags=frozenset({"amx_bf16"}))
     assert settings(amx, config)["transcribe.precision"] == "fastest"
+    assert settings(amx, config)["embed.precision"] == "fastest"
+    assert "embed.precision" not in settings(PLAIN, config)
     assert "transcribe.precision" not in settings(PLAIN, config)
     assert "transcribe.precision" not in settings(replace(amx, gpus=(GPU,)), config)
     assert "transcribe.precision" not in settings(amx, read_config({}))
