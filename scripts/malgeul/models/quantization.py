@@ -79,13 +79,13 @@ def _make(folder: Path, to: Quantization, target: Path) -> None:
     import torch
     import transformers
 
-    scheme = _scheme(to)
+    wanted_bits = scheme(to)
     if to == "int4" and not torch.cuda.is_available():
         raise ValueError("weights of int4 are made and used on a GPU; int8 runs on processors, too")
     config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     kind: Any = getattr(transformers, config.architectures[0])
     device = "cuda:0" if to == "int4" else "cpu"
-    wanted = transformers.TorchAoConfig(scheme)
+    wanted = transformers.TorchAoConfig(wanted_bits)
     dtype = torch.bfloat16 if to == "int4" else "auto"
     model = kind.from_pretrained(
         str(folder), quantization_config=wanted, device_map=device, dtype=dtype, use_safetensors=True
@@ -101,7 +101,8 @@ def _make(folder: Path, to: Quantization, target: Path) -> None:
     publish(staged, target)
 
 
-def _scheme(to: Quantization) -> Any:
+def scheme(to: Quantization) -> Any:
+    """Return how torchao is asked for so many bits; raises ModuleNotFoundError where it is not installed."""
     try:
         from torchao import quantization
     except ModuleNotFoundError as error:

@@ -53,8 +53,8 @@ def load_model(
     """Load a model for a task: a folder with safetensors, or a hub id or path as a config names it.
 
     ``precision`` is float32, bfloat16, float16 or native, the model's own, which is no cast; a quantized model has its
-    own in any case. ``device_map`` "auto" spreads a model that is too large for ``device`` over all that the job sees
-    and the host. ``options`` go to transformers (num_labels, attn_implementation, …).
+    own in any case. ``device_map`` "auto" spreads a model that is too large for ``device`` over the GPUs that the job
+    holds and the host. ``options`` go to transformers (num_labels, attn_implementation, …).
 
     Raises ModelNotFound, and ValueError for weights that MAX_MEMORY_GB has no room for. On GPUs the cap holds for all
     that the process does later, a training too: what goes beyond it is out of memory.
@@ -70,7 +70,6 @@ def load_model(
         limit_gpu_memory(cap)
         if device_map is None:
             _check_room(cap, folder, None if native else precision)
-    # On a processor none: it would copy what is mapped from the file, and hold it twice.
     worn = folder_of(adapter, adapter_revision) if isinstance(adapter, str) else adapter
     if worn is not None and task == "classify" and (labels := head_size(worn)):
         options = {"num_labels": labels, "ignore_mismatched_sizes": True, **options}
