@@ -5,10 +5,10 @@
 A BERT with random weights of G gigabytes in float32, and an adapter of rank 8 on its queries and values. Every side
 runs in a process of its own, the sides in turn, run after run; what is timed begins after torch and transformers are
 imported and a small model is loaded (the first one pays 0.1 s for tables of transformers) and ends when every page of
-every weight has been touched. Cold means that the system was told to forget the
-file (posix_fadvise), which a virtual machine's host may not have done. The read is one process that reads the file
-from its beginning to its end into one buffer, its best of several sizes of buffer: as fast as a file can be had.
-bench/models.md holds a table. Training steps are bench/training.py's.
+every weight has been touched. Cold means that the system was told to forget the file (posix_fadvise), which a virtual
+machine's host may not have done. The read is one process that reads the file from its beginning to its end into one
+buffer, its best of several sizes of buffer: as fast as a file can be had. bench/models.md holds a table. Training
+steps are bench/training.py's.
 """
 
 import argparse
@@ -238,9 +238,9 @@ def quantize_at_load(work: Path) -> Result:
     """Quantize while loading, as a config of transformers asks for."""
     from transformers import AutoModelForSequenceClassification, TorchAoConfig
 
-    from malgeul.models.quantization import _scheme
+    from malgeul.models.quantization import scheme
 
-    wanted = TorchAoConfig(_scheme("int8"))
+    wanted = TorchAoConfig(scheme("int8"))
     took = timed(
         lambda: touch(
             AutoModelForSequenceClassification.from_pretrained(
@@ -255,12 +255,11 @@ def make_quantized(work: Path) -> Result:
     """Make the copy, once."""
     from malgeul.models.quantization import quantized_copy
 
-    result = timed(lambda: (work / "quantized.json").write_text(_folder(quantized_copy(work / "model", "int8"))))
-    return result
+    def make_copy() -> None:
+        folder = quantized_copy(work / "model", "int8")
+        (work / "quantized.json").write_text(json.dumps({"folder": str(folder)}))
 
-
-def _folder(folder: Path) -> str:
-    return json.dumps({"folder": str(folder)})
+    return timed(make_copy)
 
 
 COPY = "quantized copy of int8"
@@ -300,7 +299,7 @@ def main() -> None:
         print(json.dumps({**result, "peak_mb": peak()}))
         return
     wanted = given.only or ["load", "adapter", "quantized"]
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         os.environ["HF_HOME"] = str(work / "home")  # quantized copies are made there
         (work / "asked.json").write_text(json.dumps({"gigabytes": given.gigabytes}))
