@@ -3,7 +3,8 @@
 from snakemake.exceptions import WorkflowError
 
 from malgeul.models.devices import count_gpus
-from malgeul.models.local import fetched_name, model_files, resolve
+from malgeul.models.local import fetched_name
+from malgeul.named_models import named_models
 from malgeul.plan import ALL
 from malgeul.report.ending import tell_failure, tell_success
 from malgeul.shards.digest import code_digest
@@ -214,27 +215,6 @@ def scorers(*, limits):
     }
 
 
-def named_models():
-    """Return the models that this run loads: hub id or path, revision, bits a weight, and if weights are needed."""
-    named = []
-    if plan.recordings:
-        named.append(
-            (settings.transcribe.model, settings.transcribe.revision, None, True)
-        )
-    if plan.text_shards:
-        named.append(
-            (settings.tokenize.tokenizer, settings.tokenize.revision, None, False)
-        )
-    if plan.embedded_shards:
-        named.append((settings.embed.model, settings.embed.revision, None, True))
-    for one in [*settings.classify.values(), *scoring_classifiers()]:
-        named += [(*model, True) for model in models_of(one)]
-    for training in settings.train.values():
-        named.append((training.base, training.revision, None, True))
-        named += [(model, None, None, True) for model in training.beside.values()]
-    return named
-
-
 def models_of(classifier):
     """Return the model and the adapter of a classifier: hub id or path, revision, bits a weight."""
     named = [(classifier.model, classifier.revision, classifier.quantization)]
@@ -244,41 +224,50 @@ def models_of(classifier):
 
 
 def fetched_models():
-    """Return what fetch_model needs to know of the hub ids that are loaded, by the name of its file."""
+    """Return what fetch_model needs to know, by the name of its file: of hub ids, and of folders with pickled weights."""
     wanted = {}
-    for model, revision, _, weights in named_models():
-        if resolve(model) is None:
+    for one in named_models(settings, plan):
+        folder = plan.models.get(one.model)
+        if folder is None or (folder.pickled and one.weights):
             known = wanted.setdefault(
-                fetched_name(model, revision), {"model": model, "revision": revision}
+                fetched_name(one.model, one.revision),
+                {"model": one.model, "revision": one.revision},
             )
-            known["weights"] = known.get("weights", False) or weights
+            known["weights"] = known.get("weights", False) or one.weights
     return wanted
 
 
 def quantized_models():
     """Return what quantize_model needs to know of the copies that are loaded, by the name of its file."""
     return {
-        fetched_name(model, revision, quantization): {
-            "model": model,
-            "revision": revision,
-            "quantization": quantization,
+        fetched_name(one.model, one.revision, one.quantization): {
+            "model": one.model,
+            "revision": one.revision,
+            "quantization": one.quantization,
         }
-        for model, revision, quantization, _ in named_models()
-        if quantization
+        for one in named_models(settings, plan)
+        if one.quantization
     }
 
 
-def model_inputs(model, revision, quantization=None):
-    """Return the files of a model in a folder, and for what is fetched or copied the file that says that it was.
+def folder_files(model):
+    """Return the files of a model that is a folder; none for a hub id."""
+    return plan.models[model].files if model in plan.models else []
 
-    Such a file's time does not count: fetched again it is the same model.
+
+def model_inputs(model, revision, quantization=None):
+    """Return the files of a model in a folder, and of what is fetched, converted or copied the file that says so.
+
+    It is not ``ancient``: while such a file is made again, Snakemake (9.27) overlooks whatever else changed of the jobs
+    that need it. Where it is the same model, they take again what they had.
     """
-    files = model_files(model) or [
-        ancient(f"<results>/models/{fetched_name(model, revision)}.json")
-    ]
+    files = list(folder_files(model))
+    fetched = fetched_name(model, revision)
+    if fetched in fetched_models():
+        files.append(f"<results>/models/{fetched}.json")
     if quantization:
-        name = fetched_name(model, revision, quantization)
-        files = [*files, ancient(f"<results>/models/quantized/{name}.json")]
+        copied = fetched_name(model, revision, quantization)
+        files.append(f"<results>/models/quantized/{copied}.json")
     return files
 
 

@@ -1,4 +1,4 @@
-"""What the config names of models, had before the jobs that load them: those ask no network and copy nothing."""
+"""What the config names of models, had before the jobs that load them: those ask no network and convert nothing."""
 
 
 localrules:
@@ -6,6 +6,8 @@ localrules:
 
 
 rule fetch_model:
+    input:
+        lambda wildcards: folder_files(fetched_models()[wildcards.model]["model"]),
     output:
         "<results>/models/{model}.json",
     log:
@@ -24,7 +26,7 @@ rule fetch_model:
     params:
         model=lambda wildcards: fetched_models()[wildcards.model],
     message:
-        "Fetch {wildcards.model}"
+        "Have {wildcards.model} here, whole and as safetensors"
     script:
         "../scripts/fetch_model.py"
 

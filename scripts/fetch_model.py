@@ -1,4 +1,4 @@
-"""Have a model of the hub on this machine, whole, before a job that holds a GPU asks for it."""
+"""Have a model on this machine, whole and as safetensors, before a job that holds a GPU asks for it."""
 
 import logging
 import sys
@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from malgeul.models.hub import ModelNotFound, complete, damaged, remove_files
+from malgeul.models.hub import ModelNotFound, complete, damaged, missing, remove_files
 from malgeul.models.loading import folder_of
 from malgeul.models.local import resolve
 from malgeul.shards.files import files_under, write_json
@@ -19,9 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def fetch_model(model: str, revision: str | None, *, weights: bool) -> dict[str, Any]:
-    """Return what was fetched: the commit, its files with their bytes, seconds; damaged files are fetched once more.
+    """Return what is there: the commit of a hub id, files with their bytes, whether weights were converted, seconds.
 
-    Raises ModelNotFound when the model is not to be had or stays damaged.
+    Of a hub id damaged files are fetched once more. Raises ModelNotFound when the model is not to be had, stays damaged
+    or lacks files.
     """
     started = time.monotonic()
     local = resolve(model)
@@ -33,6 +34,8 @@ def fetch_model(model: str, revision: str | None, *, weights: bool) -> dict[str,
         bad = damaged(folder)
     if bad:
         raise ModelNotFound(f"{model}: {', '.join(bad)} is damaged; is the disk of {folder} full or broken?")
+    if lacking := missing(folder, weights=weights):
+        raise ModelNotFound(f"{model} lacks {', '.join(lacking)} ({folder})")
     files = {str(file.relative_to(folder)): file.stat().st_size for file in files_under(folder)}
     used = folder_of(model, revision, weights=weights)
     return {

@@ -11,12 +11,14 @@ import math
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from malgeul.config import ConfigError, RunConfig
 from malgeul.embedding.settings import Database
+from malgeul.models.local import ModelFolder, model_folder
+from malgeul.named_models import named_models
 from malgeul.shards.buckets import Limits, power_of_two, split
 from malgeul.shards.inputs import Found, InputFile, find_files, locate, sketch
 from malgeul.shards.ledger import Tally
@@ -101,6 +103,8 @@ class Plan:
     """Whether classifiers see the transcripts."""
     trainings: dict[str, str] = field(default_factory=dict)
     """Trainings by name, and their kinds."""
+    models: dict[str, ModelFolder] = field(default_factory=dict)
+    """Models that are folders of the user's, by the name that the config has for them; others are ids of the hub."""
 
     # Which shards a stage has
 
@@ -231,7 +235,8 @@ class Plan:
         }
         text = {shard: TextShard(**{**what, "files": _files(what)}) for shard, what in value["text"].items()}
         documents = {shard: DocumentShard(**what) for shard, what in value["documents"].items()}
-        return cls(**{**value, "recordings": recordings, "text": text, "documents": documents})
+        models = {name: ModelFolder(**what) for name, what in value.get("models", {}).items()}
+        return cls(**{**value, "recordings": recordings, "text": text, "documents": documents, "models": models})
 
 
 def _files(shard: dict[str, Any]) -> list[InputFile]:
@@ -304,7 +309,7 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
             "The config names no input: recordings.paths, text.sources and documents.databases are all empty. "
             "config/README.md shows how to name yours."
         )
-    return Plan(
+    plan = Plan(
         _in_order(recordings),
         _in_order(text),
         _in_order(documents),
@@ -318,6 +323,8 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         bool(config.classify),
         _in_order({name: training.kind for name, training in config.train.items()}),
     )
+    folders = {one.model: model_folder(one.model) for one in named_models(config, plan)}
+    return replace(plan, models=_in_order({name: folder for name, folder in folders.items() if folder}))
 
 
 def _problems_of(name: str, training: TrainingChoice, root: Path, *, has_text: bool) -> Iterator[str]:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from malgeul.config import ConfigError, read_config
+from malgeul.models.local import ModelFolder
 from malgeul.plan import Plan, make_plan
 from malgeul.shards.inputs import find_files, sketch
+from malgeul.speech.settings import TranscribeSettings
 
 
 @pytest.fixture
@@ -53,6 +55,22 @@ def test_a_plan_survives_the_disk(calls, tmp_path):
     again = Plan.from_json(json.loads(json.dumps(plan.to_json(), sort_keys=True)))
     assert again == plan
     assert again.shards_of() == plan.shards_of(), "a job on another machine sees the shards in the same order"
+
+
+def test_models_in_folders_are_in_the_plan_with_how_their_weights_are_kept(calls, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "pytorch_model.bin").write_bytes(b"")
+    named = config(calls).model_copy(update={"transcribe": TranscribeSettings(model=str(model))})
+    plan = make_plan(named, tmp_path)
+    files = [str(model / name) for name in ("config.json", "pytorch_model.bin")]
+    assert plan.models[str(model)] == ModelFolder(files, pickled=True)
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    (model / "model.safetensors").write_bytes(b"")
+    assert not make_plan(named, tmp_path).models[str(model)].pickled
+    hub = config(calls).model_copy(update={"transcribe": TranscribeSettings(model="openai/whisper-tiny")})
+    assert "openai/whisper-tiny" not in make_plan(hub, tmp_path).models
 
 
 def test_a_recording_with_the_bytes_of_one_in_a_lower_shard_names_it(calls, tmp_path):

@@ -59,6 +59,15 @@ def fits(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns)
 
 
+def is_pickled(folder: Path) -> bool:
+    """Tell whether a model's folder has weights that are pickled and not there as safetensors, too."""
+    return any(fits(name, PICKLED) for name in weights_of(_names(folder)))
+
+
+def _names(folder: Path) -> list[str]:
+    return [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
+
+
 def complete(model: str, revision: str | None, *, weights: bool = True) -> Path:
     """Return the folder of a hub id's files after fetching what the cache lacks of them; nothing else tells that.
 
@@ -133,7 +142,7 @@ def _downloaded(model: str, revision: str | None, weights: bool) -> Path:
 
 def missing(folder: Path, *, weights: bool = True) -> list[str]:
     """Return what a model's folder lacks: any config, and with ``weights`` any, or those that an index names."""
-    names = [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
+    names = _names(folder)
     lacking = [] if any(fits(name, SMALL) for name in names) else ["a config"]
     if weights:
         for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
@@ -182,10 +191,9 @@ def with_safetensors(folder: Path) -> Path:
 
     Raises ModelNotFound when they hold anything but weights.
     """
-    names = [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
-    names = needed(names)
-    if not any(fits(name, PICKLED) for name in names):
+    if not is_pickled(folder):
         return folder
+    names = needed(_names(folder))
     content = {name: _content(folder / name) for name in sorted(names)}
     target = copies_folder() / name_of(folder) / digest_of(content)[:16]
     if not target.is_dir():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from malgeul import ROOT
+from malgeul.models.hub import is_pickled
 from malgeul.shards.files import digest_of
 from malgeul.shards.inputs import InputFile, locate, sketch
 from malgeul.shards.names import slug, stable_hash
@@ -16,10 +18,20 @@ def resolve(model: str) -> Path | None:
     return place if place.is_dir() else None
 
 
-def model_files(model: str) -> list[str]:
-    """Return the files of a model given as a folder, as inputs of the rules that load it; none for a hub id."""
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model of the user's own: the files that the rules which load it depend on, and how its weights are kept."""
+
+    files: list[str]
+    pickled: bool
+    """Whether weights are pickled, and have to be converted before they are loaded."""
+
+
+def model_folder(model: str) -> ModelFolder | None:
+    """Return what there is of a model given as a folder, None for a hub id and a folder without files."""
     folder = resolve(model)
-    return sorted(str(file) for file in folder.rglob("*") if file.is_file()) if folder else []
+    files = sorted(str(file) for file in folder.rglob("*") if file.is_file()) if folder else []
+    return ModelFolder(files, is_pickled(folder)) if folder and files else None
 
 
 def fetched_name(model: str, revision: str | None, quantization: str | None = None) -> str:

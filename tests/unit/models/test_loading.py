@@ -13,7 +13,7 @@ from malgeul.models import memory
 from malgeul.models.devices import Device
 from malgeul.models.hub import ModelNotFound
 from malgeul.models.loading import folder_of, identity, measured_load, weight_files
-from malgeul.models.local import model_files, resolve
+from malgeul.models.local import model_folder, resolve
 from malgeul.shards.ledger import Ledger, Units
 
 BUNDLED = "resources/models/embed-ko-demo"
@@ -56,7 +56,8 @@ def test_models_beside_the_snakefile_are_found_from_anywhere(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert resolve(BUNDLED) == ROOT / BUNDLED
     assert resolve("BAAI/bge-m3") is None
-    assert any(name.endswith("model.safetensors") for name in model_files(BUNDLED))
+    assert any(name.endswith("model.safetensors") for name in model_folder(BUNDLED).files)
+    assert model_folder("BAAI/bge-m3") is None
 
 
 def test_bundled_weights_are_safetensors_only():
