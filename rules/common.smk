@@ -40,8 +40,12 @@ wildcard_constraints:
 if "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", 1)
 
+ALL_GPUS = workflow.global_resources["gpu"].value
+
 GPU_PRIORITY = 50
 """GPU jobs go before all others, so that the device never waits for a slot."""
+FETCH_PRIORITY = GPU_PRIORITY * (ALL_GPUS + 1)
+"""What fetches models goes before all GPU jobs that could start in its place: the scheduler adds up their priorities."""
 FEED_PRIORITY = 10
 """Then what feeds them."""
 

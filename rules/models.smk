@@ -16,11 +16,14 @@ rule fetch_model:
         "<benchmarks>/fetch_model/{model}.jsonl"
     wildcard_constraints:
         model=SHARD_PATTERN,
-    priority: GPU_PRIORITY
+    priority: FETCH_PRIORITY
     conda:
         "../envs/embedding.yaml"
     threads: 1
     resources:
+        # It computes on none. Holding them all keeps every GPU job from starting until all models are there or have
+        # failed, where an input would start finished jobs again when another model is named.
+        gpu=ALL_GPUS,
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
