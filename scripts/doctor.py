@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from malgeul import ROOT
+from malgeul.named_models import named_models
 from malgeul.plan import Plan
 from malgeul.watch.advice import Advice, advise
 from malgeul.watch.checks import (
@@ -36,7 +37,6 @@ from malgeul.watch.checks import (
     check_packages,
     check_slurm,
     guarded,
-    models_of,
 )
 from malgeul.watch.facts import Machine, read_disk, read_machine
 
@@ -72,7 +72,7 @@ def examine(configfile: Path) -> tuple[list[Check], list[Advice]]:
     if config is not None:
         found, plan = check_inputs(config)
         checks.append(found)
-        checks += [guarded(one[0], lambda one=one: check_model(*one)) for one in models_of(config, plan)]
+        checks += [guarded(one.key, lambda one=one: check_model(one)) for one in named_models(config, plan)]
     machine = read_machine()
     checks += machine_checks(machine, Path("results") / (config.run if config else ""))
     return checks, list(advise(machine, config, plan))

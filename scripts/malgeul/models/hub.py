@@ -73,7 +73,7 @@ def complete(model: str, revision: str | None, *, weights: bool = True) -> Path:
 
     Where a commit of the revision is in the cache, it is that one. Raises as :func:`snapshot`.
     """
-    cached = _cached(model, revision)
+    cached = cached_snapshot(model, revision)
     if _offline():
         return snapshot(model, revision, weights=weights)
     try:
@@ -90,7 +90,7 @@ def snapshot(model: str, revision: str | None, *, weights: bool = True) -> Path:
 
     Raises ModelNotFound with what to do when they are not to be had, and when HF_HUB_OFFLINE forbids to ask.
     """
-    cached = _cached(model, revision)
+    cached = cached_snapshot(model, revision)
     if cached and not missing(cached, weights=weights):
         return cached
     if _offline():
@@ -107,8 +107,11 @@ def _offline() -> bool:
     return asked.upper() in {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads it
 
 
-def _cached(model: str, revision: str | None) -> Path | None:
-    """Return the folder of a snapshot in the cache, whole or not."""
+def cached_snapshot(model: str, revision: str | None) -> Path | None:
+    """Return the folder of a hub id's files in the cache, whole or not; None where there is none.
+
+    Raises ModelNotFound for what can be no hub id.
+    """
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -141,15 +144,22 @@ def _downloaded(model: str, revision: str | None, weights: bool) -> Path:
 
 
 def missing(folder: Path, *, weights: bool = True) -> list[str]:
-    """Return what a model's folder lacks: any config, and with ``weights`` any, or those that an index names."""
+    """Return what a model's folder lacks: any config, and with ``weights`` any, or those that an index names.
+
+    A link that leads nowhere, as a cache may hold it, is a file that is not there.
+    """
     names = _names(folder)
-    lacking = [] if any(fits(name, SMALL) for name in names) else ["a config"]
+    broken = [str(file.relative_to(folder)) for file in folder.rglob("*") if not file.exists()]
+    known = [*names, *broken]
+    lacking = [name for name in needed(known, weights=weights) if name in broken]
+    if not any(fits(name, SMALL) for name in names):
+        lacking.append("a config")
     if weights:
         for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
-            if (folder / index).is_file() and not ("pytorch" in index and any(fits(n, SAFE) for n in names)):
+            if (folder / index).is_file() and not ("pytorch" in index and any(fits(n, SAFE) for n in known)):
                 listed = set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values())
-                lacking += sorted(listed - set(names))
-        if not any(fits(name, (*SAFE, *PICKLED)) for name in names):
+                lacking += sorted(listed - set(known))
+        if not weights_of(known):
             lacking.append("weights (model.safetensors)")
     return lacking
 

@@ -7,7 +7,7 @@ import locale
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import Any, Literal
 
 from malgeul import ROOT
 from malgeul.config import ConfigError, RunConfig, read_config
+from malgeul.models.hub import PICKLED, ModelNotFound, cached_snapshot, fits, is_pickled, missing, needed, weights_of
 from malgeul.models.local import resolve
+from malgeul.named_models import NamedModel
 from malgeul.pages.quantities import amount, amounts, megabytes
 from malgeul.plan import Plan, make_plan
 from malgeul.watch.facts import Disk, Machine
@@ -238,67 +240,42 @@ def check_inputs(config: RunConfig) -> tuple[Check, Plan | None]:
     return Check("inputs", "OK", f"{amounts(counts)} in {amount(shards, 'shard')}"), plan
 
 
-def models_of(config: RunConfig, plan: Plan | None) -> Iterator[tuple[str, str, str | None]]:
-    """Yield the models that a run loads: the key of the config, the model, its revision."""
-    if plan is None or plan.recordings:
-        yield "transcribe.model", config.transcribe.model, config.transcribe.revision
-        yield from _of_classifiers("classify", config.classify)
-    if plan is None or plan.embedded_shards:
-        yield "embed.model", config.embed.model, config.embed.revision
-    if plan is None or plan.text_shards:
-        yield "tokenize.tokenizer", config.tokenize.tokenizer, config.tokenize.revision
-        scorers = {name: one for name, one in config.filter.scorers.items() if one.kind == "classifier"}
-        yield from _of_classifiers("filter.scorers", scorers)
-    for name, training in config.train.items():
-        yield f"train.{name}.base", training.base, training.revision
-        for other, model in training.beside.items():
-            yield f"train.{name}.beside.{other}", model, None
-
-
-def _of_classifiers(key: str, classifiers: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
-    for name, one in classifiers.items():
-        yield f"{key}.{name}.model", one.model, one.revision
-        if one.adapter:
-            yield f"{key}.{name}.adapter", one.adapter, one.adapter_revision
-
-
-def check_model(key: str, model: str, revision: str | None) -> Check:
+def check_model(named: NamedModel) -> Check:
     """Look for a model in a folder, in the hub's cache, on the hub; nothing is downloaded."""
+    model = named.model
     folder = resolve(model)
     if folder:
-        if not any((folder / name).is_file() for name in ("config.json", "tokenizer.json")):
-            return Check(key, "FAIL", f"{folder} holds no config.json", "name a folder that from_pretrained can load")
-        return Check(key, "OK", f"{folder}")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
+        if lacking := missing(folder, weights=named.weights):
+            found = f"{folder} lacks {', '.join(lacking)}"
+            return Check(named.key, "FAIL", found, "name a folder that from_pretrained can load")
+        converted = "; its pickled weights are converted once" if named.weights and is_pickled(folder) else ""
+        return Check(named.key, "OK", f"{folder}{converted}")
     try:
-        return Check(
-            key, "OK", f"{model} is cached ({snapshot_download(model, revision=revision, local_files_only=True)})"
-        )
-    except (LocalEntryNotFoundError, FileNotFoundError):
-        pass
-    except ValueError as error:  # no name that the hub could have
-        return Check(key, "FAIL", f"{model} is no folder here ({str(error).splitlines()[0]})", "mend the path")
-    return _on_hub(key, model, revision)
+        cached = cached_snapshot(model, named.revision)
+    except ModelNotFound as error:  # no name that the hub could have
+        return Check(named.key, "FAIL", str(error), "mend the path")
+    lacking = missing(cached, weights=named.weights) if cached else []
+    if cached and not lacking:
+        return Check(named.key, "OK", f"{model} is cached ({cached})")
+    state = f"cached without {', '.join(lacking)} ({cached})" if cached else "not cached"
+    return _on_hub(named, state, cached)
 
 
-def _on_hub(key: str, model: str, revision: str | None) -> Check:
+def _on_hub(named: NamedModel, state: str, cached: Path | None) -> Check:
     from huggingface_hub import model_info
 
+    key, model = named.key, named.model
     advice = f"where there is a network: hf download {model}"
     try:
-        info = model_info(model, revision=revision, timeout=10, files_metadata=True)
+        info = model_info(model, revision=named.revision, timeout=10, files_metadata=True)
     except Exception as error:  # noqa: BLE001 - offline, unknown, gated: the error says which
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return Check(key, "FAIL", f"{model} is neither a folder nor cached nor on the hub ({first})", advice)
-    listed = info.siblings or []
-    files = [one for one in listed if one.rfilename.endswith(".safetensors")]
-    pickled = [one for one in listed if one.rfilename.endswith(".bin")]
-    if not files and not pickled:
+        return Check(key, "FAIL", f"{model} is no folder, {state}, and not to be had from the hub ({first})", advice)
+    sizes = {one.rfilename: one.size or 0 for one in info.siblings or []}
+    if named.weights and not weights_of(sizes):
         return Check(key, "FAIL", f"{model} has no weights on the hub", "choose a model or revision that has them")
-    size = megabytes(sum(one.size or 0 for one in files or pickled) / 1e6)
-    if not files:
-        found = f"{model} has pickled weights alone; {size} will be downloaded, and converted once to safetensors"
-        return Check(key, "WARN", found, advice)
-    return Check(key, "WARN", f"{model} is on the hub and not cached; {size} will be downloaded", advice)
+    lacking = [name for name in needed(sizes, weights=named.weights) if not (cached and (cached / name).is_file())]
+    found = f"{model} is {state}; {megabytes(sum(sizes[name] for name in lacking) / 1e6)} will be downloaded"
+    if any(fits(name, PICKLED) for name in lacking):
+        found += ", and the pickled weights converted once to safetensors"
+    return Check(key, "WARN", found, advice)

@@ -158,6 +158,11 @@ def test_what_an_interrupted_download_left_is_completed(served, tmp_path):
     ask(served, tmp_path, "someone/embedder")
     folder = tmp_path / f"home/hub/models--someone--embedder/snapshots/{COMMIT}"
     (folder / "model.safetensors").resolve().unlink()
+    assert missing(folder) == ["model.safetensors"], "the link leads nowhere"
+    assert missing(folder, weights=False) == []
+    ask(served, tmp_path, "someone/embedder")
+    assert missing(folder) == []
+    (folder / "model.safetensors").resolve().unlink()
     (folder / "model.safetensors").unlink()
     assert missing(folder) == ["weights (model.safetensors)"]
     refused = ask(served, tmp_path, "someone/embedder", HF_HUB_OFFLINE="1")

@@ -11,6 +11,7 @@ import doctor
 from malgeul import ROOT
 from malgeul.config import read_config
 from malgeul.models.devices import Device
+from malgeul.named_models import NamedModel, named_models
 from malgeul.watch import checks as module
 from malgeul.watch.advice import advise
 from malgeul.watch.checks import (
@@ -26,7 +27,6 @@ from malgeul.watch.checks import (
     check_packages,
     check_slurm,
     guarded,
-    models_of,
 )
 from malgeul.watch.facts import (
     Disk,
@@ -178,51 +178,112 @@ def test_models_are_those_that_the_inputs_need(tmp_path):
     config = text_config(tmp_path)
     check, plan = check_inputs(config)
     assert "1 text file" in check.found
-    assert [key for key, _, _ in models_of(config, plan)] == ["embed.model", "tokenize.tokenizer"]
-    assert next(models_of(config, None))[0] == "transcribe.model"
+    assert [one.key for one in named_models(config, plan)] == ["embed.model", "tokenize.tokenizer"]
+    assert next(named_models(config, None)).key == "transcribe.model"
     documents = text_config(tmp_path, embed={"inputs": ["documents"]})
-    assert [key for key, _, _ in models_of(documents, check_inputs(documents)[1])] == ["tokenize.tokenizer"]
+    assert [one.key for one in named_models(documents, check_inputs(documents)[1])] == ["tokenize.tokenizer"]
 
 
-def test_a_model_in_a_folder_or_in_the_cache_is_found_and_nothing_is_downloaded(tmp_path, monkeypatch):
-    asked = []
+def look(model, *, weights=True):
+    return check_model(NamedModel("embed.model", model, weights=weights))
 
-    def snapshot(model, *, revision, local_files_only):
-        assert local_files_only, "nothing may be downloaded"
-        from huggingface_hub.errors import LocalEntryNotFoundError
 
-        asked.append(model)
-        if model == "someone/cached":
-            return "/cache/someone"
-        raise LocalEntryNotFoundError("not cached")
+class File:
+    """A file as the hub lists it."""
 
-    def hub(model, **_):
-        if model == "someone/there":
-            files = [type("F", (), {"rfilename": "model.safetensors", "size": 2_300_000_000})]
-            return type("I", (), {"siblings": files})
-        if model == "someone/pickled":
-            return type("I", (), {"siblings": [type("F", (), {"rfilename": "pytorch_model.bin", "size": 1})]})
-        raise ConnectionError("no network")
+    def __init__(self, rfilename, size):
+        self.rfilename, self.size = rfilename, size
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
-    monkeypatch.setattr("huggingface_hub.model_info", hub)
-    assert verdict(check_model("embed.model", BUNDLED, None)) == "OK"
-    assert not asked
-    assert verdict(check_model("embed.model", "someone/cached", None)) == "OK"
-    there = check_model("embed.model", "someone/there", None)
-    assert (verdict(there), "2.3 GB" in there.found) == ("WARN", True)
-    pickled = check_model("embed.model", "someone/pickled", None)
-    assert verdict(pickled) == "WARN"
-    assert "converted once" in pickled.found
-    lost = check_model("embed.model", "someone/unknown", None)
+
+@pytest.fixture
+def hub(monkeypatch):
+    """What the hub would list, by model; it does not know others, and nothing is downloaded."""
+    listed = {}
+
+    def info(model, **_):
+        if model not in listed:
+            raise ConnectionError("no network")
+        return type("Info", (), {"siblings": listed[model]})
+
+    monkeypatch.setattr("huggingface_hub.model_info", info)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("downloads"))
+    return listed
+
+
+PARTS = [f"model-0000{k}-of-00002.safetensors" for k in (1, 2)]
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """The folder of a model in two parts in a cache, laid out as huggingface_hub does it."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository, commit = tmp_path / "hub/models--someone--large", "89abcdef" * 5
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text(commit)
+    index = {"weight_map": dict(zip("ab", PARTS, strict=True))}
+    files = {"config.json": "{}", "model.safetensors.index.json": json.dumps(index)} | dict.fromkeys(PARTS, "weights")
+    folder = repository / "snapshots" / commit
+    folder.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for name, content in files.items():
+        (repository / "blobs" / name).write_text(content)
+        (folder / name).symlink_to(Path("../../blobs") / name)
+    return folder
+
+
+def test_a_model_in_a_folder_or_whole_in_the_cache_is_good(hub, cached):
+    assert verdict(look(BUNDLED)) == "OK"
+    assert verdict(look("someone/large")) == "OK"
+    assert str(cached) in look("someone/large").found
+
+
+@pytest.mark.parametrize("broken", ["a part is not there", "what a link leads to is not there"])
+def test_a_model_that_is_cached_in_part_is_told_with_what_it_lacks(hub, cached, broken):
+    part = cached / PARTS[1]
+    (part if broken.startswith("a part") else part.resolve()).unlink()
+    check = look("someone/large")
+    assert verdict(check) == "FAIL"
+    assert f"cached without {PARTS[1]} ({cached})" in check.found
+    assert "hf download someone/large" in check.advice
+    hub["someone/large"] = [File("config.json", 2), *(File(name, 3_000_000_000) for name in PARTS)]
+    check = look("someone/large")
+    assert verdict(check) == "WARN", "the run downloads it"
+    assert "3.0 GB will be downloaded" in check.found
+    assert verdict(look("someone/large", weights=False)) == "OK", "its tokenizer is all there"
+
+
+def test_a_link_that_leads_nowhere_is_told_of_any_file_that_is_loaded(hub, cached):
+    (cached / "tokenizer.json").symlink_to("../../blobs/none")
+    assert "cached without tokenizer.json" in look("someone/large").found
+
+
+def test_a_model_on_the_hub_is_told_with_what_will_be_downloaded(hub, cached):
+    hub["someone/there"] = [File("model.safetensors", 2_300_000_000), File("model.fp32.safetensors", 4_600_000_000)]
+    assert verdict(look("someone/there")) == "WARN"
+    assert "not cached; 2.3 GB will be downloaded" in look("someone/there").found
+    hub["someone/pickled"] = [File("pytorch_model.bin", 1)]
+    assert verdict(look("someone/pickled")) == "WARN"
+    assert "converted once" in look("someone/pickled").found
+    hub["someone/tokenizer"] = [File("tokenizer.json", 1)]
+    assert verdict(look("someone/tokenizer")) == "FAIL"
+    assert verdict(look("someone/tokenizer", weights=False)) == "WARN"
+    lost = look("someone/unknown")
     assert verdict(lost) == "FAIL"
     assert "no network" in lost.found
+
+
+def test_a_folder_without_a_model_fails(hub, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert verdict(check_model("embed.model", str(tmp_path / "empty"), None)) == "FAIL"
+    assert verdict(look(str(tmp_path / "empty"))) == "FAIL"
+    (tmp_path / "empty/config.json").write_text("{}")
+    assert "lacks weights" in look(str(tmp_path / "empty")).found
+    (tmp_path / "empty/pytorch_model.bin").write_bytes(b"")
+    assert verdict(look(str(tmp_path / "empty"))) == "OK"
+    assert "converted once" in look(str(tmp_path / "empty")).found
 
 
 def test_a_path_that_is_no_folder_is_no_name_of_a_model_either(tmp_path):
-    assert verdict(check_model("embed.model", str(tmp_path / "a/b/c/none"), None)) == "FAIL"
+    assert verdict(look(str(tmp_path / "a/b/c/none"))) == "FAIL"
 
 
 def test_facts_of_this_machine_are_read():
