@@ -1,8 +1,9 @@
 """Loading a model, swapping adapters and loading quantized weights beside the other ways, on one machine in one run.
 
-    python bench/models.py [--gigabytes G] [--runs N] [--only load adapter quantized]
+    python bench/models.py [--gigabytes G] [--runs N] [--only load adapter quantized] [--cache warm cold]
 
-A BERT with random weights of G gigabytes in float32, and an adapter of rank 8 on its queries and values. Every side
+A BERT with random weights of G gigabytes in float32, in one file and in several, and an adapter of rank 8 on its
+queries and values. transformers reads weights in a few threads of its own, unless it is told otherwise. Every side
 runs in a process of its own, the sides in turn, run after run; what is timed begins after torch and transformers are
 imported and a small model is loaded (the first one pays 0.1 s for tables of transformers) and ends when every page of
 every weight has been touched. Cold means that the system was told to forget the file (posix_fadvise), which a virtual
@@ -35,6 +36,8 @@ SWAPS = 50
 TORCHAO = Path(sys.prefix) / "torchao"
 """Beside the other packages, as the tests have it."""
 PAGE = 4096
+PARTS = 8
+"""The same weights are written once more, in files that hold an eighth of them at most."""
 
 # What is loaded
 
@@ -45,7 +48,7 @@ def peak() -> float:
 
 
 def make(work: Path) -> Result:
-    """Write the model as safetensors and as pickled weights, and two adapters."""
+    """Write the model as safetensors, whole and in parts, and as pickled weights, and two adapters."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import BertConfig, BertForSequenceClassification
@@ -56,6 +59,8 @@ def make(work: Path) -> Result:
     torch.manual_seed(0)
     model = BertForSequenceClassification(BertConfig(num_hidden_layers=layers, num_labels=2, **shape))
     model.save_pretrained(work / "model")
+    size = weights(work).stat().st_size
+    model.save_pretrained(work / "parts", max_shard_size=size // PARTS)
     (work / "pickled").mkdir()
     model.config.save_pretrained(work / "pickled")
     torch.save(model.state_dict(), work / "pickled/pytorch_model.bin")
@@ -63,8 +68,8 @@ def make(work: Path) -> Result:
         config = LoraConfig(r=8, target_modules=["query", "value"], init_lora_weights=False, task_type="SEQ_CLS")
         get_peft_model(model, config).save_pretrained(work / f"adapter-{number}")
         model = BertForSequenceClassification.from_pretrained(work / "model")
-    size = weights(work).stat().st_size
-    return {"bytes": size, "layers": layers, "seconds": 0.0, "cpu_seconds": time.process_time()}
+    parts = len(list((work / "parts").glob("*.safetensors")))
+    return {"bytes": size, "layers": layers, "parts": parts, "seconds": 0.0, "cpu_seconds": time.process_time()}
 
 
 def weights(work: Path) -> Path:
@@ -72,11 +77,12 @@ def weights(work: Path) -> Path:
     return work / "model/model.safetensors"
 
 
-def forget(file: Path) -> None:
-    """Have the system drop a file from its cache."""
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
-        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def forget(files: Iterable[Path]) -> None:
+    """Have the system drop files from its cache."""
+    for file in files:
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def touch(model: Any) -> None:
@@ -138,12 +144,18 @@ def read(work: Path) -> Result:
     return timed(whole)
 
 
-def load(work: Path, precision: str = "native") -> Result:
+def load(work: Path, precision: str = "native", folder: str = "model") -> Result:
     """Load by the one function that all stages load by."""
     from malgeul.models.devices import cpu
     from malgeul.models.weights import load_model
 
-    return timed(lambda: touch(load_model("classify", work / "model", cpu(), precision=precision).model))
+    return timed(lambda: touch(load_model("classify", work / folder, cpu(), precision=precision).model))
+
+
+def load_without_threads(work: Path, folder: str) -> Result:
+    """Load in the main thread alone, which transformers is told by a variable that it reads at every load."""
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
+    return load(work, folder=folder)
 
 
 def load_by_transformers(work: Path) -> Result:
@@ -167,8 +179,16 @@ LOAD: dict[str, Callable[[Path], Result]] = {
     "transformers as it comes": load_by_transformers,
     "pickled weights (.bin)": load_pickled,
     "cast at load (bfloat16)": lambda work: load(work, "bfloat16"),
+    "without the loader's threads": lambda work: load_without_threads(work, "model"),
+    "in parts": lambda work: load(work, folder="parts"),
+    "in parts, without the loader's threads": lambda work: load_without_threads(work, "parts"),
 }
-FILES = {"pickled weights (.bin)": "pickled/pytorch_model.bin"}
+FILES = {
+    "pickled weights (.bin)": "pickled/*.bin",
+    "in parts": "parts/*.safetensors",
+    "in parts, without the loader's threads": "parts/*.safetensors",
+}
+"""What a side reads, where it is not the one file of safetensors."""
 
 # Sides of adapters
 
@@ -288,6 +308,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", nargs="*", choices=["load", "adapter", "quantized"])
+    parser.add_argument("--cache", nargs="*", choices=["warm", "cold"])
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("work", nargs="?", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -306,19 +327,20 @@ def main() -> None:
         facts = run_side(__file__, "make", work)
         versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "safetensors", "peft"))
         print(f"{platform.machine()}, {CORES} cores; {versions}")
-        print(f"{facts['bytes'] / 1e9:.2f} GB in float32, {facts['layers']} layers, {given.runs} runs")
+        of = f"{facts['layers']} layers, in one file and in {facts['parts']} parts"
+        print(f"{facts['bytes'] / 1e9:.2f} GB in float32, {of}, {given.runs} runs")
         if "load" in wanted:
             best = min(BUFFERS, key=lambda size: _try_buffer(work, given.gigabytes, size))
             (work / "asked.json").write_text(json.dumps({"gigabytes": given.gigabytes, "buffer": best}))
-            for state in ("warm", "cold"):
+            for state in given.cache or ["warm", "cold"]:
                 results: dict[str, list[Result]] = {name: [] for name in LOAD}
                 for _ in range(given.runs):
                     for name in LOAD:
-                        file = work / FILES.get(name, "model/model.safetensors")
+                        files = sorted(work.glob(FILES.get(name, "model/*.safetensors")))
                         if state == "cold":
-                            forget(file)
+                            forget(files)
                         found = run_side(__file__, name, work)
-                        results[name].append({**found, "bytes": file.stat().st_size})
+                        results[name].append({**found, "bytes": sum(file.stat().st_size for file in files)})
                 table(f"load, {state} cache", results, "malgeul", per_second=True)
                 share = ratios(results["malgeul"], results[READ])
                 print(f"\nOf the read's bandwidth: {share}; to reach: 0.8")

@@ -25,6 +25,7 @@ def measure(name, *arguments):
         ("store", "--chunks 60 --documents 30 --dimension 8 --runs 1", "| raw executemany |"),
         ("index", "--vectors 3000 --dimension 16 --runs 1 --only exact", "| exact, NumPy |"),
         ("chunking", "--characters 3000 --runs 1", "| hybrid | kiwi |"),
+        ("models", "--gigabytes 0.01 --runs 1 --only load --cache warm", "| in parts, without the loader's threads |"),
         ("models", "--gigabytes 0.01 --runs 1 --only adapter", "| base and adapter loaded anew |"),
     ],
 )
