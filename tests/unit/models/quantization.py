@@ -1,6 +1,7 @@
 """A quantized copy is made once, is small, and answers nearly as its model does; run by test_quantization."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from malgeul import ROOT
 from malgeul.models import quantization
 from malgeul.models.classifier import identity_of, load_classifiers
-from malgeul.models.devices import cpu
+from malgeul.models.devices import claimed_device, cpu
 from malgeul.models.loading import folder_of
 from malgeul.models.quantization import is_quantized, quantized_copy
 from malgeul.models.settings import TextClassifier
@@ -67,18 +68,28 @@ def test_a_classifier_of_fewer_bits_answers_nearly_as_the_whole_one(judge):
     assert identity_of(whole) != identity_of(small)
 
 
-def test_vectors_of_fewer_bits_are_nearly_those_of_the_whole_model():
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA device")
+
+
+@pytest.mark.parametrize(
+    ("bits", "nearness"), [("int8", 0.999), pytest.param("int4", 0.995, marks=[pytest.mark.gpu, needs_gpu])]
+)
+def test_vectors_of_fewer_bits_are_nearly_those_of_the_whole_model(bits, nearness):
     from transformers import AutoTokenizer
 
     bundled = ROOT / "resources/models/embed-ko-demo"
     ids = AutoTokenizer.from_pretrained(str(bundled))("오늘 회의는 세 시에 시작합니다.", return_tensors="pt")
     given = {name: ids[name] for name in ("input_ids", "attention_mask")}
     vectors = []
-    for folder in (bundled, quantized_copy(bundled, "int8")):
-        model = load_model("embed", folder, cpu()).model
-        with torch.inference_mode():
-            vectors.append(model(**given).last_hidden_state.float().mean(1)[0])
-    assert torch.nn.functional.cosine_similarity(*vectors, dim=0) > 0.999
+    with claimed_device() if bits == "int4" else nullcontext(cpu()) as device:
+        for folder in (bundled, quantized_copy(bundled, bits)):
+            model = load_model("embed", folder, device).model
+            with torch.inference_mode():
+                hidden = model(**{name: ids.to(model.device) for name, ids in given.items()}).last_hidden_state
+            vectors.append(hidden.float().mean(1)[0].cpu())
+    assert is_quantized(folder)
+    assert not torch.equal(*vectors)
+    assert torch.nn.functional.cosine_similarity(*vectors, dim=0) > nearness, "and so every number is finite"
 
 
 def test_weights_of_four_bits_need_a_gpu(judge):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from malgeul import ROOT
 from malgeul.models.quantization import quantized_copy
@@ -14,12 +15,16 @@ from malgeul.models.quantization import quantized_copy
 CASES = Path(__file__).with_name("quantization.py")
 
 
-def test_quantized_copies():
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA device")
+
+
+@pytest.mark.parametrize("kind", ["not gpu", pytest.param("gpu", marks=[pytest.mark.gpu, needs_gpu])])
+def test_quantized_copies(kind):
     apart = Path(sys.prefix) / "torchao"
     if not apart.is_dir():
         pytest.skip("torchao is not installed: make test installs it beside the other packages")
     finished = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(CASES)],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-m", kind, str(CASES)],
         env={**os.environ, "PYTHONPATH": str(apart), "PYTEST_ADDOPTS": ""},
         cwd=ROOT,
         capture_output=True,
