@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def fetch_model(model: str, revision: str | None, *, weights: bool) -> dict[str, Any]:
-    """Return what is there: the commit of a hub id, files with their bytes, whether weights were converted, seconds.
+    """Return what is there: the commit of a hub id, files with their bytes, the folder that is loaded, seconds.
 
     Of a hub id damaged files are fetched once more. Raises ModelNotFound when the model is not to be had, stays damaged
     or lacks files.
@@ -45,6 +45,7 @@ def fetch_model(model: str, revision: str | None, *, weights: bool) -> dict[str,
         "files": files,
         "bytes": sum(files.values()),
         "copied": used != folder,
+        "folder": str(used),
         "seconds": round(time.monotonic() - started, 3),
     }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from malgeul.config import ConfigError, RunConfig, read_config
+from malgeul.models.local import lost_models
 from malgeul.models.variables import answers
 from malgeul.plan import Plan, make_plan, read_plan
 from malgeul.shards.files import write_json
@@ -72,7 +73,7 @@ def executes_jobs(argv: list[str]) -> bool:
 
 
 def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) -> Session:
-    """Read config and plan; in the main process of a run also lock the results and remove what is damaged in them.
+    """Read config and plan; in the main process of a run also lock the results and remove what holds no more in them.
 
     Raises SystemExit with a message for the user when the config, an input or another run is in the way.
     """
@@ -96,6 +97,9 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         for bad in damage:
             print(f"malgeul: damaged: {bad}; it is made again", file=sys.stderr)
         remove_damaged(results, damage)
+        for told in lost_models(results):
+            print(f"malgeul: the model of {told} is gone; it is fetched again where a job needs it", file=sys.stderr)
+            told.unlink()
         if plan != former:
             write_json(results / PLAN, plan.to_json())
     return Session(config, results, plan, damage)

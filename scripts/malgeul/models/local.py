@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +40,14 @@ def fetched_name(model: str, revision: str | None, quantization: str | None = No
     """Return the name of the file that says that a model was fetched, or its quantized copy made."""
     named = f"{model}@{revision}" + (f" {quantization}" if quantization else "")
     return f"{slug(model)}-{stable_hash(named) % 16**6:06x}"
+
+
+def lost_models(results: Path) -> Iterator[Path]:
+    """Yield the files of a run that say of a model that it was fetched or converted, and it is there no more."""
+    for told in sorted((results / "models").glob("*.json")):
+        folder = json.loads(told.read_text(encoding="utf-8")).get("folder")
+        if folder is None or not Path(folder).is_dir():
+            yield told
 
 
 DECIDING = frozenset({".json", ".txt", ".model", ".safetensors"})

@@ -202,6 +202,7 @@ def test_the_job_that_fetches_tells_what_it_fetched_and_mends_what_was_cut_off(s
     assert told["files"]["model.safetensors"] == weights.stat().st_size
     assert told["bytes"] == sum(told["files"].values())
     folder = tmp_path / f"home/hub/models--someone--embedder/snapshots/{COMMIT}"
+    assert told["folder"] == str(folder)
     (folder / "model.safetensors").resolve().write_bytes(weights.read_bytes()[:-100])
     assert damaged(folder) == ["model.safetensors"]
     assert json.loads(ask(served, tmp_path, "someone/embedder", FETCH))["files"] == told["files"]

@@ -1,0 +1,29 @@
+"""What the start of a run does to the results of the last one; a dry run does nothing."""
+
+import pytest
+
+from malgeul import ROOT, startup
+from malgeul.shards.files import write_json
+from malgeul.shards.locks import OWNER
+
+
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    """Give a function that starts a run with a text, as the Snakefile does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(OWNER, "0")
+    monkeypatch.setattr(startup, "_held", [])
+    (tmp_path / "a.txt").write_text("글")
+    config = {"run": "small", "text": {"sources": [{"path": "a.txt", "format": "txt"}]}}
+    return lambda *argv: startup.start(config, ROOT, main=True, argv=list(argv))
+
+
+def test_a_model_that_is_gone_from_where_it_was_is_fetched_again(begin, tmp_path, capsys):
+    models = tmp_path / "results/small/models"
+    for name, folder in (("there", tmp_path), ("gone", tmp_path / "gone")):
+        write_json(models / f"{name}.json", {"folder": str(folder)})
+    begin("--cores", "1", "--dry-run")
+    assert {file.name for file in models.iterdir()} == {"there.json", "gone.json"}
+    begin("--cores", "1")
+    assert {file.name for file in models.iterdir()} == {"there.json"}
+    assert "gone.json is gone; it is fetched again" in capsys.readouterr().err
