@@ -8,32 +8,36 @@ from typing import TYPE_CHECKING, Any
 
 from malgeul import ROOT
 from malgeul.models.devices import claimed_device
-from malgeul.models.loading import folder_of, identity, quiet_transformers
+from malgeul.models.loading import folder_of, identity, measured_imports, measured_load, quiet_transformers
 from malgeul.shards.files import write_json
 from malgeul.shards.inputs import locate
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
-from malgeul.tasks import task_beside, task_of
-from malgeul.training.evaluation import TEST, Candidate, evaluate
+from malgeul.training.examples import TEST
 from malgeul.training.settings import SAMPLES_OF, EmbeddingTraining, TrainingChoice, settings_of
-from malgeul.training.tasks import Task
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
+
+    from malgeul.training.tasks import Task
 
 log = logging.getLogger(__name__)
 
 
 def evaluate_model(job: Job) -> None:
     """Write the figures of every model on every set of rows; what could not be measured is null with a reason."""
+    measured_imports(job.ledger)
     import torch
+
+    from malgeul.tasks import task_beside, task_of
+    from malgeul.training.evaluation import Candidate, evaluate
 
     quiet_transformers()
     torch.set_num_threads(job.threads)
     settings = settings_of(job.params["settings"])
     base, trained = folder_of(settings.base, settings.revision), job.input("trained")
     is_adapter = (trained / "adapter_config.json").is_file()
-    own = _tasks(job, settings, base)
+    own = _tasks(job, settings, base, task_of)
     candidates = {
         "before": Candidate(own, base),
         "after": Candidate(own, base, trained) if is_adapter else Candidate(own, trained),
@@ -49,7 +53,13 @@ def evaluate_model(job: Job) -> None:
     started = time.monotonic()
     with claimed_device() as device, job.progress(len(candidates) * len(own), "measures") as progress:
         job.ledger.device = device.to_json()
-        sets = evaluate(candidates, seed=settings.seed, cuda=device.kind == "cuda", done=progress.advance)
+        sets = evaluate(
+            candidates,
+            seed=settings.seed,
+            cuda=device.kind == "cuda",
+            done=progress.advance,
+            loading=lambda folder: measured_load(job.ledger, folder, device),
+        )
     for one in sets.values():
         one["figures"] |= dict.fromkeys(unfit)
     job.ledger.use(job.shard)
@@ -59,7 +69,7 @@ def evaluate_model(job: Job) -> None:
     job.ledger.measure(test_rows=sets[TEST]["rows"], seconds_of_work=round(time.monotonic() - started, 3))
 
 
-def _tasks(job: Job, settings: TrainingChoice, base: Path, make: Callable[..., Task] = task_of) -> dict[str, Task]:
+def _tasks(job: Job, settings: TrainingChoice, base: Path, make: Callable[..., "Task"]) -> dict[str, "Task"]:
     """Return the task over the run's own test rows, and over those of other datasets, for a model in ``base``."""
     if settings.kind not in SAMPLES_OF:
         scored = settings.scored if isinstance(settings, EmbeddingTraining) else None

@@ -42,6 +42,7 @@ def train_model(job: Job) -> None:
         "dataset": str(job.input("dataset")) if learns_from_run else None,
         "files": [str(file) for file in job.inputs.get("files", [])],
         "journal": str(journal),
+        "ledger": str(job.outputs["ledger"]),
         "model": str(journal / "model"),
     }
     processes = job.params["hints"]["gpus"]
@@ -52,7 +53,7 @@ def train_model(job: Job) -> None:
         def told(point: dict[str, Any]) -> None:
             progress.advance(point["step"] - progress.done)
 
-        course = run_processes(PROCESS, {**work, "cuda": device.kind == "cuda"}, processes, job.threads, told)
+        course = run_processes(PROCESS, {**work, "device": device.to_json()}, processes, job.threads, told)
     copy_files(journal / "model", staged, ("*",))
     copy_files(tokenizer, staged, TOKENIZER)
     if settings.kind == "embedding":
@@ -77,6 +78,7 @@ def train_model(job: Job) -> None:
     job.ledger.measure(
         **data,
         **{name: course[name] for name in ("steps", "best_step", "rows_at_once", "samples_per_second", "peak_bytes")},
+        **course["measured"],
         training_seconds=course["seconds"],
         precision=course["precision"],
         **{f"validation_{name}": value for name, value in figures.items()},

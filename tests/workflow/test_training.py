@@ -47,6 +47,9 @@ def test_models_are_trained_measured_proved_and_shown(trained):
     page = (trained.results / "report.html").read_text(encoding="utf-8")
     assert '<h2 id="trainings">Trainings' in page
     assert page.count("<polyline") == 4
+    loads = page[page.index("Loading models") :]
+    for stage, name in (("Train", "names"), ("Train", "topics"), ("Measure models", "names")):
+        assert f'{stage} <span class="id">{name}</span>' in loads
     assert trained.succeed(*two).nothing_to_do
     trained.config["train"]["topics"]["licence"] = "mit"  # one of two changes
     assert trained.succeed(*two, "--dry-run").jobs["train_model"] == 1

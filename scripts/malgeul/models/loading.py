@@ -76,24 +76,42 @@ def measured_load(ledger: Ledger, folder: Path, device: Device) -> Iterator[None
     ``megabytes_per_second`` without ``import_seconds`` of the libraries, and the highest rise of memory of the process
     and of the GPU, ``peak_host_bytes`` and ``peak_gpu_bytes`` (None for a reason under ``not_measured``).
     """
+    import_seconds = _import_libraries()
     started = time.monotonic()
-    import transformers.modeling_utils  # noqa: F401 - together with torch it takes longer than a small model does
-
-    imported = time.monotonic()
     rise = MemoryRise(device)
     yield
-    seconds = time.monotonic() - imported
     this: dict[str, Any] = {
         "models": 1,
         "bytes": sum(file.stat().st_size for file in weight_files(folder)),
-        "seconds": seconds,
-        "import_seconds": imported - started,
+        "seconds": time.monotonic() - started,
+        "import_seconds": import_seconds,
         "peak_host_bytes": rise.host(),
         "peak_gpu_bytes": rise.gpu(),
     }
+    _enter(ledger, this)
+    log.info("loaded %s: %s", folder.name, _told(_joined(None, this)))
+
+
+def measured_imports(ledger: Ledger) -> None:
+    """Import the libraries that load models, and add the time to the ledger's ``load``.
+
+    For jobs that need them before they load; else :func:`measured_load` does it.
+    """
+    nothing = {"models": 0, "bytes": 0, "seconds": 0.0, **dict.fromkeys(UNKNOWN_PEAKS)}
+    _enter(ledger, {**nothing, "import_seconds": _import_libraries()})
+
+
+def _import_libraries() -> float:
+    """Return the seconds it took: together with torch more than a small model does, and nothing the second time."""
+    started = time.monotonic()
+    import transformers.modeling_utils  # noqa: F401
+
+    return time.monotonic() - started
+
+
+def _enter(ledger: Ledger, this: dict[str, Any]) -> None:
     load = _joined(ledger.measured.get("load"), this)
     ledger.measure(load=load, load_seconds=round(load["seconds"] + load["import_seconds"], 3))
-    log.info("loaded %s: %s", folder.name, _told(_joined(None, this)))
 
 
 def _joined(before: dict[str, Any] | None, this: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Measures of trained models: every model on every set of rows, each model loaded once."""
+"""Measures of trained models: every model on every set of rows, one in memory at a time."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,9 @@ from typing import Any
 import torch
 from transformers import set_seed
 
+from malgeul.training.examples import TEST
 from malgeul.training.learner import measure
 from malgeul.training.tasks import Task
-
-TEST = "test"
-"""The split that models are measured on, and the name of the run's own rows among the sets."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,16 @@ class Candidate:
 
 
 def evaluate(
-    candidates: Mapping[str, Candidate], *, seed: int, cuda: bool, done: Callable[[], None] = lambda: None
+    candidates: Mapping[str, Candidate],
+    *,
+    seed: int,
+    cuda: bool,
+    done: Callable[[], None] = lambda: None,
+    loading: Callable[[Path], AbstractContextManager[None]] = lambda folder: nullcontext(),
 ) -> dict[str, Any]:
     """Return of every set of rows how many there are and the figures of every model by name, null without rows.
 
-    A new head has the weights it had before training.
+    A new head has the weights it had before training. ``loading`` gives what a folder is loaded in.
     """
     sets: dict[str, Any] = {}
     for model_name, candidate in candidates.items():
@@ -42,7 +46,8 @@ def evaluate(
             sets.setdefault(name, {"rows": rows, "reason": reason, "figures": {}})
             figures = None
             if rows:
-                model = load(task, candidate, seed, cuda)
+                with loading(candidate.folder):
+                    model = load(task, candidate, seed, cuda)
                 figures = measure(task, model, task.rows(TEST)) | task.more(model)
                 del model
                 gc.collect()

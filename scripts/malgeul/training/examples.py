@@ -11,7 +11,10 @@ from typing import Any
 from malgeul.shards.faults import Fault
 from malgeul.shards.names import stable_hash
 
-SPLITS = ("train", "validation", "test")
+TEST = "test"
+"""The split that models are measured on, and the name of the run's own rows among the sets."""
+
+SPLITS = ("train", "validation", TEST)
 
 DUPLICATE = "duplicate"
 """Why an example is left out whose fields an earlier one has."""
@@ -28,7 +31,7 @@ class Sharing:
         """Return the split of all examples of a document, by its hash."""
         place = stable_hash(f"split:{document}") / 2**64
         if place < self.test:
-            return "test"
+            return TEST
         return "validation" if place < self.test + self.validation else "train"
 
 

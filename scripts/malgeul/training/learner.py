@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,13 @@ def learn(
     cuda: bool,
     threads: int,
     told: Callable[[Point], None] = lambda point: None,
+    loading: Callable[[Path], AbstractContextManager[None]] = lambda folder: nullcontext(),
 ) -> tuple[Any, Course]:
     """Return the model of ``folder`` trained on a task, with the weights of the lowest validation loss, and its course.
 
     Checkpoints are in ``journal``; the newest that is complete is gone on from. ``told`` hears every point of the
-    curves. Raises ValueError where the rows or the machine do not allow what ``settings`` ask for.
+    curves, and ``loading`` gives what a folder is loaded in. Raises ValueError where the rows or the machine do not
+    allow what ``settings`` ask for.
     """
     ranks = Ranks()
     train, validation = task.rows("train"), task.rows("validation")
@@ -92,7 +95,9 @@ def learn(
     if not len(validation):
         raise ValueError("there are no rows for validation; raise validation_share or give more data")
     set_seed(settings.seed)
-    model = adapted(task.load(folder), settings)
+    with loading(Path(folder)):
+        model = task.load(folder).to(torch.device("cuda" if cuda else "cpu"))
+    model = adapted(model, settings)
     precision = precision_of(settings, cuda)
     arguments = _arguments(settings, journal, precision, cuda, threads, ranks)
     learner = Learner(task, model, arguments, train, spread(validation, settings.validation_rows), settings, told)

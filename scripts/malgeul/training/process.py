@@ -1,7 +1,8 @@
 """A process of a training, and the parent's side: as many as share the batches, none of which outlives the job.
 
 The parent writes the work as JSON, starts the processes, hears the points of the curves line by line, and ends the
-others when one fails. It needs neither torch nor transformers itself.
+others when one fails. It needs neither torch nor transformers itself. What the first process measures of loading comes
+back beside its result.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from malgeul.models.devices import Device
+from malgeul.models.loading import measured_imports
 from malgeul.shards.faults import is_transient
 from malgeul.shards.files import remove, write_json
+from malgeul.shards.job import Job
+from malgeul.shards.ledger import Units
 from malgeul.shards.locks import die_with_parent
 
 log = logging.getLogger(__name__)
@@ -42,8 +47,10 @@ def run_processes(
 ) -> dict[str, Any]:
     """Run ``script`` with the work in each of so many processes and return the result of the first.
 
-    ``work["journal"]`` is a folder for what they tell each other. Raises BrokenProcessPool when one dies or fails of
-    something that may pass, RuntimeError with its last words when it fails of anything else.
+    ``work["journal"]`` is a folder for what they tell each other, ``work["ledger"]`` the job's ledger to be, and
+    ``work["device"]`` what the first computes on. The result has the figures for the ledger under ``measured``. Raises
+    BrokenProcessPool when one dies or fails of something that may pass, RuntimeError with its last words when it fails
+    of anything else.
     """
     journal = Path(work["journal"])
     journal.mkdir(parents=True, exist_ok=True)
@@ -143,24 +150,27 @@ def _complain(children: list[subprocess.Popen[str]], words: list[deque[str]]) ->
     raise RuntimeError(f"process {rank} of the training failed; its last words:\n  {tail}")
 
 
-def take_part(learn: Callable[[dict[str, Any]], Any]) -> None:
+def take_part(learn: Callable[[dict[str, Any], Job], Any]) -> None:
     """Be one of the processes: read the work from the file given, meet the others, and ``learn``.
 
-    What ``learn`` returns (a dataclass) in the first process is the result. Ends with status 75 for a fault that may
-    pass.
+    ``learn`` gets the work, and the job as a process knows it: what its ledger measures in the first process, and what
+    ``learn`` returns there (a dataclass), are the result. Ends with status 75 for a fault that may pass.
     """
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     work = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     rank, size = int(os.environ[RANK]), int(os.environ[SIZE])
+    cuda = Device(**work["device"]).kind == "cuda"
+    job = Job({}, {"ledger": Path(work["ledger"])}, {}, Units("row", "model"), work["threads"])
     try:
+        measured_imports(job.ledger)
         import torch
 
         torch.set_num_threads(work["threads"])
-        if work["cuda"]:
+        if cuda:
             torch.cuda.set_device(rank)
         if size > 1:
             torch.distributed.init_process_group(
-                "nccl" if work["cuda"] else "gloo",
+                "nccl" if cuda else "gloo",
                 init_method=f"file://{Path(work['meeting']).resolve()}",
                 rank=rank,
                 world_size=size,
@@ -169,9 +179,9 @@ def take_part(learn: Callable[[dict[str, Any]], Any]) -> None:
         else:  # a single process is no distributed training to accelerate
             for name in (RANK, SIZE, "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
                 os.environ.pop(name, None)
-        result = learn(work)
+        result = learn(work, job)
         if rank == 0:
-            write_json(Path(work["journal"]) / RESULT, asdict(result))
+            write_json(Path(work["journal"]) / RESULT, {**asdict(result), "measured": job.ledger.measured})
         if size > 1:
             torch.distributed.barrier()
             torch.distributed.destroy_process_group()

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from malgeul import ROOT
-from malgeul.models import memory
+from malgeul.models import loading, memory
 from malgeul.models.devices import Device
 from malgeul.models.hub import ModelNotFound
-from malgeul.models.loading import folder_of, identity, measured_load, weight_files
+from malgeul.models.loading import folder_of, identity, measured_imports, measured_load, weight_files
 from malgeul.models.local import model_folder, resolve
 from malgeul.shards.ledger import Ledger, Units
 
@@ -115,6 +115,19 @@ def test_several_models_of_a_job_have_one_account(tmp_path):
     assert (both["models"], both["bytes"]) == (2, 1500)
     assert both["seconds"] >= first["seconds"] + 0.1
     assert both["peak_host_bytes"] == first["peak_host_bytes"], "the higher peak counts, not their sum"
+
+
+def test_imports_that_a_job_needs_earlier_are_those_of_its_load(tmp_path, monkeypatch):
+    times = iter([2.0, 0.0])
+    monkeypatch.setattr(loading, "_import_libraries", lambda: next(times))
+    ledger = Ledger("evaluate", "names", Units("model", "evaluation"))
+    measured_imports(ledger)
+    load(ledger, files(tmp_path / "m", model=1000), megabytes=80)
+    account = ledger.measured["load"]
+    assert (account["models"], account["bytes"], account["import_seconds"]) == (1, 1000, 2.0)
+    assert account["peak_host_bytes"] > 70 << 20
+    assert set(account["not_measured"]) == {"peak_gpu_bytes"}
+    assert ledger.measured["load_seconds"] == pytest.approx(account["seconds"] + 2, abs=0.002)
 
 
 def test_a_load_that_fails_is_not_accounted_for(tmp_path):

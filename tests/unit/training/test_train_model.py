@@ -94,6 +94,12 @@ def test_a_training_leaves_a_model_that_loads_its_curves_its_card_and_a_ledger(r
     ledger = job.ledger
     assert (ledger.taken.n, ledger.given.n, ledger.imbalance()) == (352, 1, None)
     assert ledger.measured["steps"] == 20
+    load = ledger.measured["load"]
+    size = (base / "model.safetensors").stat().st_size
+    assert (load["models"], load["bytes"]) == (1, size)
+    assert load["peak_host_bytes"] > 0
+    assert load["import_seconds"] > 0.1, "of a process of its own"
+    assert ledger.measured["load_seconds"] == pytest.approx(load["seconds"] + load["import_seconds"], abs=0.002)
     assert ledger.device["processes"] == 1
     assert not job.journal_folder.exists()
 
@@ -121,6 +127,15 @@ def test_a_training_leaves_a_model_that_loads_its_curves_its_card_and_a_ledger(r
     assert "another vocabulary" in found["not_measured"]["strange"]
     assert found["sets"]["again"]["figures"] == figures, "the same rows"
     assert (measured.ledger.taken, measured.ledger.given.n) == (job.ledger.given, 1)
+    sizes = [(place / "model.safetensors").stat().st_size for place in (base, folder, base)]
+    load = measured.ledger.measured["load"]
+    assert (load["models"], load["bytes"]) == (6, 2 * sum(sizes)), "three models for each of two sets"
+
+
+@pytest.mark.parametrize("script", ["train_model", "evaluate_model"])
+def test_a_job_that_takes_its_result_again_pays_for_no_library(script):
+    code = f"import sys, {script}; assert not {{'torch', 'transformers'}} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "scripts", timeout=100)
 
 
 def test_two_processes_teach_what_one_teaches(results, dataset, base):
