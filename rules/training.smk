@@ -28,7 +28,10 @@ rule train_model:
     params:
         settings=lambda wildcards: training_settings(wildcards.training, measured=False),
         tokenize=section("tokenize"),
-        hints=lambda wildcards, resources: {"gpus": resources.gpu},
+        hints=lambda wildcards, resources: {
+            "gpus": resources.gpu,
+            "profile": settings.profile,
+        },
         code=code_digest("train_model"),
         process=code_digest("training_process"),
     message:
@@ -68,6 +71,7 @@ rule evaluate_model:
     params:
         settings=lambda wildcards: training_settings(wildcards.training, measured=True),
         tokenize=section("tokenize"),
+        hints=hints(),
         code=code_digest("evaluate_model"),
     message:
         "Measure {wildcards.training}"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from malgeul import ROOT
 from malgeul.models.devices import claimed_device
 from malgeul.models.loading import folder_of, identity, measured_imports, measured_load, quiet_transformers
+from malgeul.models.profiling import profiled
+from malgeul.models.sampling import sampled
 from malgeul.shards.files import write_json
 from malgeul.shards.inputs import locate
 from malgeul.shards.job import Job, run_job
@@ -51,7 +53,12 @@ def evaluate_model(job: Job) -> None:
             log.warning("%s is not measured beside: %s", name, error)
             unfit[name] = str(error)
     started = time.monotonic()
-    with claimed_device() as device, job.progress(len(candidates) * len(own), "measures") as progress:
+    with (
+        claimed_device() as device,
+        sampled(job, device),
+        profiled(job) as profile,
+        job.progress(len(candidates) * len(own), "measures") as progress,
+    ):
         job.ledger.device = device.to_json()
         sets = evaluate(
             candidates,
@@ -59,6 +66,7 @@ def evaluate_model(job: Job) -> None:
             cuda=device.kind == "cuda",
             done=progress.advance,
             loading=lambda folder: measured_load(job.ledger, folder, device),
+            profile=profile,
         )
     for one in sets.values():
         one["figures"] |= dict.fromkeys(unfit)

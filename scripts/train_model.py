@@ -43,6 +43,8 @@ def train_model(job: Job) -> None:
         "files": [str(file) for file in job.inputs.get("files", [])],
         "journal": str(journal),
         "ledger": str(job.outputs["ledger"]),
+        "rule": job.rule,
+        "hints": job.params["hints"],
         "model": str(journal / "model"),
     }
     processes = job.params["hints"]["gpus"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from malgeul.models.devices import Device
 from malgeul.models.loading import measured_load, quiet_transformers
+from malgeul.models.profiling import profiled
 from malgeul.shards.job import Job
 from malgeul.training.process import take_part, tell
 from malgeul.training.saving import save_model
@@ -31,16 +32,18 @@ def learn_model(work: dict[str, Any], job: Job) -> Course:
         dataset=Path(work["dataset"]) if work["dataset"] else None,
         files=[Path(file) for file in work["files"]],
     )
-    model, course = learn(
-        task,
-        settings,
-        work["base"],
-        Path(work["journal"]) / "checkpoints",
-        cuda=device.kind == "cuda",
-        threads=job.threads,
-        told=tell,
-        loading=lambda folder: measured_load(job.ledger, folder, device),
-    )
+    with profiled(job) as profile:
+        model, course = learn(
+            task,
+            settings,
+            work["base"],
+            Path(work["journal"]) / "checkpoints",
+            cuda=device.kind == "cuda",
+            threads=job.threads,
+            told=tell,
+            loading=lambda folder: measured_load(job.ledger, folder, device),
+            profile=profile,
+        )
     if Ranks().rank == 0:
         save_model(model, Path(work["model"]), settings.base, settings.revision)
     return course

@@ -20,6 +20,7 @@ def trained(tmp_path) -> Workflow:
         "run": "trained",
         "text": {"sources": [{"name": "blogs", "path": str(DEMO / "text/web/blogs.jsonl"), "format": "jsonl"}]},
         "embed": {"inputs": []},
+        "profile": True,
         "select": {"sequence_length": 128, "validation_share": 0.2, "test_share": 0.2},
         "train": {
             "names": {**COURSE, "kind": "coref", "base": base},
@@ -50,6 +51,12 @@ def test_models_are_trained_measured_proved_and_shown(trained):
     loads = page[page.index("Loading models") :]
     for stage, name in (("Train", "names"), ("Train", "topics"), ("Measure models", "names")):
         assert f'{stage} <span class="id">{name}</span>' in loads
+    shown = page[page.index("Slowest operators") :]
+    for stage, title in (("train", "Train"), ("evaluate", "Measure models")):
+        for name in ("names", "topics"):
+            assert (trained.results / f"profile/{stage}/{name}/trace.json.gz").is_file()
+            assert f'<strong>{title}</strong> <span class="id">{name}</span>' in shown
+    trained.config["profile"] = False
     assert trained.succeed(*two).nothing_to_do
     trained.config["train"]["topics"]["licence"] = "mit"  # one of two changes
     assert trained.succeed(*two, "--dry-run").jobs["train_model"] == 1

@@ -41,6 +41,9 @@ class Profile:
         return nullcontext()
 
 
+NO_PROFILE = Profile()
+
+
 @contextmanager
 def profiled(job: Job, first_batches: int = FIRST_BATCHES) -> Iterator[Profile]:
     """Give the profile of a job; the job computes each of its batches in ``with profile.batch():``, in one thread.
@@ -51,7 +54,7 @@ def profiled(job: Job, first_batches: int = FIRST_BATCHES) -> Iterator[Profile]:
     ledger says why (``failed``).
     """
     if not job.hint("profile"):
-        yield Profile()
+        yield NO_PROFILE
         return
     recorder = _Recorder(job.profile_folder, first_batches)
     try:

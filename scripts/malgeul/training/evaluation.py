@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
+from malgeul.models.profiling import NO_PROFILE, Profile
 from malgeul.training.examples import TEST
 from malgeul.training.learner import measure
 from malgeul.training.tasks import Task
@@ -33,10 +34,12 @@ def evaluate(
     cuda: bool,
     done: Callable[[], None] = lambda: None,
     loading: Callable[[Path], AbstractContextManager[None]] = lambda folder: nullcontext(),
+    profile: Profile = NO_PROFILE,
 ) -> dict[str, Any]:
     """Return of every set of rows how many there are and the figures of every model by name, null without rows.
 
-    A new head has the weights it had before training. ``loading`` gives what a folder is loaded in.
+    A new head has the weights it had before training. ``loading`` gives what a folder is loaded in, and
+    rows that are judged together are a batch of ``profile``.
     """
     sets: dict[str, Any] = {}
     for model_name, candidate in candidates.items():
@@ -48,7 +51,7 @@ def evaluate(
             if rows:
                 with loading(candidate.folder):
                     model = load(task, candidate, seed, cuda)
-                figures = measure(task, model, task.rows(TEST)) | task.more(model)
+                figures = measure(task, model, task.rows(TEST), profile=profile) | task.more(model)
                 del model
                 gc.collect()
             sets[name]["figures"][model_name] = figures

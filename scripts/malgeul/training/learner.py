@@ -30,6 +30,7 @@ from transformers import (
 from transformers.trainer_callback import ExportableState, PrinterCallback
 
 from malgeul.models.memory import Batcher, DoesNotFit
+from malgeul.models.profiling import NO_PROFILE, Profile
 from malgeul.shards.files import remove, sync_file
 from malgeul.training.pairs import RandomState
 from malgeul.training.ranks import OutOfMemory, Ranks
@@ -79,12 +80,13 @@ def learn(
     threads: int,
     told: Callable[[Point], None] = lambda point: None,
     loading: Callable[[Path], AbstractContextManager[None]] = lambda folder: nullcontext(),
+    profile: Profile = NO_PROFILE,
 ) -> tuple[Any, Course]:
     """Return the model of ``folder`` trained on a task, with the weights of the lowest validation loss, and its course.
 
     Checkpoints are in ``journal``; the newest that is complete is gone on from. ``told`` hears every point of the
-    curves, and ``loading`` gives what a folder is loaded in. Raises ValueError where the rows or the machine do not
-    allow what ``settings`` ask for.
+    curves, ``loading`` gives what a folder is loaded in, and a step is a batch of ``profile``. Raises ValueError where
+    the rows or the machine do not allow what ``settings`` ask for.
     """
     ranks = Ranks()
     train, validation = task.rows("train"), task.rows("validation")
@@ -100,7 +102,9 @@ def learn(
     model = adapted(model, settings)
     precision = precision_of(settings, cuda)
     arguments = _arguments(settings, journal, precision, cuda, threads, ranks)
-    learner = Learner(task, model, arguments, train, spread(validation, settings.validation_rows), settings, told)
+    learner = Learner(
+        task, model, arguments, train, spread(validation, settings.validation_rows), settings, told, profile
+    )
     if ranks.rank == 0:
         remove_unfinished(journal)
     ranks.wait()
@@ -222,6 +226,7 @@ class Learner(Trainer):  # type: ignore[misc]
         validation: Sequence[Row],
         settings: TrainingChoice,
         told: Callable[[Point], None],
+        profile: Profile,
     ) -> None:
         callbacks: list[TrainerCallback] = [RowsAtOnce(arguments.per_device_train_batch_size)]
         if settings.patience:
@@ -237,7 +242,7 @@ class Learner(Trainer):  # type: ignore[misc]
         self.callback_handler.callbacks = [
             callback for callback in self.callback_handler.callbacks if not isinstance(callback, PrinterCallback)
         ]
-        self._task, self._told, self._ranks = task, told, Ranks()
+        self._task, self._told, self._profile, self._ranks = task, told, profile, Ranks()
         self._started = time.monotonic()
         self._spent = 0.0
         self._first_step = 0
@@ -250,6 +255,10 @@ class Learner(Trainer):  # type: ignore[misc]
 
     def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None) -> torch.Tensor:
         """Add the gradients of a batch; what did not fit into memory is done again in half as many rows at a time."""
+        with self._profile.batch():
+            return self._step(model, inputs)
+
+    def _step(self, model: nn.Module, inputs: Batch) -> torch.Tensor:
         model.train()
         batch = self._task.prepare(self._prepare_inputs(inputs), self.state.global_step)
         given = Pass(model, self._ranks, self.accelerator.backward)
@@ -353,7 +362,9 @@ def _named(point: Mapping[str, Any]) -> Point:
     return {name.replace("eval_", "validation_"): value for name, value in point.items()}
 
 
-def measure(task: Task, model: nn.Module, rows: Sequence[Row], ranks: Ranks | None = None) -> dict[str, Any]:
+def measure(
+    task: Task, model: nn.Module, rows: Sequence[Row], ranks: Ranks | None = None, profile: Profile = NO_PROFILE
+) -> dict[str, Any]:
     """Return the figures of a model over rows, each process judging its share.
 
     Raises torch.OutOfMemoryError when a single row does not fit.
@@ -365,7 +376,9 @@ def measure(task: Task, model: nn.Module, rows: Sequence[Row], ranks: Ranks | No
     own = range(ranks.rank, len(rows), ranks.size)
     judged: list[torch.Tensor] = []
     for first in range(0, len(own), JUDGED_AT_ONCE):
-        for found in batches([rows[k] for k in own[first : first + JUDGED_AT_ONCE]]):
+        with profile.batch():
+            some = batches([rows[k] for k in own[first : first + JUDGED_AT_ONCE]])
+        for found in some:
             if isinstance(found, DoesNotFit):
                 raise torch.OutOfMemoryError(str(found))
             judged.append(found)

@@ -1,8 +1,8 @@
 """A process of a training, and the parent's side: as many as share the batches, none of which outlives the job.
 
 The parent writes the work as JSON, starts the processes, hears the points of the curves line by line, and ends the
-others when one fails. It needs neither torch nor transformers itself. What the first process measures of loading comes
-back beside its result.
+others when one fails. It needs neither torch nor transformers itself. The first process measures for the job: what
+loading took, its GPU, a profile.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 
 from malgeul.models.devices import Device
 from malgeul.models.loading import measured_imports
+from malgeul.models.sampling import sampled
 from malgeul.shards.faults import is_transient
 from malgeul.shards.files import remove, write_json
 from malgeul.shards.job import Job
@@ -47,8 +49,8 @@ def run_processes(
 ) -> dict[str, Any]:
     """Run ``script`` with the work in each of so many processes and return the result of the first.
 
-    ``work["journal"]`` is a folder for what they tell each other, ``work["ledger"]`` the job's ledger to be, and
-    ``work["device"]`` what the first computes on. The result has the figures for the ledger under ``measured``. Raises
+    ``work["journal"]`` is a folder for what they tell each other; ``ledger``, ``rule`` and ``hints`` are the job's, and
+    ``device`` is what the first computes on. The result has the figures for the ledger under ``measured``. Raises
     BrokenProcessPool when one dies or fails of something that may pass, RuntimeError with its last words when it fails
     of anything else.
     """
@@ -153,33 +155,25 @@ def _complain(children: list[subprocess.Popen[str]], words: list[deque[str]]) ->
 def take_part(learn: Callable[[dict[str, Any], Job], Any]) -> None:
     """Be one of the processes: read the work from the file given, meet the others, and ``learn``.
 
-    ``learn`` gets the work, and the job as a process knows it: what its ledger measures in the first process, and what
-    ``learn`` returns there (a dataclass), are the result. Ends with status 75 for a fault that may pass.
+    ``learn`` gets the work, and the job as a process knows it: the first has its hints and measures for all. What its
+    ledger measures and what ``learn`` returns there (a dataclass) are the result. Ends with status 75 for a fault that
+    may pass.
     """
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     work = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     rank, size = int(os.environ[RANK]), int(os.environ[SIZE])
-    cuda = Device(**work["device"]).kind == "cuda"
-    job = Job({}, {"ledger": Path(work["ledger"])}, {}, Units("row", "model"), work["threads"])
+    device = Device(**work["device"])
+    hints = work["hints"] if rank == 0 else {}
+    ledger = Path(work["ledger"])
+    job = Job({}, {"ledger": ledger}, {"hints": hints}, Units("row", "model"), work["threads"], rule=work["rule"])
     try:
-        measured_imports(job.ledger)
-        import torch
+        with sampled(job, device) if rank == 0 else nullcontext():
+            measured_imports(job.ledger)
+            import torch
 
-        torch.set_num_threads(work["threads"])
-        if cuda:
-            torch.cuda.set_device(rank)
-        if size > 1:
-            torch.distributed.init_process_group(
-                "nccl" if cuda else "gloo",
-                init_method=f"file://{Path(work['meeting']).resolve()}",
-                rank=rank,
-                world_size=size,
-                timeout=timedelta(minutes=30),
-            )
-        else:  # a single process is no distributed training to accelerate
-            for name in (RANK, SIZE, "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
-                os.environ.pop(name, None)
-        result = learn(work, job)
+            torch.set_num_threads(work["threads"])
+            _meet(work, rank, size, device.kind == "cuda")
+            result = learn(work, job)
         if rank == 0:
             write_json(Path(work["journal"]) / RESULT, {**asdict(result), "measured": job.ledger.measured})
         if size > 1:
@@ -188,6 +182,25 @@ def take_part(learn: Callable[[dict[str, Any], Job], Any]) -> None:
     except Exception as error:
         logging.getLogger(__name__).exception("process %d failed", rank)
         sys.exit(os.EX_TEMPFAIL if is_transient(error) else 1)
+
+
+def _meet(work: Mapping[str, Any], rank: int, size: int, cuda: bool) -> None:
+    """Join the processes of a training, where there are several, each on a GPU of its own."""
+    import torch
+
+    if cuda:
+        torch.cuda.set_device(rank)
+    if size > 1:
+        torch.distributed.init_process_group(
+            "nccl" if cuda else "gloo",
+            init_method=f"file://{Path(work['meeting']).resolve()}",
+            rank=rank,
+            world_size=size,
+            timeout=timedelta(minutes=30),
+        )
+    else:  # a single process is no distributed training to accelerate
+        for name in (RANK, SIZE, "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+            os.environ.pop(name, None)
 
 
 def tell(point: Mapping[str, Any]) -> None:

@@ -2,15 +2,18 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
+from malgeul.models.profiling import Profile
 from malgeul.tasks import task_beside, task_of
 from malgeul.training import learner as module
 from malgeul.training.evaluation import Candidate, evaluate
 from malgeul.training.learner import COMPLETE, learn, spread
+from malgeul.training.masked import MentionTask
 from malgeul.training.saving import save_model
 from malgeul.training.settings import settings_of
 
@@ -257,6 +260,43 @@ def test_what_rows_or_machine_do_not_allow_is_said_before_the_first_step(known, 
 def test_measured_rows_are_spread_evenly():
     assert spread(range(10), 20) == range(10)
     assert spread(range(10), 4) == [0, 2, 5, 7]
+
+
+class Counted(Profile):
+    """Counts batches, and knows what ran in them."""
+
+    def __init__(self):
+        self.batches, self.inside = 0, False
+
+    @contextmanager
+    def batch(self):
+        self.batches, self.inside = self.batches + 1, True
+        yield
+        self.inside = False
+
+
+def test_steps_and_judged_rows_are_the_batches_of_a_profile(known, base, tmp_path, monkeypatch):
+    profile = Counted()
+    learn_part, judge = MentionTask.learn, MentionTask.judge
+
+    def seen(task, *given):
+        assert profile.inside
+        return learn_part(task, *given)
+
+    monkeypatch.setattr(MentionTask, "learn", seen)
+    task, settings = known("coref", base, steps=20)
+    learn(task, settings, str(base), tmp_path, cuda=False, threads=1, profile=profile)
+    assert profile.batches == 20, "measures on the validation rows are none"
+
+    def judged(task, *given):
+        assert profile.inside
+        return judge(task, *given)
+
+    monkeypatch.setattr(MentionTask, "judge", judged)
+    monkeypatch.setattr(module, "JUDGED_AT_ONCE", 20)
+    profile.batches = 0
+    evaluate({"before": Candidate({"test": task}, base)}, seed=0, cuda=False, profile=profile)
+    assert profile.batches == 3, "of 48 rows"
 
 
 def test_sets_without_rows_have_no_figures_and_say_why(known, base, tmp_path):

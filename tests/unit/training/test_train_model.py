@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def one_thread_each(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
-def job_over(results, dataset, base, *, gpus=1, name="names", kind="coref", **more):
+def job_over(results, dataset, base, *, gpus=1, name="names", kind="coref", profile=False, **more):
     """Return the job of a training on a merged dataset, whose ledger is made here."""
     merged = Ledger("merge", "all", Units("row", "row"))
     for number in range(352):
@@ -54,10 +55,11 @@ def job_over(results, dataset, base, *, gpus=1, name="names", kind="coref", **mo
         params={
             "settings": {**COURSE, "kind": kind, "base": str(base), **more},
             "tokenize": {"tokenizer": str(TOKENIZER), "revision": None},
-            "hints": {"gpus": gpus},
+            "hints": {"gpus": gpus, "profile": profile},
         },
         units=Units("row", "model"),
         threads=gpus,
+        rule="train_model",
     )
 
 
@@ -71,11 +73,12 @@ def tensors(folder):
     return load_file(folder / "model.safetensors")
 
 
-def test_a_training_leaves_a_model_that_loads_its_curves_its_card_and_a_ledger(results, dataset, base):
+def test_a_training_leaves_a_model_that_loads_its_curves_its_card_and_a_ledger(results, dataset, base, monkeypatch):
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
     job = job_over(results, dataset, base, licence="mit")
     job.run(train_model)
+    assert not (results / "profile").exists(), "nobody asked for one"
     folder = results / "trained/names"
     assert AutoModelForMaskedLM.from_pretrained(folder).config.hidden_size == 64
     assert AutoTokenizer.from_pretrained(folder).mask_token == "[MASK]"
@@ -116,7 +119,10 @@ def test_a_training_leaves_a_model_that_loads_its_curves_its_card_and_a_ledger(r
         },
         units=Units("model", "evaluation"),
     )
+    watched = []
+    monkeypatch.setattr("evaluate_model.sampled", lambda *given: nullcontext(watched.append(given)))
     measured.run(evaluate_model)
+    assert [(job, device.kind) for job, device in watched] == [(measured, "cpu")], "where a GPU would be sampled"
     found = json.loads((results / "evaluated/names.json").read_text(encoding="utf-8"))
     assert (found["kind"], list(found["sets"])) == ("coref", ["again", "test"])
     figures = found["sets"]["test"]["figures"]
@@ -139,9 +145,16 @@ def test_a_job_that_takes_its_result_again_pays_for_no_library(script):
 
 
 def test_two_processes_teach_what_one_teaches(results, dataset, base):
-    """By gloo on the CPU; the rows of each step are the same, shared out."""
+    """By gloo on the CPU; the rows of each step are the same, shared out. A profile, of the first, changes nothing."""
     for gpus in (1, 2):
-        job_over(results, dataset, base, gpus=gpus, name=f"with_{gpus}").run(train_model)
+        job = job_over(results, dataset, base, gpus=gpus, name=f"with_{gpus}", profile=gpus == 2)
+        job.run(train_model)
+    facts = job.ledger.measured["profile"]
+    assert (facts["folder"], facts["warmed_up"]) == ("profile/train/with_2", True)
+    assert 1 <= facts["batches"] <= 8
+    table = json.loads((results / facts["folder"] / "operators.json").read_text(encoding="utf-8"))
+    called = {row["name"] for row in table["operators"]}
+    assert any("Backward" in name for name in called), "a step is one with its gradients"
     one, two = (tensors(results / f"trained/with_{gpus}") for gpus in (1, 2))
     assert one.keys() == two.keys()
     assert max(float(abs(one[name] - two[name]).max()) for name in one) < 2e-3
