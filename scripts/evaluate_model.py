@@ -38,6 +38,7 @@ def evaluate_model(job: Job) -> None:
     torch.set_num_threads(job.threads)
     settings = settings_of(job.params["settings"])
     base, trained = folder_of(settings.base, settings.revision), job.input("trained")
+    precision = job.upstream[0].measured["base_precision"]
     is_adapter = (trained / "adapter_config.json").is_file()
     own = _tasks(job, settings, base, task_of)
     candidates = {
@@ -64,6 +65,7 @@ def evaluate_model(job: Job) -> None:
             candidates,
             seed=settings.seed,
             cuda=device.kind == "cuda",
+            precision=precision,
             done=progress.advance,
             loading=lambda folder: measured_load(job.ledger, folder, device),
             profile=profile,

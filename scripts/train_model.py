@@ -82,7 +82,7 @@ def train_model(job: Job) -> None:
         **{name: course[name] for name in ("steps", "best_step", "rows_at_once", "samples_per_second", "peak_bytes")},
         **course["measured"],
         training_seconds=course["seconds"],
-        precision=course["precision"],
+        **{name: course[name] for name in ("precision", "base_precision")},
         **{f"validation_{name}": value for name, value in figures.items()},
     )
 

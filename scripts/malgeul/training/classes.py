@@ -24,11 +24,12 @@ class ClassifierTask(SumOfRows):
     ) -> None:
         self.rows, self._padded, self.labels = rows, collate, list(labels)
 
-    def load(self, folder: str) -> Any:
+    def load(self, folder: str, precision: str = "float32") -> Any:
         """Return the model with a head of as many classes as there are labels, named."""
         return load_to_learn(
             "classify",
             folder,
+            precision,
             num_labels=len(self.labels),
             id2label=dict(enumerate(self.labels)),
             label2id={label: number for number, label in enumerate(self.labels)},

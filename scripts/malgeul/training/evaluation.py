@@ -32,14 +32,15 @@ def evaluate(
     *,
     seed: int,
     cuda: bool,
+    precision: str = "float32",
     done: Callable[[], None] = lambda: None,
     loading: Callable[[Path], AbstractContextManager[None]] = lambda folder: nullcontext(),
     profile: Profile = NO_PROFILE,
 ) -> dict[str, Any]:
     """Return of every set of rows how many there are and the figures of every model by name, null without rows.
 
-    A new head has the weights it had before training. ``loading`` gives what a folder is loaded in, and
-    rows that are judged together are a batch of ``profile``.
+    A new head has the weights it had before training. Models are loaded and computed in ``precision``. ``loading``
+    gives what a folder is loaded in, and rows that are judged together are a batch of ``profile``.
     """
     sets: dict[str, Any] = {}
     for model_name, candidate in candidates.items():
@@ -50,7 +51,7 @@ def evaluate(
             figures = None
             if rows:
                 with loading(candidate.folder):
-                    model = load(task, candidate, seed, cuda)
+                    model = load(task, candidate, seed, cuda, precision)
                 figures = measure(task, model, task.rows(TEST), profile=profile) | task.more(model)
                 del model
                 gc.collect()
@@ -59,12 +60,15 @@ def evaluate(
     return sets
 
 
-def load(task: Task, candidate: Candidate, seed: int, cuda: bool) -> Any:
-    """Return a model for measures, with its adapter."""
+def load(task: Task, candidate: Candidate, seed: int, cuda: bool, precision: str) -> Any:
+    """Return a model for measures, with its adapter; in 16 bits it computes as it did while it was trained."""
     set_seed(seed)
-    model = task.load(str(candidate.folder))
+    model = task.load(str(candidate.folder), precision)
     if candidate.adapter is not None:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, str(candidate.adapter))
-    return model.to(torch.device("cuda" if cuda else "cpu")).eval()
+    kind = "cuda" if cuda else "cpu"
+    if precision != "float32":
+        model.forward = torch.autocast(kind, getattr(torch, precision))(model.forward)
+    return model.to(torch.device(kind)).eval()

@@ -34,7 +34,7 @@ from malgeul.models.profiling import NO_PROFILE, Profile
 from malgeul.shards.files import remove, sync_file
 from malgeul.training.pairs import RandomState
 from malgeul.training.ranks import OutOfMemory, Ranks
-from malgeul.training.settings import TrainingChoice
+from malgeul.training.settings import TrainingChoice, base_precision
 from malgeul.training.tasks import Batch, Pass, Row, Task
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Course:
 
     ``points`` are those of its curves, ``rows_at_once`` how many rows of a process fitted into memory at a time,
     ``best_step`` that of the weights that were kept, ``peak_bytes`` the most that was allocated on a GPU (None on a
-    CPU), ``precision`` what was computed in.
+    CPU), ``precision`` what was computed in, ``base_precision`` what the weights of the base were kept in.
     """
 
     points: list[Point]
@@ -66,6 +66,7 @@ class Course:
     samples_per_second: float | None
     peak_bytes: int | None
     precision: str
+    base_precision: str
     weights: int
     learning_weights: int
 
@@ -96,11 +97,12 @@ def learn(
         raise ValueError(f"{len(train)} rows for training are fewer than a batch of {settings.batch}; lower batch")
     if not len(validation):
         raise ValueError("there are no rows for validation; raise validation_share or give more data")
+    precision = precision_of(settings, cuda)
+    kept = base_precision(settings, precision)
     set_seed(settings.seed)
     with loading(Path(folder)):
-        model = task.load(folder).to(torch.device("cuda" if cuda else "cpu"))
-    model = adapted(model, settings)
-    precision = precision_of(settings, cuda)
+        model = task.load(folder, kept).to(torch.device("cuda" if cuda else "cpu"))
+    model = adapted(model, settings, kept)
     arguments = _arguments(settings, journal, precision, cuda, threads, ranks)
     learner = Learner(
         task, model, arguments, train, spread(validation, settings.validation_rows), settings, told, profile
@@ -116,14 +118,17 @@ def learn(
     else:
         log.info("going on from %s", newest.name)
         learner.train(resume_from_checkpoint=str(newest))
-    return learner.model, learner.course(precision)
+    return learner.model, learner.course(precision, kept)
 
 
-def adapted(model: Any, settings: TrainingChoice) -> Any:
-    """Return the model with an adapter that learns in its place, where ``settings`` ask for one."""
+def adapted(model: Any, settings: TrainingChoice, kept: str) -> Any:
+    """Return the model with an adapter that learns in its place, where ``settings`` ask for one.
+
+    What does not learn stays in the precision that it is ``kept`` in.
+    """
     if settings.adapter is None:
         return model
-    from peft import LoraConfig, TaskType, get_peft_model
+    from peft import LoraConfig, TaskType, cast_mixed_precision_params, get_peft_model
 
     kinds = {"classifier": TaskType.SEQ_CLS, "embedding": TaskType.FEATURE_EXTRACTION}
     wanted = settings.adapter
@@ -136,6 +141,7 @@ def adapted(model: Any, settings: TrainingChoice) -> Any:
         modules_to_save=model.new_modules or None,  # what is new learns, and is saved with the adapter
     )
     wrapped = get_peft_model(model, config)
+    cast_mixed_precision_params(wrapped, getattr(torch, kept))  # peft itself leaves a new head in the base's
     if settings.gradient_checkpointing:
         wrapped.enable_input_require_grads()  # else no gradient passes the frozen layers that are computed again
     return wrapped
@@ -335,7 +341,7 @@ class Learner(Trainer):  # type: ignore[misc]
         self._load_callback_state()
         self._load_best_model()
 
-    def course(self, precision: str) -> Course:
+    def course(self, precision: str, kept: str) -> Course:
         """Return what became of the training."""
         points = [point for point in self.state.log_history if "train_runtime" not in point]
         steps = self.state.global_step
@@ -352,6 +358,7 @@ class Learner(Trainer):  # type: ignore[misc]
             samples_per_second=round(rows / taught, 2) if taught > 0 and rows else None,
             peak_bytes=torch.cuda.max_memory_allocated() if self.args.device.type == "cuda" else None,
             precision=precision,
+            base_precision=kept,
             weights=sum(weight.numel() for weight in self.model.parameters()),
             learning_weights=sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad),
         )

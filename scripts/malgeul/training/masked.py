@@ -31,9 +31,9 @@ class MaskedModel(SumOfRows):
         self.rows, self.collate = rows, collate
         self._head = MaskedPlaces()
 
-    def load(self, folder: str) -> Any:
+    def load(self, folder: str, precision: str = "float32") -> Any:
         """Return the model with its head for masked pieces."""
-        model = load_to_learn("fill", folder)
+        model = load_to_learn("fill", folder, precision)
         self._head.watch(model)
         return model
 

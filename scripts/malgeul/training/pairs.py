@@ -43,9 +43,9 @@ class PairTask:
         self.rows, self._padded, self._pool, self._scale, self._batch = rows, collate, pool, scale, batch
         self._scored = scored
 
-    def load(self, folder: str) -> Any:
+    def load(self, folder: str, precision: str = "float32") -> Any:
         """Return the model without a head."""
-        model = load_to_learn("embed", folder)
+        model = load_to_learn("embed", folder, precision)
         model.new_modules = []  # a pooler that is missing is not used either
         return model
 

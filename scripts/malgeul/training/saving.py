@@ -95,6 +95,7 @@ def write_card(
             "weights kept from step": f"{course['best_step']:,}",
             "weights that learn": f"{course['learning_weights']:,} of {course['weights']:,}",
             "precision": course["precision"],
+            "weights of the base in": course["base_precision"],
             "rows at once": course["rows_at_once"],
             "samples a second": course["samples_per_second"],
             "seconds": course["seconds"],

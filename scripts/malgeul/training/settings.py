@@ -24,6 +24,10 @@ class AdapterSettings(Section):
     """Share of an adapter's inputs that are left out while it learns."""
     targets: list[str] | None = None
     """Ends of the names of the matrices that get one (query, value); null: what peft knows for the architecture."""
+    base_precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """What the base's own weights are kept in, which do not learn; those of the adapter and of a new head are float32.
+    auto: bfloat16 where that is computed in, else float32. In 16 bits they can be kept only where the same is computed
+    in."""
 
 
 class TrainingSettings(Section):
@@ -49,8 +53,8 @@ class TrainingSettings(Section):
     weight_decay: float = Field(0.01, ge=0)
     """Of AdamW."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """What is computed in, beside weights in float32. auto: bfloat16 on GPUs that have it, float16 on others, float32
-    on CPUs."""
+    """What is computed in; weights that learn are float32. auto: bfloat16 on GPUs that have it, float16 on others,
+    float32 on CPUs."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time."""
     log_every: int = Field(10, ge=1)
@@ -85,6 +89,27 @@ class TrainingSettings(Section):
         if taken := sorted({"before", "after"} & self.beside.keys()):
             raise ValueError(f"beside: the name {taken[0]} stands for the base or the trained model; give another")
         return self
+
+    @model_validator(mode="after")
+    def _base_is_kept_as_it_is_computed(self) -> TrainingSettings:
+        if self.precision != "auto":
+            base_precision(self, self.precision)
+        return self
+
+
+def base_precision(settings: TrainingSettings, computed: str) -> str:
+    """Return what weights of the base are kept in where so much is ``computed`` in: float32 where they learn.
+
+    Raises ValueError for 16 bits that are not computed in.
+    """
+    if settings.adapter is None:
+        return "float32"
+    wanted = settings.adapter.base_precision
+    if wanted == "auto":
+        return "bfloat16" if computed == "bfloat16" else "float32"
+    if wanted not in ("float32", computed):
+        raise ValueError(f"adapter.base_precision {wanted} needs precision {wanted}; what is computed in is {computed}")
+    return wanted
 
 
 class DatasetTraining(TrainingSettings):

@@ -42,8 +42,8 @@ class Task(Protocol):
     def rows(self, split: str) -> Sequence[Row]:
         """Return the rows of a split (train, validation, test)."""
 
-    def load(self, folder: str) -> Any:
-        """Return a model of transformers in float32 with ``new_modules``, whose weights the folder lacks."""
+    def load(self, folder: str, precision: str = "float32") -> Any:
+        """Return a model of transformers with ``new_modules``, whose weights the folder lacks."""
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Return rows as a batch."""
@@ -117,12 +117,12 @@ class SumOfRows:
         return given.ranks.together(every_part)
 
 
-def load_to_learn(task: weights.Task, folder: str, **options: Any) -> Any:
-    """Return a model in float32 on the host, from where the Trainer takes it.
+def load_to_learn(task: weights.Task, folder: str, precision: str, **options: Any) -> Any:
+    """Return a model on the host.
 
     Its ``new_modules`` are the names of the modules whose weights the folder lacks, which are drawn at random.
     """
-    loaded = weights.load_model(task, Path(folder), cpu(), precision="float32", **options)
+    loaded = weights.load_model(task, Path(folder), cpu(), precision=precision, **options)
     loaded.model.new_modules = sorted({name.rpartition(".")[0] for name in loaded.drawn})
     return loaded.model
 

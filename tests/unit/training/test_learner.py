@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from malgeul.models.profiling import Profile
 from malgeul.tasks import task_beside, task_of
@@ -18,6 +19,13 @@ from malgeul.training.saving import save_model
 from malgeul.training.settings import settings_of
 
 COMMON = {"batch": 16, "learning_rate": 3e-3, "steps": 60, "log_every": 5, "measure_every": 20}
+
+IN_BFLOAT16 = {
+    "adapter": {"rank": 4, "targets": ["query", "value"]},
+    "learning_rate": 0.02,
+    "precision": "bfloat16",
+}
+"""An adapter on a base that is kept in it too."""
 
 
 @pytest.fixture
@@ -106,6 +114,19 @@ def test_a_killed_training_goes_on_to_the_same_weights_and_the_same_curve(known,
     assert_equal(weights(again), weights(model))
     assert curve(resumed) == curve(course)
     assert resumed.best_step == course.best_step
+
+
+@pytest.mark.parametrize("kind", ["classifier", "embedding"])
+def test_a_killed_training_of_an_adapter_goes_on_exactly(known, base_with_dropout, tmp_path, kind):
+    """On a base in bfloat16, of which no checkpoint holds a weight."""
+    more = {**IN_BFLOAT16, "steps": 30, "measure_every": 10}
+    model, course = train(known, tmp_path / "undisturbed", kind, base_with_dropout, **more)
+    for step in (15, 25):
+        with pytest.raises(Killed):
+            train(known, tmp_path / "killed", kind, base_with_dropout, killer(step), **more)
+    again, resumed = train(known, tmp_path / "killed", kind, base_with_dropout, **more)
+    assert_equal(weights(again), weights(model))
+    assert curve(resumed) == curve(course)
 
 
 def test_a_checkpoint_that_a_kill_left_half_written_is_not_gone_on_from(known, base, tmp_path):
@@ -228,6 +249,36 @@ def test_an_adapter_is_trained_saved_and_loaded_by_peft(known, base, tmp_path, k
     assert sets["test"]["figures"]["after"]["loss"] < sets["test"]["figures"]["before"]["loss"]
 
 
+def test_an_adapter_learns_in_float32_on_a_base_that_stays_in_bfloat16(known, base, tmp_path):
+    task, settings = known("classifier", base, **IN_BFLOAT16)
+    model, course = learn(task, settings, str(base), tmp_path / "journal", cuda=False, threads=1)
+    assert course.base_precision == "bfloat16"
+    own = dict(model.named_parameters())
+    learning = {name for name, weight in own.items() if weight.requires_grad}
+    assert {own[name].dtype for name in learning} == {torch.float32}, "those of the new head too"
+    assert any("classifier" in name for name in learning)
+    assert {own[name].dtype for name in own.keys() - learning} == {torch.bfloat16}
+    save_model(model, tmp_path / "model", "tiny", None)
+    saved = load_file(tmp_path / "model/adapter_model.safetensors")
+    assert {values.dtype for values in saved.values()} == {torch.float32}
+    assert {name.rpartition(".lora_")[0] for name in saved} - {""}, "the adapter's, and no matrix of the base"
+    losses = [point["loss"] for point in course.points if "loss" in point]
+    assert losses[-1] < 0.5 * losses[0]
+
+    trained = Candidate({"test": task}, base, tmp_path / "model")
+    sets = evaluate({"after": trained}, seed=0, cuda=False, precision="bfloat16")
+    figures = module.measure(task, model, task.rows("test"))
+    assert sets["test"]["figures"]["after"]["loss"] == pytest.approx(figures["loss"], rel=1e-5), "as in training"
+
+
+def test_a_base_in_bfloat16_costs_no_quality_beyond_noise(known, base, tmp_path):
+    whole = {**IN_BFLOAT16, "adapter": {**IN_BFLOAT16["adapter"], "base_precision": "float32"}}
+    courses = [train(known, tmp_path / str(k), "coref", base, **more)[1] for k, more in enumerate((whole, IN_BFLOAT16))]
+    assert [course.base_precision for course in courses] == ["float32", "bfloat16"]
+    losses = [[point["loss"] for point in course.points if "loss" in point] for course in courses]
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+
+
 @pytest.mark.parametrize("more", [{"precision": "bfloat16"}, {"gradient_checkpointing": True}])
 def test_half_precision_and_recomputed_activations_learn_the_same_within_noise(known, base, tmp_path, more):
     _, plain = train(known, tmp_path / "plain", "coref", base, steps=20)
@@ -250,6 +301,10 @@ def test_a_loss_that_is_no_number_ends_the_training_with_what_to_do(known, base,
     [
         ({"batch": 512}, "256 rows for training are fewer than a batch of 512; lower batch"),
         ({"precision": "float16"}, "float16 needs a GPU"),
+        (
+            {"adapter": {"base_precision": "bfloat16"}},
+            "bfloat16 needs precision bfloat16; what is computed in is float32",
+        ),
     ],
 )
 def test_what_rows_or_machine_do_not_allow_is_said_before_the_first_step(known, base, tmp_path, more, message):

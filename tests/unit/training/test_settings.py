@@ -4,7 +4,7 @@ import pytest
 
 from malgeul.config import ConfigError, read_config
 from malgeul.plan import ALL, Plan, make_plan
-from malgeul.training.settings import settings_of
+from malgeul.training.settings import base_precision, settings_of
 
 CLASSIFIER = {"kind": "classifier", "base": "klue/bert-base", "files": ["labels.jsonl"]}
 COREF = {"kind": "coref", "base": "kakaobank/kf-deberta-base"}
@@ -16,6 +16,10 @@ COREF = {"kind": "coref", "base": "kakaobank/kf-deberta-base"}
         ({"x": {"kind": "coref"}}, "train.x.coref.base: Field required"),
         ({"x": {**COREF, "stesp": 5}}, "train.x.coref.stesp: unknown key; did you mean 'steps'?"),
         ({"x": {**COREF, "adapter": {"rnak": 5}}}, "adapter.rnak: unknown key; did you mean 'rank'?"),
+        (
+            {"x": {**COREF, "precision": "float32", "adapter": {"base_precision": "float16"}}},
+            "base_precision float16 needs precision float16; what is computed in is float32",
+        ),
         ({"x": {**COREF, "kind": "causal"}}, "does not match any of the expected tags"),
         ({"대명사": COREF}, "train.대명사"),
         ({"x": {**COREF, "measure_every": 15}}, "measure_every 15 is no multiple of log_every 10"),
@@ -29,6 +33,21 @@ def test_a_mistake_is_named(train, message):
     with pytest.raises(ConfigError) as error:
         read_config({"train": train})
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "computed", "kept"),
+    [
+        (None, "bfloat16", "float32"),  # they learn
+        ({}, "bfloat16", "bfloat16"),
+        ({}, "float32", "float32"),
+        ({}, "float16", "float32"),  # some models overflow in it
+        ({"base_precision": "float16"}, "float16", "float16"),
+        ({"base_precision": "float32"}, "bfloat16", "float32"),
+    ],
+)
+def test_a_base_that_does_not_learn_is_kept_in_what_is_computed_in(adapter, computed, kept):
+    assert base_precision(settings_of({**COREF, "adapter": adapter}), computed) == kept
 
 
 def plan_of(tmp_path, train, **more):

@@ -92,6 +92,7 @@ def test_a_training_leaves_a_model_that_loads_its_curves_its_card_and_a_ledger(r
         "| seed | 0 |",
         "| first piece accuracy |",
         "| seconds |",
+        "| weights of the base in | float32 |",
     ):
         assert said in card, said
     ledger = job.ledger
