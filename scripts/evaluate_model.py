@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malgeul import ROOT
+from malgeul.models.adapters import base_of
 from malgeul.models.devices import claimed_device
 from malgeul.models.loading import folder_of, identity, measured_imports, measured_load, quiet_transformers
 from malgeul.models.profiling import profiled
@@ -21,6 +22,7 @@ from malgeul.training.settings import SAMPLES_OF, EmbeddingTraining, TrainingCho
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
+    from malgeul.training.evaluation import Candidate
     from malgeul.training.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ def evaluate_model(job: Job) -> None:
     measured_imports(job.ledger)
     import torch
 
-    from malgeul.tasks import task_beside, task_of
+    from malgeul.tasks import task_of
     from malgeul.training.evaluation import Candidate, evaluate
 
     quiet_transformers()
@@ -39,17 +41,16 @@ def evaluate_model(job: Job) -> None:
     settings = settings_of(job.params["settings"])
     base, trained = folder_of(settings.base, settings.revision), job.input("trained")
     precision = job.upstream[0].measured["base_precision"]
-    is_adapter = (trained / "adapter_config.json").is_file()
     own = _tasks(job, settings, base, task_of)
     candidates = {
         "before": Candidate(own, base),
-        "after": Candidate(own, base, trained) if is_adapter else Candidate(own, trained),
+        "after": Candidate(own, base, trained) if base_of(trained) else Candidate(own, trained),
     }
     unfit: dict[str, str] = {}
     for name, other in sorted(settings.beside.items()):
         folder = folder_of(other, None)
         try:
-            candidates[name] = Candidate(_tasks(job, settings, folder, task_beside), folder)
+            candidates[name] = _beside(job, settings, base, folder)
         except ValueError as error:
             log.warning("%s is not measured beside: %s", name, error)
             unfit[name] = str(error)
@@ -77,6 +78,18 @@ def evaluate_model(job: Job) -> None:
     found = {"training": job.shard, "kind": settings.kind, "base": settings.base, "sets": sets, "not_measured": unfit}
     write_json(job.staged("evaluated"), found)
     job.ledger.measure(test_rows=sets[TEST]["rows"], seconds_of_work=round(time.monotonic() - started, 3))
+
+
+def _beside(job: Job, settings: TrainingChoice, base: Path, folder: Path) -> "Candidate":
+    """Return a model that was trained elsewhere, or an adapter on the same base; ValueError where it does not fit."""
+    from malgeul.tasks import task_beside
+    from malgeul.training.evaluation import Candidate
+
+    stands_on = base_of(folder)
+    if stands_on not in {None, settings.base}:
+        raise ValueError(f"{folder} is an adapter on {stands_on}, not on {settings.base}")
+    tasks = _tasks(job, settings, folder, task_beside)
+    return Candidate(tasks, base, folder) if stands_on else Candidate(tasks, folder)
 
 
 def _tasks(job: Job, settings: TrainingChoice, base: Path, make: Callable[..., "Task"]) -> dict[str, "Task"]:

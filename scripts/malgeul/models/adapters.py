@@ -6,10 +6,17 @@ import json
 import re
 from pathlib import Path
 
+ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 HEAD = re.compile(r"\.(classifier|score)(\.out_proj)?\.weight$")
 """The last layer of a classification head among an adapter's weights."""
+
+
+def base_of(folder: Path) -> str | None:
+    """Return what an adapter's trainer called its base; None for a folder that is no adapter."""
+    file = folder / ADAPTER_CONFIG
+    return str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]) if file.is_file() else None
 
 
 def labels_of(folder: Path) -> list[str] | None:

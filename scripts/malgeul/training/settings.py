@@ -71,8 +71,8 @@ class TrainingSettings(Section):
     licence: str | None = None
     """Licence of the trained model, for its card (an identifier as Hugging Face has them)."""
     beside: dict[Annotated[str, Field(pattern=NAME)], str] = {}
-    """Other models by name (hub id or folder) that the evaluation measures on the same rows, such as one trained on
-    samples of seed_compat."""
+    """Other models by name (hub id or folder), or adapters on the same base, that the evaluation measures on the same
+    rows, such as one trained on samples of seed_compat."""
 
     @property
     def reads(self) -> list[str]:

@@ -63,6 +63,18 @@ def job_over(results, dataset, base, *, gpus=1, name="names", kind="coref", prof
     )
 
 
+def evaluation_of(job, **measured):
+    """Return the job that measures what a training left, with what it measures besides."""
+    trained = job.outputs["trained"]
+    results, name = trained.parents[1], trained.name
+    return Job(
+        inputs={**job.inputs, "trained": [trained], "ledger": [job.outputs["ledger"], *job.inputs["ledger"]]},
+        outputs={"evaluated": results / f"evaluated/{name}.json", "ledger": results / f"ledger/evaluate/{name}.json"},
+        params={"settings": {**job.params["settings"], **measured}, "tokenize": job.params["tokenize"]},
+        units=Units("model", "evaluation"),
+    )
+
+
 @pytest.fixture
 def dataset(results, mentions):
     """The toy dataset where merging puts it."""
@@ -107,19 +119,7 @@ def test_a_training_leaves_a_model_that_loads_its_curves_its_card_and_a_ledger(r
     assert ledger.device["processes"] == 1
     assert not job.journal_folder.exists()
 
-    measured = Job(
-        inputs={**job.inputs, "trained": [folder], "ledger": [job.outputs["ledger"], *job.inputs["ledger"]]},
-        outputs={"evaluated": results / "evaluated/names.json", "ledger": results / "ledger/evaluate/names.json"},
-        params={
-            "settings": {
-                **job.params["settings"],
-                "beside": {"other": str(base), "strange": STRANGE},
-                "also_on": {"again": str(dataset)},
-            },
-            "tokenize": job.params["tokenize"],
-        },
-        units=Units("model", "evaluation"),
-    )
+    measured = evaluation_of(job, beside={"other": str(base), "strange": STRANGE}, also_on={"again": str(dataset)})
     watched = []
     monkeypatch.setattr("evaluate_model.sampled", lambda *given: nullcontext(watched.append(given)))
     measured.run(evaluate_model)
@@ -143,6 +143,21 @@ def test_a_training_leaves_a_model_that_loads_its_curves_its_card_and_a_ledger(r
 def test_a_job_that_takes_its_result_again_pays_for_no_library(script):
     code = f"import sys, {script}; assert not {{'torch', 'transformers'}} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "scripts", timeout=100)
+
+
+def test_an_adapter_is_measured_beside_on_the_base_that_it_was_trained_on(results, dataset, base, tmp_path):
+    job = job_over(results, dataset, base, adapter={"rank": 2})
+    job.run(train_model)
+    trained = results / "trained/names"
+    stranger = Path(shutil.copytree(trained, tmp_path / "stranger"))
+    config = json.loads((stranger / "adapter_config.json").read_text(encoding="utf-8"))
+    write_json(stranger / "adapter_config.json", {**config, "base_model_name_or_path": "another/base"})
+    evaluation_of(job, beside={"other": str(trained), "stranger": str(stranger)}).run(evaluate_model)
+    found = json.loads((results / "evaluated/names.json").read_text(encoding="utf-8"))
+    figures = found["sets"]["test"]["figures"]
+    assert figures["other"] == figures["after"] != figures["before"]
+    assert figures["stranger"] is None
+    assert "is an adapter on another/base" in found["not_measured"]["stranger"]
 
 
 def test_two_processes_teach_what_one_teaches(results, dataset, base):
