@@ -5,6 +5,7 @@
 # make bench-audio   the audio wing beside its peers (bench/audio.md)
 # make bench-embedding PETITIONS=folder, bench-store, bench-index, bench-chunking   documents and their vectors
 # make bench-models   loading, adapters, quantized weights, steps of training (bench/models.md)
+# make bench-samples PETITIONS=folder   what is learnt from malgeul's samples and from the forerunner's (bench/models.md)
 # What decides how: PYTHON (the interpreter for .venv), CORES, SNAKEMAKE_ARGS (anything snakemake takes)
 
 PYTHON ?= python3
@@ -14,7 +15,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: run test lint bench-text bench-audio bench-embedding bench-store bench-index bench-chunking bench-models clean
+.PHONY: run test lint clean bench-text bench-audio bench-embedding bench-store bench-index bench-chunking bench-models
+.PHONY: bench-samples
 
 run: $(VENV)/.installed
 	@$(BIN)/python scripts/release_lock.py
@@ -51,8 +53,8 @@ bench-text: $(VENV)/.installed-bench
 bench-audio: $(VENV)/.installed-bench
 	@$(BIN)/python bench/audio.py
 
-bench-embedding: $(VENV)/.installed-dev
-	@$(BIN)/python bench/embedding.py $(PETITIONS)
+bench-embedding bench-samples: bench-%: $(VENV)/.installed-dev
+	@$(BIN)/python bench/$*.py $(PETITIONS)
 
 bench-store bench-index bench-chunking: bench-%: $(VENV)/.installed-dev
 	@$(BIN)/python bench/$*.py

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from making.texts import demo_texts
 
 from workflow.conftest import ROOT
 
@@ -14,7 +15,7 @@ MODEL = str(ROOT / "resources/models/embed-ko-demo")
 def measure(name, *arguments):
     """Run a benchmark at a size that takes seconds; return what it prints."""
     command = [sys.executable, str(ROOT / f"bench/{name}.py"), *map(str, arguments)]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
     assert finished.returncode == 0, finished.stderr[-3000:]
     return finished.stdout
 
@@ -31,6 +32,16 @@ def measure(name, *arguments):
 )
 def test_a_table_has_its_rows(name, arguments, row):
     assert row in measure(name, *arguments.split())
+
+
+def test_models_of_both_kinds_of_samples_are_measured_on_the_rows_of_both(tmp_path):
+    lines = [json.dumps({"content": text}) + "\n" for text in demo_texts()]
+    (tmp_path / "petitions.jsonl").write_text("".join(lines), encoding="utf-8")
+    table = measure("samples", tmp_path, "--steps", 2, "--batch", 2, "--length", 128)
+    rows = [line.split(" | ")[:2] for line in table.partition("| test rows |")[2].splitlines()[2:]]
+    models = ["before training", "samples of malgeul", "samples of seed_compat"]
+    for profile in ("malgeul", "seed_compat"):
+        assert [model for of, model in rows if of.endswith(f" of {profile}")][1:] == models
 
 
 def test_the_stage_that_is_measured_embeds(tmp_path):
