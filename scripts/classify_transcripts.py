@@ -14,6 +14,7 @@ from malgeul.models.settings import TextClassifier
 from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
+from malgeul.shards.stopping import whole_batch
 from malgeul.shards.tables import TableWriter, read_rows
 from malgeul.speech.classes import CLASSES, named, pieces_of
 
@@ -50,15 +51,16 @@ def classify_transcripts(job: Job) -> None:
             profile = stack.enter_context(profiled(job))
             classifiers = load_classifiers(_settings(job.params), device, job.threads, job.ledger)
             for group in groups:
-                with profile.batch():
-                    found = _classified(job, classifiers, group)
-                for name, rows in zip(group, found, strict=True):
-                    if name in finished:
-                        continue
-                    finished[name] = rows
-                    if not isinstance(rows, DoesNotFit):
-                        job.journal.put(keys[name], {"rows": rows})
-                    progress.advance()
+                with whole_batch():
+                    with profile.batch():
+                        found = _classified(job, classifiers, group)
+                    for name, rows in zip(group, found, strict=True):
+                        if name in finished:
+                            continue
+                        finished[name] = rows
+                        if not isinstance(rows, DoesNotFit):
+                            job.journal.put(keys[name], {"rows": rows})
+                        progress.advance()
         for name in names:
             recording = name.rpartition("/")[2].removesuffix(".json")
             rows = finished[name]

@@ -26,6 +26,7 @@ from malgeul.models.sampling import sampled
 from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
+from malgeul.shards.stopping import whole_batch
 from malgeul.shards.tables import TableWriter, count_rows, embeddings_schema
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def embed_chunks(job: Job) -> None:
                 shard.recall(thing)
                 progress.resume(thing.chunks)
             else:
-                with profile.batch():
+                with whole_batch(), profile.batch():
                     shard.compute(thing)
                 progress.advance(thing.chunks)
     job.ledger.measure(**shard.figures(), dimension=dimension, seconds_of_work=round(time.monotonic() - started, 3))

@@ -17,6 +17,7 @@ from malgeul.models.sampling import sampled
 from malgeul.shards.inputs import locate
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
+from malgeul.shards.stopping import whole_batch
 from malgeul.shards.tables import TableWriter, count_rows, read_rows
 from malgeul.text.duplicates import duplicates_of
 from malgeul.text.filtering import SCORED, Verdict, compare
@@ -51,9 +52,10 @@ def score_text(job: Job) -> None:
                 progress.resume(len(ids))
             else:
                 scorers = scorers or _load(job, stack)
-                with profile.batch():
-                    columns = {name: scorer(asked) if asked else [] for name, scorer in scorers.items()}
-                job.journal.put(key, blob=json.dumps(columns).encode())
+                with whole_batch():
+                    with profile.batch():
+                        columns = {name: scorer(asked) if asked else [] for name, scorer in scorers.items()}
+                    job.journal.put(key, blob=json.dumps(columns).encode())
                 progress.advance(len(ids))
             scored = iter(zip(*columns.values(), strict=True))
             for document_id, text in zip(ids, texts, strict=True):

@@ -18,6 +18,7 @@ from malgeul.models.sampling import sampled
 from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
+from malgeul.shards.stopping import whole_batch
 from malgeul.speech.doubts import read_phrases
 from malgeul.speech.manifest import read_manifest
 from malgeul.speech.settings import TranscribeSettings
@@ -130,11 +131,12 @@ def _decoded(
         for number, batch in enumerate(batches):
             sounds = coming.popleft().result()
             coming.extend(ahead.submit(_hear, job, whisper, later) for later in batches[number + 1 : number + 2])
-            with profile.batch():
-                outcomes = whisper.transcribe(sounds)
-            for window, outcome in zip(batch, outcomes, strict=True):
-                if window in wanted:
-                    yield window, outcome
+            with whole_batch():  # until who asks for the next batch has recorded this one
+                with profile.batch():
+                    outcomes = whisper.transcribe(sounds)
+                for window, outcome in zip(batch, outcomes, strict=True):
+                    if window in wanted:
+                        yield window, outcome
 
 
 def _load(job: Job, settings: TranscribeSettings, folder: Path, device: Device, precision: str) -> Whisper:

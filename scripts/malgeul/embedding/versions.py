@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from malgeul.embedding.documents import Survey, sum_of
 from malgeul.embedding.session import Session
 from malgeul.embedding.settings import Database
-from malgeul.embedding.stopping import Stopped, stop_asked
+from malgeul.shards.stopping import whole_batch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -297,18 +297,13 @@ def _facts(version: Version, written: int | None, record: Record | None = None) 
 
 def _write_batches(session: Session, version: Version, number: int, written: int, batches: Batches) -> None:
     columns = set(session.columns(CHUNKS))
-    with stop_asked() as asked:
-        for batch in batches(written):
-            with session.transaction():
-                _compare_progress(session, version, number, written)
-                _insert(session, version, number, batch, columns)
-                written += len(batch)
-                facts = _facts(version, written)
-                session.execute(f"UPDATE {VERSIONS} SET metadata = ? WHERE id = ?", [facts, number])  # noqa: S608
-            if asked.is_set() and written < version.chunks:
-                progress = f"{written} of {version.chunks} chunks of {version.name} are written"
-                log.warning("stopped by SIGTERM after a whole batch: %s", progress)
-                raise Stopped(progress)
+    for batch in batches(written):
+        with whole_batch(), session.transaction():
+            _compare_progress(session, version, number, written)
+            _insert(session, version, number, batch, columns)
+            written += len(batch)
+            facts = _facts(version, written)
+            session.execute(f"UPDATE {VERSIONS} SET metadata = ? WHERE id = ?", [facts, number])  # noqa: S608
 
 
 def _compare_progress(session: Session, version: Version, number: int, written: int) -> None:

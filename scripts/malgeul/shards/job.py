@@ -38,6 +38,7 @@ from malgeul.shards.kept import Kept
 from malgeul.shards.ledger import Ledger, Units, read_ledger
 from malgeul.shards.locks import die_with_owner, shard_lock
 from malgeul.shards.progress import Progress
+from malgeul.shards.stopping import Stopped
 
 log = logging.getLogger(__name__)
 
@@ -324,7 +325,7 @@ def run_job(
 
     ``packages`` are the distributions whose versions decide the result, ``optional`` those whose absence decides too;
     ``identity`` returns what else it depends on (a model's revision), given the params; ``relevant`` says what of an
-    input does (see Job). A transient fault ends with status 75, any other error with 1.
+    input does (see Job). A transient fault ends with status 75, SIGTERM with 143, any other error with 1.
     """
     params = dict(snakemake.params.items())
     outputs = {name: Path(value) for name, value in snakemake.output.items()}
@@ -370,6 +371,9 @@ def _execute(snakemake: Any, describe: Callable[[], list[Job]], work: Callable[[
         try:
             with shard_lock(first.results / "journal" / first.stage / f"{first.shard}.lock", LOCK_PATIENCE):
                 run_together(jobs, work)
+        except Stopped as stopped:
+            log.warning("%s %s: %s", first.stage, first.shard, stopped)
+            raise
         except Exception as error:
             if is_transient(error):
                 log.exception("%s %s failed; the fault may pass, so the job is worth a retry", first.stage, first.shard)

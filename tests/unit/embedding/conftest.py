@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from contextlib import contextmanager
 from functools import cache
 
 import pytest
 from kiwipiepy import Kiwi
 
 from malgeul import ROOT
+from malgeul.embedding import versions
 from malgeul.embedding.recipe import Recipe
 from malgeul.embedding.sentences import SentenceProcess, SentenceSplitter
 from malgeul.embedding.tokens import TextTokenizer
@@ -36,6 +40,25 @@ def one_kiwi(monkeypatch):
         return SentenceSplitter(self.threads).analyze(texts)
 
     monkeypatch.setattr(SentenceProcess, "analyze", analyze)
+
+
+@pytest.fixture
+def sigterm_at(monkeypatch):
+    """Send this process SIGTERM while the batch that begins with a certain chunk is inserted."""
+    insert = versions._insert
+
+    @contextmanager
+    def at(start):
+        def asked(session, version, number, batch, columns):
+            if batch.columns["chunk_index"][0] == start:
+                os.kill(os.getpid(), signal.SIGTERM)
+            insert(session, version, number, batch, columns)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(versions, "_insert", asked)
+            yield
+
+    return at
 
 
 WHOLE = {"overlap": 0, "level": "document", "size": "standard", "query_type": None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -21,6 +23,7 @@ from malgeul.shards import tables
 from malgeul.shards.files import write_json
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Ledger, Tally, Units
+from malgeul.shards.stopping import TERMINATED
 from malgeul.shards.tables import CHUNKS, TableWriter
 from unit.embedding.conftest import WHOLE
 from unit.embedding.models import BUNDLED, make_model
@@ -197,6 +200,49 @@ def test_a_killed_job_goes_on_and_computes_at_most_one_batch_again(results, batc
     assert np.array_equal(found, expected)
     assert (results / f"embeddings/{NAME}.parquet").read_bytes() == written
     assert (ledger.reused > 0) == (done > 0)
+
+
+WAITING = """
+import sys
+sys.path[:0] = {paths!r}
+from pathlib import Path
+from malgeul.embedding.encoder import Encoder
+from unit.embedding.test_embed_chunks import run
+encode = Encoder.encode
+def waiting(self, batch):
+    print(len(batch), flush=True)
+    sys.stdin.readline()
+    return encode(self, batch)
+Encoder.encode = waiting
+run(Path(sys.argv[1]))
+"""
+
+
+def test_sigterm_finishes_the_batch_and_the_next_run_goes_on_there(results, batches, tmp_path):
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(results, undisturbed)
+    run(undisturbed)
+    everything = batches[2:]
+    batches.clear()
+    code = WAITING.format(paths=[str(ROOT / "tests"), str(ROOT / "scripts")])
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    job = subprocess.Popen([sys.executable, "-c", code, str(results)], **pipes, text=True, bufsize=1)
+    computed = []
+    for _ in range(3):  # what fits is measured by two
+        computed.append(int(job.stdout.readline()))
+        job.stdin.write("\n")
+    computed.append(int(job.stdout.readline()))
+    job.send_signal(signal.SIGTERM)
+    rest, _ = job.communicate("\n")
+    assert (job.returncode, rest) == (TERMINATED, "")
+    assert computed[2:] == everything[:2]
+    assert not (results / f"embeddings/{NAME}.parquet").exists()
+    assert not (results / f"ledger/embed/{NAME}.json").exists()
+    _, _, ledger = run(results)
+    assert batches == everything[2:]
+    assert ledger.reused >= sum(everything[:2])
+    written = [place / f"embeddings/{NAME}.parquet" for place in (results, undisturbed)]
+    assert written[0].read_bytes() == written[1].read_bytes()
 
 
 def test_one_changed_text_is_the_only_one_that_is_computed(results, batches):

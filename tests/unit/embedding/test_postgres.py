@@ -1,7 +1,6 @@
 """PostgreSQL is the second store: the promises of the first, kept by a real server with pgvector."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,10 +15,10 @@ from malgeul.embedding import postgres
 from malgeul.embedding.documents import Survey
 from malgeul.embedding.session import Locked
 from malgeul.embedding.settings import Database
-from malgeul.embedding.stopping import Stopped
 from malgeul.embedding.store import open_store
 from malgeul.embedding.versions import Record
 from malgeul.shards.faults import is_transient
+from malgeul.shards.stopping import Stopped
 from servers import postgres_server
 
 from .versioning import RECORD, a_record, a_version, batches
@@ -216,13 +215,9 @@ def test_readers_see_the_old_version_until_the_new_one_is_whole(address, store):
     assert len(rows(address, ACTIVE)) == 9
 
 
-def test_sigterm_finishes_the_batch_and_the_next_run_goes_on_there(address, store):
-    def ask(start):
-        if start == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Stopped, match="4 of 6 chunks"):
-        store.write(a_version(chunks=6), batches(6, watch=ask), RECORD)
+def test_sigterm_finishes_the_batch_and_the_next_run_goes_on_there(address, store, sigterm_at):
+    with sigterm_at(2), pytest.raises(Stopped):
+        store.write(a_version(chunks=6), batches(6), RECORD)
     assert [v.problem for v in store.versions()] == ["4 of 6 chunks are written"]
     starts = []
     store.write(a_version(chunks=6), batches(6, watch=starts.append), RECORD)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from malgeul.audio.voice import detect_speech
 from malgeul.shards.files import write_json
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Ledger, Tally, Units
+from malgeul.shards.stopping import Stopped
 from malgeul.shards.tables import TableWriter
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.speakers import SPEAKERS
@@ -207,6 +210,30 @@ def test_a_killed_job_goes_on_and_computes_at_most_one_batch_again(results, batc
     assert {name: one["segments"] for name, one in found.items()} == {
         name: one["segments"] for name, one in expected.items()
     }
+
+
+def test_sigterm_finishes_the_batch_and_the_next_run_goes_on_there(results, batches, monkeypatch):
+    expected, _ = run(results)
+    everything = len(batches)
+    shutil.rmtree(results / "kept")
+    shutil.rmtree(results / "transcripts")
+    batches.clear()
+    transcribe = Whisper.transcribe
+
+    def asked(self, batch):
+        if len(batches) == 2:  # the warm-up and a batch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return transcribe(self, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Whisper, "transcribe", asked)
+        with pytest.raises(Stopped):
+            run(results)
+    assert len(batches) == 3
+    assert not (results / "transcripts").exists()
+    found, _ = run(results)
+    assert len(batches) == everything, "no batch twice"
+    assert found == expected
 
 
 def test_a_renamed_recording_is_not_transcribed_again_and_has_its_new_name(results, batches):
