@@ -1,6 +1,7 @@
 """The vector index beside exact search and other kinds of index, on clustered synthetic vectors, on one machine.
 
     python bench/index.py [--vectors N] [--dimension D] [--noise S] [--file VECTORS.npy] [--runs N] [--only NAME ...]
+        [--chunks N]
 
 Vectors: centres drawn from a normal distribution, one for every 100 vectors; a vector is a centre chosen at random plus
 normal noise of S times the centre's spread in every dimension, scaled to unit length. --file takes real vectors
@@ -8,7 +9,11 @@ instead. Queries are 200 more draws (or rows held out of the file): none of them
 
 Every side runs in a process of its own, the sides in turn, run after run. A query is one call; what is timed is from
 the query's vector to the rows and scores of its ten nearest. Recall is the share of the ten that exact search finds.
-bench/index.md holds a table.
+
+Last, scripts/search.py is asked in words, as a user asks it, in a run of so many --chunks: 400 characters each, with
+vectors of the same kind in the dimension of the bundled model. A question on the command line is timed from the start
+of the process to its end (what it reads is in the memory of the machine), one more question on standard input from its
+line to the line of the answer. bench/index.md holds the tables.
 """
 
 import argparse
@@ -18,12 +23,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from asking import MODEL, QUESTIONS, ask_on, ask_once, make_run
 from sides import CORES, Result, peak_mb, ratios, run_side
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +43,17 @@ SLACK = 1e-5
 """Scores that differ by less are a tie."""
 WANTED = 0.99
 
+RUN = "results/bench"
+"""Where the run is that is asked in words."""
+CHUNKS_PER_SHARD = 25_000
+
 # What is searched
+
+
+def centres_of(vectors: int, dimension: int) -> Any:
+    """Return the centres of so many vectors."""
+    shape = (max(1, vectors // PER_CLUSTER), dimension)
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
 def draw(count: int, dimension: int, centres: Any, noise: float, seed: int) -> Any:
@@ -63,9 +79,7 @@ def make(work: Path) -> Result:
         held_out, rest = order[:QUERIES], np.sort(order[QUERIES:])
         queries, dimension, vectors = unit(np.asarray(real[held_out])), real.shape[1], len(rest)
     else:
-        centres = (
-            np.random.default_rng(0).standard_normal((max(1, vectors // PER_CLUSTER), dimension)).astype(np.float32)
-        )
+        centres = centres_of(vectors, dimension)
         queries = draw(QUERIES, dimension, centres, noise, 1)
     best = np.full((QUERIES, NEIGHBOURS), -np.inf, np.float32)
     for number, start in enumerate(range(0, vectors, PER_SHARD)):
@@ -84,6 +98,24 @@ def make(work: Path) -> Result:
     facts = {"rows": vectors, "dimension": dimension}
     (work / "facts.json").write_text(json.dumps(facts))
     return {**facts, "seconds": time.perf_counter() - started, "cpu_seconds": time.process_time()}
+
+
+def make_asked(work: Path) -> Result:
+    """Make the run that is asked in words."""
+    from malgeul.embedding.encoder import dimension_of
+    from malgeul.embedding.recipe import read_recipe
+
+    asked = json.loads((work / "asked.json").read_text())
+    chunks, dimension = asked["chunks"], dimension_of(MODEL, read_recipe(MODEL))
+    centres = centres_of(chunks, dimension)
+
+    def parts() -> Iterator[Any]:
+        for first in range(0, chunks, CHUNKS_PER_SHARD):
+            yield draw(min(CHUNKS_PER_SHARD, chunks - first), dimension, centres, asked["noise"], 2 + first)
+
+    started = time.perf_counter()
+    make_run(work / RUN, parts())
+    return {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time()}
 
 
 def unit(vectors: Any) -> Any:
@@ -216,6 +248,16 @@ SIDES: dict[str, Callable[[Path], Result]] = {
 }
 
 
+def answers(results: Path, chunks: int, runs: int) -> str:
+    """Return the row of scripts/search.py in a run."""
+    ask_once(results, QUESTIONS[0])  # what a process reads comes into memory
+    alone = [ask_once(results, QUESTIONS[run % len(QUESTIONS)]) for run in range(runs)]
+    more = [1000 * seconds for seconds in ask_on(results, QUESTIONS * 10)]
+    cells = [f"{statistics.median(alone):.2f} ({min(alone):.2f} to {max(alone):.2f})", "< 2"]
+    cells += [f"{statistics.median(more):.1f} ({min(more):.1f} to {max(more):.1f})", "< 50"]
+    return f"| {chunks:,} | {' | '.join(cells)} |"
+
+
 def main() -> None:
     """Measure and print, or run one side."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -225,16 +267,17 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="real vectors (rows x dimension) in place of synthetic ones")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="beginnings of names of sides; malgeul and exact search always run")
-    parser.add_argument("--side", choices=["make", "build", *SIDES], help=argparse.SUPPRESS)
+    parser.add_argument("--chunks", type=int, default=100_000, help="of the run that is asked in words")
+    parser.add_argument("--side", choices=["make", "build", "make_asked", *SIDES], help=argparse.SUPPRESS)
     parser.add_argument("work", nargs="?", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
-        result = {"make": make, "build": build, **SIDES}[given.side](given.work)
+        result = {"make": make, "build": build, "make_asked": make_asked, **SIDES}[given.side](given.work)
         print(json.dumps({**result, "peak_mb": peak_mb()}))
         return
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        asked = {"vectors": given.vectors, "dimension": given.dimension, "noise": given.noise}
+        asked = {name: getattr(given, name) for name in ("vectors", "dimension", "noise", "chunks")}
         (work / "asked.json").write_text(json.dumps({**asked, "file": str(given.file) if given.file else None}))
         facts = run_side(
             __file__, "make", work
@@ -266,6 +309,10 @@ def main() -> None:
             )
         opened = statistics.median(run["opened"] for run in results[OURS])
         print(f"\nTo reach: recall >= {WANTED}, exact search >= 20 times malgeul's. Opening takes {opened:.2f} s.")
+        run_side(__file__, "make_asked", work)
+        print("\n| chunks | a question, s (median, spread) | to reach | one more, ms (median, spread) | to reach |")
+        print("|---|---|---|---|---|")
+        print(answers(work / RUN, given.chunks, given.runs))
 
 
 if __name__ == "__main__":

@@ -21,17 +21,22 @@ def measure(name, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "row"),
+    ("name", "arguments", "rows"),
     [
-        ("store", "--chunks 60 --documents 30 --dimension 8 --runs 1", "| raw executemany |"),
-        ("index", "--vectors 3000 --dimension 16 --runs 1 --only exact", "| exact, NumPy |"),
-        ("chunking", "--characters 3000 --runs 1", "| hybrid | kiwi |"),
-        ("models", "--gigabytes 0.01 --runs 1 --only load --cache warm", "| in parts, without the loader's threads |"),
-        ("models", "--gigabytes 0.01 --runs 1 --only adapter", "| base and adapter loaded anew |"),
+        ("store", "--chunks 60 --documents 30 --dimension 8 --runs 1", ["| raw executemany |"]),
+        ("index", "--vectors 3000 --dimension 16 --runs 1 --only exact --chunks 400", ["| exact, NumPy |", "| 400 |"]),
+        ("chunking", "--characters 3000 --runs 1", ["| hybrid | kiwi |"]),
+        (
+            "models",
+            "--gigabytes 0.01 --runs 1 --only load --cache warm",
+            ["| in parts, without the loader's threads |"],
+        ),
+        ("models", "--gigabytes 0.01 --runs 1 --only adapter", ["| base and adapter loaded anew |"]),
     ],
 )
-def test_a_table_has_its_rows(name, arguments, row):
-    assert row in measure(name, *arguments.split())
+def test_a_table_has_its_rows(name, arguments, rows):
+    table = measure(name, *arguments.split())
+    assert [row for row in rows if row not in table] == []
 
 
 def test_models_of_both_kinds_of_samples_are_measured_on_the_rows_of_both(tmp_path):
