@@ -1,12 +1,14 @@
-"""Jobs made by hand."""
+"""Jobs made by hand, and the device of those that need one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from malgeul.models.devices import Device, claimed_device
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Units
 
@@ -17,6 +19,23 @@ settings.load_profile("malgeul")
 @pytest.fixture
 def results(tmp_path) -> Path:
     return tmp_path / "results" / "demo"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests for a GPU where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs an NVIDIA device")
+
+
+@pytest.fixture
+def gpu() -> Iterator[Device]:
+    """Hold a GPU as a job does, in a test that is marked so."""
+    with claimed_device() as device:
+        assert device.kind == "cuda"
+        yield device
 
 
 @pytest.fixture

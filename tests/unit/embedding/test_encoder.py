@@ -101,6 +101,17 @@ def test_half_precision_is_at_parity_and_that_of_a_padded_model_near(tmp_path, p
         assert cosines(whole, half).min() >= least
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+def test_a_gpu_gives_the_vectors_of_a_processor(gpu, encoder, precision):
+    on_gpu = Encoder(BUNDLED, gpu, 1, precision)
+    assert on_gpu._model.device.type == "cuda"
+    assert on_gpu._model.dtype == getattr(torch, precision)
+    found = on_gpu.encode_texts(petitions())
+    assert found.dtype == np.float32
+    assert cosines(encoder.encode_texts(petitions()), found).min() >= 0.999
+
+
 def test_int8_finds_nearly_the_same_neighbours(encoder):
     whole, small = encoder.encode_texts(petitions()), Encoder(BUNDLED, CPU, 1, "int8").encode_texts(petitions())
     assert cosines(whole, small).min() >= 0.999

@@ -68,12 +68,7 @@ def test_a_classifier_of_fewer_bits_answers_nearly_as_the_whole_one(judge):
     assert identity_of(whole) != identity_of(small)
 
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA device")
-
-
-@pytest.mark.parametrize(
-    ("bits", "nearness"), [("int8", 0.999), pytest.param("int4", 0.995, marks=[pytest.mark.gpu, needs_gpu])]
-)
+@pytest.mark.parametrize(("bits", "nearness"), [("int8", 0.999), pytest.param("int4", 0.995, marks=pytest.mark.gpu)])
 def test_vectors_of_fewer_bits_are_nearly_those_of_the_whole_model(bits, nearness):
     from transformers import AutoTokenizer
 

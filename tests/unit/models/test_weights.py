@@ -5,14 +5,12 @@ import torch
 
 from malgeul import ROOT
 from malgeul.models.adapters import labels_of
-from malgeul.models.devices import claimed_device, cpu
+from malgeul.models.devices import cpu
 from malgeul.models.hub import ModelNotFound
 from malgeul.models.weights import bytes_in_memory, load_model
 
 MODELS = ROOT / "resources/models"
 ENCODER = MODELS / "embed-ko-demo"
-
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA device")
 
 
 @pytest.mark.parametrize(
@@ -92,25 +90,24 @@ def test_a_name_that_is_nowhere_is_told(monkeypatch):
 
 
 @pytest.fixture
-def gpu():
-    """A device whose memory is without a cap afterwards."""
-    with claimed_device() as device:
-        yield device
+def capped(gpu):
+    """A GPU whose memory is without a cap afterwards."""
+    yield gpu
     torch.cuda.set_per_process_memory_fraction(1.0, 0)
 
 
 @pytest.mark.gpu
-@needs_gpu
-def test_the_cap_holds_for_all_that_the_process_takes(gpu, monkeypatch):
+def test_the_cap_holds_for_all_that_the_process_takes(capped, monkeypatch):
     monkeypatch.setenv("MAX_MEMORY_GB", "1")
-    load_model("embed", ENCODER, gpu, precision="float16")
+    load_model("embed", ENCODER, capped, precision="float16")
     with pytest.raises(torch.OutOfMemoryError):
         torch.empty(2 << 30, dtype=torch.uint8, device="cuda:0")
 
 
 @pytest.mark.gpu
-@needs_gpu
-def test_what_the_cap_has_no_room_for_is_spread_over_device_and_host_and_refused_otherwise(gpu, tmp_path, monkeypatch):
+def test_what_the_cap_has_no_room_for_is_spread_over_device_and_host_and_refused_otherwise(
+    capped, tmp_path, monkeypatch
+):
     from transformers import BertConfig, BertModel
 
     layer = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}
@@ -118,8 +115,8 @@ def test_what_the_cap_has_no_room_for_is_spread_over_device_and_host_and_refused
     monkeypatch.setenv("MAX_MEMORY_GB", "0.25")
     assert bytes_in_memory(tmp_path) > 0.35 * (1 << 30)
     with pytest.raises(ValueError, match="MAX_MEMORY_GB allows"):
-        load_model("embed", tmp_path, gpu)
-    model = load_model("embed", tmp_path, gpu, device_map="auto").model
+        load_model("embed", tmp_path, capped)
+    model = load_model("embed", tmp_path, capped, device_map="auto").model
     assert set(model.hf_device_map.values()) == {0, "cpu"}
     held = sum(weight.numel() * weight.element_size() for weight in model.parameters() if weight.is_cuda)
     assert 0 < held <= 0.25 * (1 << 30)

@@ -46,6 +46,27 @@ def test_a_window_gives_the_same_text_alone_and_in_a_batch(whisper):
     assert [[s.text for s in segments] for segments in together] == [[s.text for s in segments] for segments in alone]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+def test_a_gpu_hears_what_a_processor_hears(gpu, precision):
+    """In the first decoding: what is drawn after it may turn on the last bit of a probability."""
+    on_cpu = load(temperatures=())
+    on_gpu = Whisper(FOLDER, gpu, "ko", 200, 1, temperatures=(), precision=precision)
+    assert on_gpu._model.device.type == "cuda"
+    assert on_gpu.dtype == getattr(torch, precision)
+    expected, found = ([[s.text for s in segments] for segments in hear(one, SOUNDS)] for one in (on_cpu, on_gpu))
+    assert found == expected
+
+
+@pytest.mark.gpu
+def test_a_gpu_makes_nearly_the_features_of_a_processor(gpu, whisper):
+    features = Whisper(FOLDER, gpu, "ko", 200, 1, precision="float32")._features(SOUNDS)
+    assert features.device.type == "cuda"
+    expected = whisper._features(SOUNDS)
+    assert features.shape == expected.shape
+    assert (features.cpu() - expected).abs().max() < 1e-3
+
+
 def test_the_tokens_are_those_of_transformers(whisper):
     torch, model = whisper._torch, whisper._model
     features = whisper._features(SOUNDS)
