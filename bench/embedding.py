@@ -5,7 +5,7 @@
 Models have the usual shapes and random weights: how fast they are hangs on that alone. Every side of a comparison runs
 in a process of its own, the sides in turn, run after run; models are loaded and have embedded a batch before the clock
 starts. malgeul is the stage itself, with its journal and its table; sentence-transformers is its encode with the batch
-size that is fastest for it, which it finds out before the clock starts.
+size that is fastest for it, which its first run finds out before the clock starts.
 """
 
 import argparse
@@ -27,6 +27,8 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "resource
 
 BUNDLED = ROOT / "resources/models/embed-ko-demo"
 SIZES = {"6x384": (6, 384), "bert-base": (12, 768)}
+TEXTS = {"6x384": 512, "bert-base": 48}
+"""How many texts a size embeds: fewer where each takes longer, so that a run takes minutes and not an hour."""
 BATCH_SIZES = (4, 8, 16, 32, 64)
 LONGEST = 512
 CHUNKS = (5_000, 50_000)
@@ -135,19 +137,27 @@ def embed_sentence_transformers(work: dict[str, Any], precision: str) -> Result:
     def embed(texts: Sequence[str], size: int) -> Any:
         return model.encode(list(texts), batch_size=size, convert_to_tensor=True, show_progress_bar=False).float()
 
-    sample = work["texts"][: max(2 * max(BATCH_SIZES), len(work["texts"]) // 8)]
-    embed(sample[:8], 8)
+    embed(work["texts"][:8], 8)
+    known = Path(work["folder"]) / f"{work['size']}, {precision}, batch size"
+    if not known.exists():
+        known.write_text(str(_fastest_size(work["texts"], embed)), encoding="utf-8")
+    best = int(known.read_text(encoding="utf-8"))
+    result: Result = {"batch_size": best}
+    with clock(result):
+        vectors = embed(work["texts"], best)
+    return _embedded(result, work, f"sentence-transformers, {precision}", vectors.numpy())
+
+
+def _fastest_size(texts: Sequence[str], embed: Callable[[Sequence[str], int], Any]) -> int:
+    """Return the batch size at which the peer embeds a sample of the texts fastest."""
+    sample = texts[: max(2 * max(BATCH_SIZES), len(texts) // 8)]
     tried: dict[int, float] = {}
     for size in BATCH_SIZES:
         trial: Result = {}
         with clock(trial):
             embed(sample, size)
         tried[size] = trial["seconds"]
-    best = min(tried, key=lambda size: tried[size])
-    result: Result = {"batch_size": best}
-    with clock(result):
-        vectors = embed(work["texts"], best)
-    return _embedded(result, work, f"sentence-transformers, {precision}", vectors.numpy())
+    return min(tried, key=lambda size: tried[size])
 
 
 def multiply(work: dict[str, Any]) -> Result:
@@ -231,7 +241,7 @@ def compare(size: str, found: dict[str, list[Result]], texts: int, ours: str, th
     """Return the row of a comparison; its ratio is the peer's time over ours."""
     seconds = statistics.median(one["seconds"] for one in found[ours])
     others = statistics.median(one["seconds"] for one in found[theirs])
-    facts = [f"{texts / seconds * 3600 / CORES:,.0f} texts an hour and core"]
+    facts = [f"{texts} texts, {texts / seconds * 3600 / CORES:,.0f} an hour and core"]
     if "vectors" in found[theirs][0]:
         facts.append(_likeness(found[ours][0]["vectors"], found[theirs][0]["vectors"]))
         facts.append(f"batches of {found[theirs][0]['batch_size']}")
@@ -259,7 +269,7 @@ def main() -> None:
     """Measure and print, or run one side."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("petitions", type=Path)
-    parser.add_argument("--texts", type=int, default=512)
+    parser.add_argument("--texts", type=int, help=f"by default {TEXTS}")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--sizes", nargs="*", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--chunks", type=int, nargs=2, default=CHUNKS, help="of which memory is compared")
@@ -269,7 +279,6 @@ def main() -> None:
     if given.side:
         print(json.dumps(SIDES[given.side](json.loads(given.petitions.read_text(encoding="utf-8")))))
         return
-    texts = some_texts(given.petitions, given.texts)
     names = ("torch", "transformers", "sentence-transformers")
     print(f"{platform.machine()}, {CORES} cores; {', '.join(f'{name} {version(name)}' for name in names)}\n")
     print("| what | beside | runs | malgeul, texts a second | peer | ratio (spread) | to reach | results |")
@@ -279,6 +288,7 @@ def main() -> None:
         work = folder / "work.json"
         for size in given.sizes:
             make_model(folder / size, *SIZES[size])
+            texts = some_texts(given.petitions, given.texts or TEXTS[size])
             about = {"model": str(folder / size), "size": size, "folder": name, "texts": texts}
             work.write_text(json.dumps(about), encoding="utf-8")
             rows = [row for row in COMPARISONS if not given.only or row[0].startswith(tuple(given.only))]
@@ -291,6 +301,7 @@ def main() -> None:
                 print(compare(size, found, len(texts), *row), flush=True)
         if given.only and "memory" not in given.only:
             return
+        texts = some_texts(given.petitions, TEXTS["6x384"])
         peaks = []
         for chunks in given.chunks:
             work.write_text(json.dumps({"chunks": chunks, "texts": texts}), encoding="utf-8")
