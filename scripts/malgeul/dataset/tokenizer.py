@@ -21,7 +21,7 @@ ANY_TEXT = "말"
 
 @dataclass(frozen=True)
 class Pieces:
-    """A document in pieces: their ids, and of each the characters [start, end) of the text."""
+    """A document in pieces: their ids, and of each the characters [start, end) of the text, white space before aside."""
 
     ids: list[int]
     spans: list[tuple[int, int]]
@@ -58,13 +58,20 @@ class PieceTokenizer:
     def pieces(self, text: str) -> Pieces:
         """Return the pieces of a text without special tokens."""
         encoded = self._tokenizer.backend.encode(text, add_special_tokens=False)
-        return Pieces(encoded.ids, encoded.offsets)
+        return Pieces(encoded.ids, [_without_space(text, *span) for span in encoded.offsets])
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Return the ids of the pieces of texts, without special tokens; on all threads that were granted."""
         encoded = self._tokenizer.backend.encode_batch_fast(texts, add_special_tokens=False)
         # array() takes a list of integers in a third of the time that NumPy needs.
         return [np.frombuffer(array("i", one.ids), np.int32) for one in encoded]
+
+
+def _without_space(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the span of a piece without the white space before it, which byte-level BPE and SentencePiece take in."""
+    while start < end and text[start].isspace():
+        start += 1
+    return start, end
 
 
 def load_tokenizer(settings: dict[str, Any]) -> PieceTokenizer:

@@ -3,7 +3,8 @@
 import pytest
 
 from malgeul.dataset.mentions import Mention, groups, place, windows
-from malgeul.dataset.tokenizer import Pieces
+from malgeul.dataset.tokenizer import Pieces, PieceTokenizer
+from malgeul.models.tokenizers import FastTokenizer
 
 
 def test_a_mention_is_its_surface_in_whole_pieces(tokenizer, document):
@@ -15,6 +16,21 @@ def test_a_mention_is_its_surface_in_whole_pieces(tokenizer, document):
     for found in placed:
         start, end = pieces.spans[found.first][0], pieces.spans[found.last - 1][1]
         assert document["text"][start:end] == found.mention.surface
+
+
+@pytest.mark.parametrize("family", ["ByteLevel", "Metaspace"])
+def test_a_piece_that_takes_in_the_space_before_a_name_spells_it(family):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = getattr(pre_tokenizers, family)()
+    trainer = trainers.BpeTrainer(special_tokens=["<s>", "</s>"], show_progress=False)
+    backend.train_from_iterator(["서울 사람 서울 사람 서울"] * 20, trainer)
+    backend.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    text = "사람 서울 사람 서울"
+    pieces = PieceTokenizer(FastTokenizer(backend, mask_token=None)).pieces(text)
+    placed, misaligned = place([Mention("서울", 3, 5), Mention("서울", 9, 11)], pieces)
+    assert ([(mention.first, mention.last) for mention in placed], misaligned) == ([(1, 2), (3, 4)], 0)
 
 
 def test_a_piece_that_reaches_over_the_border_leaves_the_mention_out():
