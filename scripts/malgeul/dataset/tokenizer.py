@@ -38,6 +38,8 @@ class PieceTokenizer:
     """
 
     def __init__(self, tokenizer: FastTokenizer) -> None:
+        # A document may write [MASK] or </s>, as an article about models does; that is text of it, no mask and no end.
+        tokenizer.backend.encode_special_tokens = True
         self._tokenizer = tokenizer
         bare, whole = tokenizer.ids(ANY_TEXT, special=False), tokenizer.ids(ANY_TEXT)
         at = next(k for k in range(len(whole)) if whole[k : k + len(bare)] == bare)
