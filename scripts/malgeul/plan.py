@@ -400,7 +400,7 @@ def _text_shards(
     largest = limits.megabytes << 20
     small: list[InputFile] = []
     for file in files:
-        ratio = COMPRESSED.get(file.name.rsplit(".", 1)[-1], 1)
+        ratio = COMPRESSED.get(file.name.rsplit(".", 1)[-1].lower(), 1)
         if settings.format == "txt" or file.size * ratio <= largest:
             small.append(file)
             continue

@@ -117,11 +117,12 @@ def test_loops_end_pipes_and_dangling_links_are_listed_with_their_problem(tmp_pa
     assert found.ignored == {"txt": 1}
 
 
-def test_a_large_file_has_parts_and_a_compressed_one_a_stream(tmp_path):
-    for name in ("big.jsonl", "big.jsonl.zst", "small.jsonl"):
+@pytest.mark.parametrize("suffix", ["zst", "GZ"])
+def test_a_large_file_has_parts_and_a_compressed_one_a_stream(tmp_path, suffix):
+    for name in ("big.jsonl", f"big.jsonl.{suffix}", "small.jsonl"):
         (tmp_path / name).touch()
     os.truncate(tmp_path / "big.jsonl", (3 << 20) - 5)
-    os.truncate(tmp_path / "big.jsonl.zst", 1 << 20)
+    os.truncate(tmp_path / f"big.jsonl.{suffix}", (1 << 20) + 1)
     plan = make_plan(config(None, [{"path": str(tmp_path), "name": "web", "format": "jsonl"}]), tmp_path)
     parts = [what.parts for what in plan.text.values() if what.files[0].name == "big.jsonl"]
     assert parts == [3, 3, 3]
