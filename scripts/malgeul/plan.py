@@ -36,7 +36,9 @@ COMPRESSED = {"gz": 5, "zst": 5, "bz2": 6, "xz": 7}
 """Suffixes of compressed text and how many times larger it is taken to be unpacked."""
 
 TEXT_SUFFIXES = {
-    "jsonl": ["jsonl", "ndjson", "json", *(f"jsonl.{suffix}" for suffix in COMPRESSED)],
+    "jsonl": [
+        f"{name}{ending}" for name in ("jsonl", "ndjson", "json") for ending in ("", *(f".{end}" for end in COMPRESSED))
+    ],
     "parquet": ["parquet"],
     "arrow": ["arrow"],
     "txt": ["txt", "md", "markdown"],

@@ -117,6 +117,14 @@ def test_loops_end_pipes_and_dangling_links_are_listed_with_their_problem(tmp_pa
     assert found.ignored == {"txt": 1}
 
 
+def test_a_folder_gives_lines_of_json_under_every_name_they_go_by(tmp_path):
+    for name in ("a.jsonl", "b.ndjson.gz", "c.json.gz", "d.JSONL.ZST", "e.csv.gz"):
+        (tmp_path / name).write_bytes(b"{}\n")
+    plan = make_plan(config(None, [{"path": str(tmp_path), "name": "web", "format": "jsonl"}]), tmp_path)
+    assert sorted(file.name[0] for what in plan.text.values() for file in what.files) == ["a", "b", "c", "d"]
+    assert plan.ignored == {"web": {"gz": 1}}
+
+
 @pytest.mark.parametrize("suffix", ["zst", "GZ"])
 def test_a_large_file_has_parts_and_a_compressed_one_a_stream(tmp_path, suffix):
     for name in ("big.jsonl", f"big.jsonl.{suffix}", "small.jsonl"):

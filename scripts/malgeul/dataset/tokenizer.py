@@ -21,7 +21,7 @@ ANY_TEXT = "말"
 
 @dataclass(frozen=True)
 class Pieces:
-    """A document in pieces: their ids, and of each the characters [start, end) of the text, white space before aside."""
+    """A document in pieces: their ids, and of each the characters [start, end) of the text, without space before."""
 
     ids: list[int]
     spans: list[tuple[int, int]]

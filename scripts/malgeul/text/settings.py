@@ -19,8 +19,8 @@ class TextSource(Section):
     name: str | None = None
     """Name of the source in shard ids; by default made of the last part of the path."""
     format: Literal["jsonl", "parquet", "arrow", "txt"]
-    """jsonl (plain, .gz, .zst, .bz2, .xz), parquet, arrow (what datasets' save_to_disk wrote), or txt (.txt and .md): a
-    file a document."""
+    """jsonl (.jsonl, .ndjson or .json; plain, .gz, .zst, .bz2, .xz), parquet, arrow (what datasets' save_to_disk
+    wrote), or txt (.txt and .md): a file a document."""
     text_field: str = "text"
     """Field or column that holds the text."""
     id_field: str | None = "id"
