@@ -125,6 +125,16 @@ def test_a_folder_gives_lines_of_json_under_every_name_they_go_by(tmp_path):
     assert plan.ignored == {"web": {"gz": 1}}
 
 
+def test_a_dataset_on_disk_that_was_mapped_is_read_once(tmp_path):
+    from datasets import Dataset, load_from_disk
+
+    Dataset.from_list([{"text": "말"}]).save_to_disk(str(tmp_path / "saved"))
+    load_from_disk(str(tmp_path / "saved")).map(lambda row: {"length": len(row["text"])})
+    plan = make_plan(config(None, [{"path": str(tmp_path / "saved"), "format": "arrow"}]), tmp_path)
+    assert [file.name for what in plan.text.values() for file in what.files] == ["data-00000-of-00001.arrow"]
+    assert plan.ignored == {"saved": {"arrow": 1, "json": 2}}
+
+
 @pytest.mark.parametrize("suffix", ["zst", "GZ"])
 def test_a_large_file_has_parts_and_a_compressed_one_a_stream(tmp_path, suffix):
     for name in ("big.jsonl", f"big.jsonl.{suffix}", "small.jsonl"):
