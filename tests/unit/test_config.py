@@ -43,6 +43,7 @@ def test_the_reference_lists_every_key_of_the_models():
         ({"text": {"sources": [{"path": "x", "format": "txt", "text_fild": "t"}]}}, "did you mean 'text_field'?"),
         ({"text": {"sources": [{"path": "x", "format": "csv"}]}}, "text.sources.0.format: Input should be 'jsonl'"),
         ({"select": {"max_entity_freq": 0}}, "select.max_entity_freq: Input should be greater than or equal to 1"),
+        ({"select": {"min_distance": 3000}}, "no distance is at least 3000 and at most 2000 characters"),
         ({"documents": {"databases": [{"path": "x", "layout": "table"}]}}, "layout: table needs the key table"),
         ({"run": "../x"}, "run: String should match"),
     ],

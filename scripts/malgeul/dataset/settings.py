@@ -37,6 +37,12 @@ class SelectSettings(Section):
     """Share of documents whose samples are for testing."""
 
     @model_validator(mode="after")
+    def _some_distance_fits(self) -> SelectSettings:
+        if self.min_distance > self.max_distance:
+            raise ValueError(f"no distance is at least {self.min_distance} and at most {self.max_distance} characters")
+        return self
+
+    @model_validator(mode="after")
     def _something_is_left_for_training(self) -> SelectSettings:
         if self.validation_share + self.test_share >= 1:
             raise ValueError("validation_share and test_share leave nothing for training")
