@@ -62,6 +62,8 @@ def mask(text: str) -> tuple[str, Counter[str]]:
 def find(text: str) -> list[tuple[int, int, Kind]]:
     """Return where personal numbers stand, [start, end) with their kind, in order; they do not overlap."""
     found: list[tuple[int, int, Kind]] = []
+    if _WIDE.search(text):  # a tenth of the time that translating takes
+        text = text.translate(_NARROW)
     taken = bytearray(len(text))
     for kind in KINDS:  # the surest first: what it takes, later ones cannot
         for match in kind.form.finditer(text):
@@ -166,7 +168,12 @@ def _always(match: re.Match[str], before: str) -> bool:
 _NUMBERED_POINTS = {".".join(str(first + k) for k in range(4)) for first in range(1, 30)}
 """1.2.3.4 in a text refers to four points of a list."""
 
-_WORTH_LOOKING = re.compile(r"\d{3}|@|\d\.\d|:[0-9A-Fa-f]{0,4}:")
+_NARROW = dict(zip(range(0xFF01, 0xFF5F), range(0x21, 0x7F), strict=True))
+"""Full-width forms, as old Korean pages write numbers in, to ASCII: a character for each, so that places hold."""
+
+_WIDE = re.compile("[！-～]")
+
+_WORTH_LOOKING = re.compile(r"\d{3}|[@＠]|\d\.\d|:[0-9A-Fa-f]{0,4}:")
 
 _BANK = re.compile(
     r"계좌|통장|입금|송금|예금주|무통장|은행|뱅크|농협|수협|신협|새마을금고|우체국|(?:국민|신한|우리|하나|기업|케이뱅크|토스)\s*$"

@@ -47,6 +47,12 @@ def test_placeholders_stand_where_numbers_were_and_are_counted():
     assert mask(masked) == (masked, {})
 
 
+def test_full_width_forms_are_read_as_what_they_stand_for():
+    masked, counts = mask("전화 ０１０－１２３４－５６７８, 메일 ａ＠example．com, １２３명")
+    assert masked == "전화 [전화번호], 메일 [이메일], １２３명"
+    assert counts == {"email": 1, "phone_number": 1}
+
+
 @pytest.mark.parametrize(
     "text", ["", "숫자가 없는 글", "1" * 100_000, "1-" * 50_000, "a@" * 50_000, "01" * 50_000, "1:" * 50_000]
 )
