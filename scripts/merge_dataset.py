@@ -33,15 +33,13 @@ def merge_dataset(job: Job) -> None:
     describe(folder, {split: link_split(folder, split, parts[split], columns) for split in SPLITS}, columns)
     hashes = sorted(known["sha256"] for ledger in job.upstream for known in ledger.outputs.values())
     told = (_history(job), by_source, job.params["licences"], job.params["made_with"], kind, digest_of(hashes))
-    (folder / "README.md").write_text(write_card(*told, head={}), encoding="utf-8")
+    (folder / "README.md").write_text(write_card(*told, suffix="arrow"), encoding="utf-8")
     if job.params["settings"]["parquet"]:
-        files = [{"split": split, "path": f"{split}/*.parquet"} for split in SPLITS]
         for split in SPLITS:
             (folder / "parquet" / split).mkdir(parents=True)
             for number, part in enumerate(parts[split]):
                 write_parquet(part, folder / "parquet" / split / f"{number:05d}-of-{len(parts[split]):05d}.parquet")
-        head = {"configs": [{"config_name": "default", "data_files": files}]}
-        (folder / "parquet" / "README.md").write_text(write_card(*told, head=head), encoding="utf-8")
+        (folder / "parquet" / "README.md").write_text(write_card(*told, suffix="parquet"), encoding="utf-8")
     job.ledger.measure(**{f"{split}_rows": sum(rows[split] for rows in by_source.values()) for split in SPLITS})
 
 

@@ -65,17 +65,18 @@ def write_card(
     made_with: Mapping[str, Any],
     kind: str,
     content: str,
-    head: Mapping[str, Any],
+    suffix: str,
 ) -> str:
     """Return the card as Markdown with a YAML head.
 
     ``told`` is a :func:`history`; ``rows_of_sources`` counts rows by source and split, ``made_with`` names settings and
-    models, ``kind`` is that of the samples, ``content`` a digest of all data files; ``head`` goes into the YAML beside
-    language and licence.
+    models, ``kind`` is that of the samples, ``content`` a digest of all data files; ``suffix`` is that of the files
+    beside the card, in a folder per split.
     """
     known = {licences.get(source) for source in rows_of_sources}
     licence = next(iter(known)) if len(known) == 1 and None not in known else "other"
-    yaml_head = yaml.safe_dump({"language": ["ko"], "license": licence, **head}, allow_unicode=True, sort_keys=False)
+    head = {"language": ["ko"], "license": licence, **_data_files(rows_of_sources.values(), suffix)}
+    yaml_head = yaml.safe_dump(head, allow_unicode=True, sort_keys=False)
     sources = [
         [source, licences.get(source) or NO_LICENCE, *(f"{rows[split]:,}" for split in SPLITS)]
         for source, rows in sorted(rows_of_sources.items())
@@ -102,6 +103,15 @@ def write_card(
             f"\nThe sha256 over the sha256 of all data files is `{content}`.\n",
         ]
     )
+
+
+def _data_files(rows_of_splits: Iterable[Mapping[str, int]], suffix: str) -> dict[str, Any]:
+    """Return what tells ``datasets.load_dataset`` where the splits lie; it refuses a split that has no rows."""
+    rows: Counter[str] = Counter()
+    for of_source in rows_of_splits:
+        rows.update(of_source)
+    files = [{"split": split, "path": f"{split}/*.{suffix}"} for split in SPLITS if rows[split]]
+    return {"configs": [{"config_name": "default", "data_files": files}]} if files else {}
 
 
 def _reasons(left_out: Mapping[str, int]) -> str:

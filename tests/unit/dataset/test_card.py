@@ -1,8 +1,11 @@
 """The card tells where rows come from and what was left out; it is the same for the same data."""
 
+import pytest
 import yaml
 
 from malgeul.dataset.card import history, write_card
+from malgeul.dataset.samples import SPLITS
+from malgeul.dataset.saved import SplitWriter, write_parquet
 from malgeul.shards.faults import Fault
 from malgeul.shards.ledger import Ledger, Units
 
@@ -36,7 +39,7 @@ def card(**changes):
         "made_with": {"tokenizer": "someone/bert"},
         "kind": "mentions",
         "content": "ab12",
-        "head": {},
+        "suffix": "parquet",
     }
     return write_card(**given | changes)
 
@@ -52,8 +55,31 @@ def test_it_sums_up_the_shards():
 
 
 def test_its_head_is_one_that_the_hub_reads():
-    head = yaml.safe_load(card(head={"configs": [{"config_name": "default"}]}).split("---")[1])
-    assert head == {"language": ["ko"], "license": "cc-by-sa-4.0", "configs": [{"config_name": "default"}]}
+    head = yaml.safe_load(card().split("---")[1])
+    files = [{"split": split, "path": f"{split}/*.parquet"} for split in ("train", "validation")]
+    configs = [{"config_name": "default", "data_files": files}]
+    assert head == {"language": ["ko"], "license": "cc-by-sa-4.0", "configs": configs}
+
+
+@pytest.mark.parametrize("suffix", ["arrow", "parquet"])
+@pytest.mark.parametrize("filled", [SPLITS, ("train",), ("train", "test")])
+def test_load_dataset_opens_the_folder_by_it_also_where_a_split_has_no_rows(tmp_path, suffix, filled):
+    from datasets import load_dataset
+
+    columns = {"target": "string"}
+    for split in SPLITS:
+        (tmp_path / "data" / split).mkdir(parents=True)
+        arrow = tmp_path / "data" / split / "0.arrow"
+        with SplitWriter(arrow, columns) as writer:
+            for name in ["서울", "부산"] if split in filled else []:
+                writer.write({"target": name})
+        if suffix == "parquet":
+            write_parquet(arrow, arrow.with_suffix(".parquet"))
+            arrow.unlink()
+    rows = {split: 2 * (split in filled) for split in SPLITS}
+    (tmp_path / "data/README.md").write_text(card(rows_of_sources={"web": rows}, suffix=suffix), encoding="utf-8")
+    opened = load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
+    assert opened.num_rows == dict.fromkeys(filled, 2)
 
 
 def test_no_licence_is_made_up():
