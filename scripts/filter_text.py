@@ -1,9 +1,10 @@
 """Decide which of the screened documents of a shard stay, and find the proper nouns of those that do."""
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from malgeul.text.filtering import (
     compare,
     judge,
     pack,
+    screen,
     unpack,
 )
 from malgeul.text.morphology import MORPHEME_MEASURES
@@ -68,7 +70,8 @@ def filter_text(job: Job) -> None:
         rejected = stack.enter_context(TableWriter(job.staged("rejected"), REJECTED))
         progress = stack.enter_context(job.progress(count_rows(job.input("text"))))
         analyzer = stack.enter_context(ProcessAnalyzer(job.threads, measures))
-        for verdict in judge(_candidates(job, under_way, rules), rules, analyzer.analyze, measure_all=measure_all):
+        candidates = _candidates(job, under_way, rules, measure_all=measure_all)
+        for verdict in judge(candidates, rules, analyzer.analyze, measure_all=measure_all):
             batch = under_way[0]
             batch.verdicts.append(verdict)
             if len(batch.verdicts) < len(batch.documents):
@@ -97,7 +100,7 @@ def filter_text(job: Job) -> None:
     job.ledger.measure(**counts)
 
 
-def _candidates(job: Job, under_way: deque[Batch], rules: Sequence[Rule]) -> Iterator[Candidate]:
+def _candidates(job: Job, under_way: deque[Batch], rules: Sequence[Rule], *, measure_all: bool) -> Iterator[Candidate]:
     """Yield the shard's documents by batches, which are left in ``under_way`` until all their verdicts are there."""
     kinds = dict(duplicates_of(job.inputs["duplicates"], job.shard))
     boilerplate = frozenset(_boilerplate(job))
@@ -114,7 +117,7 @@ def _candidates(job: Job, under_way: deque[Batch], rules: Sequence[Rule]) -> Ite
             verdict.weigh(scores, limits)
         read = Counter(characters_in=sum(len(document["text"]) for document in documents))
         if boilerplate:
-            read.update(_cut(documents, verdicts, boilerplate))
+            read.update(_cut(documents, verdicts, boilerplate, partial(screen, rules=rules, measure_all=measure_all)))
         masked = _mask(documents) if job.params["mask_personal_numbers"] else {}
         key = job.item_key([document["text"] for document in documents], [asdict(verdict) for verdict in verdicts])
         journaled = key in job.journal
@@ -125,8 +128,16 @@ def _candidates(job: Job, under_way: deque[Batch], rules: Sequence[Rule]) -> Ite
             yield Candidate(document["text"], verdict, decided=journaled)
 
 
-def _cut(documents: list[dict[str, Any]], verdicts: list[Verdict], keys: frozenset[int]) -> Counter[str]:
-    """Cut the lines with these keys out of the texts; reject what has no others. Return counts of lines, characters."""
+def _cut(
+    documents: list[dict[str, Any]],
+    verdicts: list[Verdict],
+    keys: frozenset[int],
+    screened: Callable[[str, str], Verdict],
+) -> Counter[str]:
+    """Cut the lines with these keys out of the texts. Return counts of lines and characters.
+
+    What has no others is rejected; what is left of a document is ``screened`` (text, meta) as a text of its own.
+    """
     cut = Counter(boilerplate_lines=0, boilerplate_characters=0)
     for document, verdict in zip(documents, verdicts, strict=True):
         if not verdict.kept:
@@ -135,6 +146,10 @@ def _cut(documents: list[dict[str, Any]], verdicts: list[Verdict], keys: frozens
         cut.update(boilerplate_lines=lines, boilerplate_characters=len(document["text"]) - len(text))
         if lines and not text.strip():
             verdict.reason = ONLY_BOILERPLATE
+        elif lines:
+            left = screened(text, document["meta"])
+            verdict.features |= left.features
+            verdict.reason, verdict.measured, verdict.threshold = left.reason, left.measured, left.threshold
         document["text"] = text
     return cut
 

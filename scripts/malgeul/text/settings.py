@@ -60,7 +60,7 @@ class BoilerplateSettings(Section):
     documents: int = Field(100, ge=2)
     """In so many documents a line counts as boilerplate; duplicates are not counted."""
     remove: bool = False
-    """Cut them out of the documents."""
+    """Cut them out of the documents; what is left is judged once more by the rules on the text."""
 
 
 class ScorerSettings(Section):

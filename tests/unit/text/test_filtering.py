@@ -351,6 +351,15 @@ def test_boilerplate_is_cut_out_before_the_analysis_and_counted(shard):
         assert all(row["text"][m["start"] : m["end"]] == m["surface"] for m in row["mentions"])
 
 
+def test_what_boilerplate_leaves_is_judged_as_a_text_of_its_own(shard):
+    menu = " ".join(prose(1).split())
+    texts = {"stub": f"내용은 짧다.\n{menu}", "whole": f"{prose(2)}\n{NOTICE}"}
+    [whole], [stub], ledger = shard(texts, boilerplate=[menu, NOTICE])()
+    assert (stub["id"], stub["reason"], stub["measured"], stub["threshold"]) == ("stub", "too_short", 7, 200)
+    assert whole["features"]["characters"] == len(whole["text"]) == len(prose(2))
+    assert ledger.imbalance() is None
+
+
 def test_a_document_of_boilerplate_alone_is_rejected(shard):
     _, [row], ledger = shard({"1": prose(1)}, boilerplate=prose(1).split("\n"))()
     assert (row["reason"], row["measured"], row["threshold"]) == ("only_boilerplate", None, None)
