@@ -167,8 +167,9 @@ def _middle(text: str) -> str:
 
 
 def boilerplate(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
-    """Return the lines that most documents share."""
-    return list(islice(_rows_of_run(results, ledgers, "boilerplate.parquet"), LISTED))
+    """Return the lines that most documents share, the beginnings of long ones."""
+    rows = islice(_rows_of_run(results, ledgers, "boilerplate.parquet"), LISTED)
+    return [row | {"text": excerpt(row["text"])} for row in rows]
 
 
 def capped_names(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from malgeul.report.samples import (
     transcripts,
 )
 from malgeul.shards.tables import TableWriter, read_rows
+from malgeul.text.boilerplate import BOILERPLATE
 
 
 def ledgers(run, stage):
@@ -111,6 +112,15 @@ def test_boilerplate_and_names_over_the_cap_are_listed(run):
         {"entity": "서울", "largest_priority": 9, "samples": 1204}
     ]
     assert boilerplate(run.results, []) == capped_names(run.results, []) == []
+
+
+def test_of_a_long_line_the_beginning_is_shown(run):
+    file = run.results / "boilerplate.parquet"
+    line = next(read_rows(file)) | {"text": "긴 줄 " * 1000}
+    with TableWriter(file, BOILERPLATE) as table:
+        table.write(line)
+    [shown] = boilerplate(run.results, ledgers(run, "dedup"))
+    assert shown["text"] == excerpt(line["text"]) != line["text"]
 
 
 def test_of_a_sequence_the_beginning_is_shown(run):
