@@ -148,6 +148,7 @@ rule find_duplicates:
     params:
         sources={shard: what.source for shard, what in sorted(plan.text.items())},
         boilerplate=settings.filter.boilerplate.documents,
+        mask_personal_numbers=settings.filter.mask_personal_numbers,
         code=code_digest("find_duplicates"),
     message:
         "Find documents that occur twice, and boilerplate"

@@ -15,6 +15,7 @@ from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, count_rows, read_rows
 from malgeul.text.boilerplate import BOILERPLATE, line_key
 from malgeul.text.duplicates import DUPLICATES, find_repeats, hash_table, merge_clusters
+from malgeul.text.pii import mask
 from malgeul.text.signatures import BAND_COLUMNS
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def _write_boilerplate(job: Job, files: list[Path], starts: npt.NDArray[np.int64
         wanted = np.setdiff1d(wanted, new[there])
         for key, line, document_id in _told(job, file, new[there].tolist(), (positions[first[there]] - start).tolist()):
             first_in = f"{job.params['sources'][file.stem]}/{document_id}"
-            rows.append({"line": key, "text": line, "documents": counts[key], "first": first_in})
+            told = mask(line)[0] if job.params["mask_personal_numbers"] else line
+            rows.append({"line": key, "text": told, "documents": counts[key], "first": first_in})
     with TableWriter(job.staged("boilerplate"), BOILERPLATE) as table:
         for row in sorted(rows, key=lambda row: (-row["documents"], row["line"])):
             table.write(row)

@@ -14,7 +14,7 @@ SHORTEST_LINE = 8
 BOILERPLATE = pa.schema(
     [
         pa.field("line", pa.uint64(), nullable=False),  # its key
-        pa.field("text", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),  # personal numbers replaced where documents have them replaced
         pa.field("documents", pa.int64(), nullable=False),  # that have it, duplicates not counted
         pa.field("first", pa.string(), nullable=False),  # source/id of the first of them
     ]

@@ -89,7 +89,7 @@ def find(ingest, make_job, results):
     from find_duplicates import find_duplicates
     from screen_text import screen_text
 
-    def run(shards, boilerplate=100):
+    def run(shards, boilerplate=100, mask_personal_numbers=True):
         for shard, texts in shards.items():
             ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in texts.items()))}, shard=shard)
             job = make_job(
@@ -113,6 +113,7 @@ def find(ingest, make_job, results):
             },
             sources=dict.fromkeys(shards, "web"),
             boilerplate=boilerplate,
+            mask_personal_numbers=mask_personal_numbers,
         )
         job.run(find_duplicates)
         return [tuple(row.values()) for row in read_rows(results / "duplicates.parquet")], read_ledger(

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,16 @@ def test_lines_are_counted_over_all_shards_by_documents_that_stay(find, results,
     rows = [tuple(row.values())[1:] for row in read_rows(results / "boilerplate.parquet")]
     assert rows == [(NOTICE, 6, "web/a"), (FOOTER, 3, "web/a")]
     assert ledger.measured["boilerplate_lines"] == 2
+
+
+@pytest.mark.parametrize(
+    ("masked", "told"), [(True, "문의는 [전화번호]로 하세요"), (False, "문의는 010-1234-5678로 하세요")]
+)
+def test_a_line_is_listed_with_placeholders_where_documents_have_them(find, results, masked, told):
+    texts = {name: f"{body(number)}\n문의는 010-1234-5678로 하세요" for number, name in enumerate("abc")}
+    find({"web-0000": texts}, boilerplate=3, mask_personal_numbers=masked)
+    [row] = read_rows(results / "boilerplate.parquet")
+    assert (row["line"], row["text"]) == (line_key("문의는 010-1234-5678로 하세요"), told)
 
 
 def test_counts_do_not_depend_on_how_many_lines_are_counted_at_once(find, results, monkeypatch):
