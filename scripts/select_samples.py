@@ -24,6 +24,8 @@ def select_samples(job: Job) -> None:
         capacity=settings.sequence_length - len(tokenizer.before) - len(tokenizer.after),
         **settings.model_dump(exclude={"kind", "packing", "sequence_length", "max_entity_freq"}),
     )
+    if settings.kind == "mentions":
+        _ = tokenizer.mask_id  # raises here where there is none: rows are made only when all shards are selected
     counts: Counter[str] = Counter()
     make, none = (samples_of, "no_repeated_name") if settings.kind == "mentions" else (stretches_of, "no_pieces")
     source: Path = job.input("filtered")
