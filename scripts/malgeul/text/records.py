@@ -28,6 +28,8 @@ CHUNK_BYTES = 1 << 20
 ZSTD_CHUNK_BYTES = 512
 """Compressed bytes that are unpacked at once: in 4 bytes a hostile frame can say 128 KB, so in these 16 MB."""
 ROWS_AT_ONCE = 1024
+TABLE_BYTES = 1 << 24
+"""Bytes of a table that are rows at once; fewer rows than ROWS_AT_ONCE where they are long."""
 
 _UNPACKERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _BREAKS_OFF = (EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, NotImplementedError)
@@ -304,7 +306,8 @@ def _open_parquet(path: Path) -> Iterator[Table]:
                 rows = file.metadata.row_group(group).num_rows
                 if first + rows > start:
                     number = first
-                    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, row_groups=[group]):
+                    at_once = _rows_at_once(rows, file.metadata.row_group(group).total_byte_size)
+                    for batch in file.iter_batches(batch_size=at_once, row_groups=[group]):
                         yield number, batch
                         number += batch.num_rows
                 first += rows
@@ -370,18 +373,28 @@ def _part_of(table: Table, part: int, parts: int) -> Iterator[tuple[int, Any]]:
         yield number + skipped, batch.slice(skipped, max(end - number - skipped, 0))
 
 
+def _rows_at_once(rows: int, size: int) -> int:
+    """Return how many of ``rows`` rows of ``size`` bytes are taken at once."""
+    return max(1, min(ROWS_AT_ONCE, rows * TABLE_BYTES // max(size, 1)))
+
+
 def _rows(batch: Any) -> Iterator[dict[str, Any] | Fault]:
     """Yield the rows of an Arrow batch; where one holds bytes that are no UTF-8, each is taken by itself."""
-    try:
-        yield from batch.to_pylist()
-        return
-    except UnicodeDecodeError:
-        pass
-    for row in range(batch.num_rows):
+    at_once = _rows_at_once(batch.num_rows, batch.nbytes)
+    for first in range(0, batch.num_rows, at_once):
+        piece = batch.slice(first, at_once)
         try:
-            yield batch.slice(row, 1).to_pylist()[0]
-        except UnicodeDecodeError as error:
-            yield Fault("INVALID_UTF8", f"byte {error.start}: {error.reason}")
+            yield from piece.to_pylist()
+        except UnicodeDecodeError:
+            yield from map(_row, (piece.slice(row, 1) for row in range(piece.num_rows)))
+
+
+def _row(alone: Any) -> dict[str, Any] | Fault:
+    try:
+        [fields] = alone.to_pylist()
+    except UnicodeDecodeError as error:
+        return Fault("INVALID_UTF8", f"byte {error.start}: {error.reason}")
+    return dict(fields)
 
 
 def _checked(fields: dict[str, Any] | Fault, place: str, text_field: str, max_bytes: int) -> Record:

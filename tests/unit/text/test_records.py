@@ -194,6 +194,24 @@ def test_a_dataset_on_disk_is_read_by_rows_of_its_part(tmp_path):
         assert [r for part in range(parts) for r in read(first, kind="arrow", part=part, parts=parts)] == whole
 
 
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_long_rows_of_a_table_are_few_at_once(tmp_path, kind):
+    table = pa.table({"text": ["x" * (1 << 20)] * 100})
+    file = tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        pq.write_table(table, file)
+    else:
+        with pa.ipc.new_stream(file, table.schema) as out:
+            out.write_table(table)
+    source = Source("web", kind, "text", None, [SourceFile(file.name, file.stat().st_size)])
+    tracemalloc.start()
+    characters = sum(len(record.fields["text"]) for record in read_source(source, [file], 1 << 20))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert characters == 100 << 20
+    assert peak < 40 << 20
+
+
 def test_a_dataset_on_disk_that_is_damaged_loses_only_what_cannot_be_read(tmp_path):
     Dataset.from_list([{"text": "가" * 100, "id": str(k)} for k in range(5000)]).save_to_disk(tmp_path / "saved")
     (file,) = (tmp_path / "saved").glob("*.arrow")
