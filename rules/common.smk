@@ -196,6 +196,20 @@ def filter_thresholds(shard):
     return {**(settings.filter.thresholds if same else {}), **own}
 
 
+def told_filters():
+    """Return by which profile, and which thresholds instead of its own, each source is filtered, as a card tells it."""
+    told = {}
+    for shard in plan.text_shards:
+        source = (
+            TRANSCRIPTS if shard in plan.transcript_shards else plan.text[shard].source
+        )
+        limits = sorted(filter_thresholds(shard).items())
+        told[f"filter of {source}"] = ", ".join(
+            [filter_profile(shard), *(f"{rule} {limit}" for rule, limit in limits)]
+        )
+    return dict(sorted(told.items()))
+
+
 def is_compared(shard):
     """Tell whether a text shard is compared with the corpus; transcripts are known by their recordings' bytes."""
     return shard in plan.text

@@ -126,7 +126,7 @@ rule merge_dataset:
             "sequence length": settings.select.sequence_length,
             "most samples of an entity": settings.select.max_entity_freq,
             "seed": settings.select.seed,
-            "filter profile": settings.filter.profile,
+            **told_filters(),
         },
         sources={shard: plan.text[shard].source for shard in sorted(plan.text)},
         licences={

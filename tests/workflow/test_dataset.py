@@ -26,6 +26,8 @@ def test_the_card_tells_sources_funnel_versions_and_hashes(undisturbed):
     assert yaml.safe_load(card.split("---")[1])["license"] == "other"
     for line in ("| web | not given |", "| ingest |", "| filter |", "| kiwipiepy |", "| tokenizer | resources/models/"):
         assert line in card
+    for line in ("| filter of web | malgeul |", "| filter of transcripts | speech |"):
+        assert line in card
 
 
 def test_sequences_for_a_language_model_hold_every_kept_document(tiny):
