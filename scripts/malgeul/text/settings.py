@@ -153,7 +153,8 @@ class FilterSettings(Section):
 
     measure: Literal["needed", "all"] = "needed"
     """needed: a document's later measures stay null once a rule rejects it. all: every rule's measure is taken of every
-    document, to study thresholds without a second pass; it costs an analysis of each rejected document."""
+    document, to study thresholds without a second pass; it costs an analysis of each rejected document. Duplicates are
+    looked for among documents that pass the rules before them in either case."""
     boilerplate: BoilerplateSettings = BoilerplateSettings()
     """Lines that many documents share."""
     scorers: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], ScorerChoice] = {}
