@@ -7,9 +7,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from malgeul.pages.quantities import duration
 from malgeul.report import page
 from malgeul.report.audit import write_audit
 from malgeul.report.page import FUNNEL, REPORT, TIMELINE, state_of, summary, write_report
+from malgeul.report.timeline import timeline
 from malgeul.shards.ledger import Tally
 from unit.parsing import Page
 
@@ -61,6 +63,14 @@ def test_speeds_are_of_the_time_in_which_the_stage_ran(written):
     assert "77.6 × real time" in written.text  # 2 × 620.5 s of audio in two jobs of 8 s
     assert "38.5 tokens/s" in written.text  # 72 chunks of 21 tokens in 39.3 s, in which the jobs overlapped
     assert "NVIDIA H200" in written.text
+
+
+def test_the_run_time_counts_what_passed_between_jobs(run):
+    run.change("merge", "all", started=run.clock + 25, seconds=10.0)
+    write_report(run.results, write_audit(run.results, "quarantine"))
+    chart = timeline(run.ledger(stage, shard) for stage, shards in run.plan.shards_of().items() for shard in shards)
+    assert chart["wall"] > chart["busy"] + 10
+    assert f"{duration(chart['wall'])} run time" in Page(read_page(run.results)).text
 
 
 def test_samples_show_what_came_out(written):
