@@ -1,7 +1,8 @@
 """Voice activity: where somebody speaks, by Silero's network (MIT), whose weights come with the package silero-vad.
 
-The package runs its network frame by frame in Python. Here the convolutions take a block of frames at once and the
-recurrent layer runs over them in native code: the same probabilities in a fraction of the time.
+The package runs its network frame by frame in Python, and makes spectra by a convolution. Here the convolutions take a
+block of frames at once, spectra are made by a fast Fourier transform, and the recurrent layer runs over them in native
+code: the same probabilities in a fraction of the time.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ Probabilities = npt.NDArray[np.float32]
 Span = tuple[float, float]
 """[start, end) in seconds."""
 
-_HOP, _BINS = 128, 129
-"""Of the network's short-time Fourier transform."""
+_WINDOW, _HOP = 256, 128
+"""Samples of the network's short-time Fourier transform: four spectra of a frame, whose end is reflected."""
 _STRIDES = (1, 2, 2, 1)
 """Of the convolutions: they make one vector of the four spectra of a frame."""
 _RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -100,22 +101,27 @@ def _load() -> Callable[[npt.NDArray[np.float32], Any], tuple[Probabilities, Any
     # Not the package's safetensors: they are of an older network than the one that it runs.
     script = torch.jit.load(Path(folder) / "data/silero_vad.jit")  # type: ignore[no-untyped-call]
     weights = script.state_dict()
+    shape = weights["_model.stft.forward_basis_buffer"][0, 0]  # of frequency 0: the window alone
+    # Features lie side by side in memory (channels last), as they come from the transform: six tenths of the time.
+    layers = [
+        (weights[f"{name}.weight"].unsqueeze(2).contiguous(memory_format=torch.channels_last), weights[f"{name}.bias"])
+        for name in (f"_model.encoder.{layer}.reparam_conv" for layer in range(len(_STRIDES)))
+    ]
     lstm = torch.nn.LSTM(128, 128)
     lstm.load_state_dict({f"{name}_l0": weights[f"_model.decoder.rnn.{name}"] for name in _RECURRENT})
-
-    def convolved(x: torch.Tensor, layer: str, **how: int) -> torch.Tensor:
-        return functional.conv1d(x, weights[f"_model.{layer}.weight"], weights[f"_model.{layer}.bias"], **how)
+    last, last_bias = weights["_model.decoder.decoder.2.weight"].flatten(), weights["_model.decoder.decoder.2.bias"]
 
     def network(frames: npt.NDArray[np.float32], state: Any) -> tuple[Probabilities, Any]:
         torch.set_num_threads(1)  # recordings are converted side by side, a thread each
         with torch.inference_mode():
-            x = functional.pad(torch.from_numpy(frames), (0, CONTEXT), mode="reflect").unsqueeze(1)
-            x = functional.conv1d(x, weights["_model.stft.forward_basis_buffer"], stride=_HOP)
-            x = (x[:, :_BINS] ** 2 + x[:, _BINS:] ** 2).sqrt()
-            for layer, stride in enumerate(_STRIDES):
-                x = convolved(x, f"encoder.{layer}.reparam_conv", stride=stride, padding=1).relu()
-            x, state = lstm(x.squeeze(-1), state)
-            x = convolved(x.relu().unsqueeze(-1), "decoder.decoder.2")
-            return x.sigmoid().flatten().numpy(), state
+            x = torch.from_numpy(frames)
+            x = torch.cat([x, x[:, -CONTEXT - 1 : -1].flip(1)], dim=1)
+            spectra = torch.fft.rfft(x.unfold(1, _WINDOW, _HOP) * shape)
+            magnitudes = torch.from_numpy(np.abs(spectra.numpy()))  # a tenth of the time of torch's
+            x = magnitudes.transpose(1, 2).unsqueeze(2)
+            for (weight, bias), stride in zip(layers, _STRIDES, strict=True):
+                x = functional.conv2d(x, weight, bias, stride=(1, stride), padding=(0, 1)).relu_()
+            x, state = lstm(x.flatten(1), state)
+            return (x.relu() @ last + last_bias).sigmoid().numpy(), state
 
     return network
