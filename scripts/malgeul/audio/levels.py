@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from malgeul.audio.pcm import FULL_SCALE, RATE, Samples, samples_of
+from malgeul.audio.pcm import FULL_SCALE, RATE, samples_of
 
 FRAME = RATE // 50
 """Samples of a frame: 20 ms."""
@@ -37,6 +37,8 @@ NARROWBAND_HZ = 4200.0
 """Telephone speech ends below 4 kHz."""
 
 Spectrum = npt.NDArray[np.float64]
+Tracks = npt.NDArray[np.float64]
+"""Samples of a block, (channels, frames): float64 adds up their squares without rounding, as far as 500 s."""
 
 
 def to_dbfs(power: float) -> float:
@@ -64,22 +66,23 @@ class Meter:
 
     def add(self, segment: Any) -> None:
         """Take the next block, a pydub segment whose length is a multiple of 20 ms unless it is the last."""
-        tracks = [samples_of(mono)[:, 0] for mono in segment.split_to_mono()]
-        self.frames += len(tracks[0])
-        self.peak = max(self.peak, segment.max)
-        squares = [np.square(track, dtype=np.int64) for track in tracks]
-        for channel, (track, square) in enumerate(zip(tracks, squares, strict=True)):
-            self.sums[channel] += int(track.sum(dtype=np.int64))
-            self.energies[channel] += int(square.sum())
-            self.clipped += int(np.count_nonzero((track == FULL_SCALE - 1) | (track == -FULL_SCALE)))
+        samples = samples_of(segment)
+        self.frames += len(samples)
+        self.peak = max(self.peak, int(samples.max()), -int(samples.min()))
+        self.clipped += int(np.count_nonzero((samples == FULL_SCALE - 1) | (samples == -FULL_SCALE)))
+        tracks: Tracks = np.ascontiguousarray(samples.T, dtype=np.float64)
+        for channel, track in enumerate(tracks):
+            self.sums[channel] += int(track.sum())
+            self.energies[channel] += int(np.einsum("s,s", track, track))
             self.spectrum += _power_spectrum(track)
         if self.channels == 2:
-            self.product += int(np.multiply(*tracks, dtype=np.int64).sum())
-        self._count_levels(squares)
+            self.product += int(np.einsum("s,s", *tracks))
+        self._count_levels(tracks)
 
-    def _count_levels(self, squares: list[npt.NDArray[np.int64]]) -> None:
-        whole = len(squares[0]) // FRAME * FRAME
-        loudest = np.max([square[:whole].reshape(-1, FRAME).sum(axis=1) for square in squares], axis=0)
+    def _count_levels(self, tracks: Tracks) -> None:
+        whole = tracks.shape[1] // FRAME * FRAME
+        frames = tracks[:, :whole].reshape(len(tracks), -1, FRAME)
+        loudest = np.einsum("cfs,cfs->cf", frames, frames).max(axis=0)
         with np.errstate(divide="ignore"):
             dbfs = 10 * np.log10(loudest / (FRAME * FULL_SCALE**2))
         steps = np.floor((np.maximum(dbfs, FLOOR_DBFS) - FLOOR_DBFS) / STEP_DB).astype(np.int64)
@@ -147,7 +150,7 @@ class Meter:
         return [to_dbfs(energy / self.frames) for energy in self.energies]
 
 
-def _power_spectrum(track: Samples) -> Spectrum:
+def _power_spectrum(track: npt.NDArray[np.float64]) -> Spectrum:
     """Return the sum of the power spectra of every fourth window of 512 samples of a block."""
     whole = len(track) // WINDOW * WINDOW
     windows = track[:whole].reshape(-1, WINDOW)[::EVERY_NTH_WINDOW]
