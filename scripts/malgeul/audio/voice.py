@@ -25,6 +25,9 @@ CONTEXT = 64
 """Samples of the frame before that the network sees too."""
 FRAMES_AT_ONCE = 1024
 """Frames that the network takes at once: some 33 s, so that memory does not grow with the length."""
+FRAMES_TOGETHER = 256
+"""Of these so many go through spectra and convolutions together: the memory that more of them would need on the way is
+given back to the kernel and cleared anew every time."""
 
 Probabilities = npt.NDArray[np.float32]
 Span = tuple[float, float]
@@ -72,8 +75,8 @@ def probabilities(blocks: Iterable[Samples]) -> Probabilities:
     return np.concatenate(found)
 
 
-def _frames(blocks: Iterable[Samples]) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield (n, CONTEXT + FRAME) samples in -1..1: every frame after the end of the one before it."""
+def _frames(blocks: Iterable[Samples]) -> Iterator[Samples]:
+    """Yield (n, CONTEXT + FRAME) samples: every frame after the end of the one before it."""
     rest: Samples = np.zeros(CONTEXT, np.int16)
     for block in blocks:
         rest = np.concatenate([rest, block])
@@ -84,13 +87,12 @@ def _frames(blocks: Iterable[Samples]) -> Iterator[npt.NDArray[np.float32]]:
         yield _cut(np.pad(rest, (0, CONTEXT + left * FRAME - len(rest))), left)
 
 
-def _cut(samples: Samples, n: int) -> npt.NDArray[np.float32]:
-    windows = np.lib.stride_tricks.sliding_window_view(samples, CONTEXT + FRAME)[: n * FRAME : FRAME]
-    return windows.astype(np.float32) / np.float32(FULL_SCALE)
+def _cut(samples: Samples, n: int) -> Samples:
+    return np.lib.stride_tricks.sliding_window_view(samples, CONTEXT + FRAME)[: n * FRAME : FRAME]
 
 
 @cache
-def _load() -> Callable[[npt.NDArray[np.float32], Any], tuple[Probabilities, Any]]:
+def _load() -> Callable[[Samples, Any], tuple[Probabilities, Any]]:
     """Return the network: frames and the state after those before them to probabilities and the state after them."""
     import torch
     from torch.nn import functional
@@ -111,17 +113,21 @@ def _load() -> Callable[[npt.NDArray[np.float32], Any], tuple[Probabilities, Any
     lstm.load_state_dict({f"{name}_l0": weights[f"_model.decoder.rnn.{name}"] for name in _RECURRENT})
     last, last_bias = weights["_model.decoder.decoder.2.weight"].flatten(), weights["_model.decoder.decoder.2.bias"]
 
-    def network(frames: npt.NDArray[np.float32], state: Any) -> tuple[Probabilities, Any]:
+    def encoded(frames: Samples) -> torch.Tensor:
+        x = torch.from_numpy(frames.astype(np.float32)) / FULL_SCALE
+        x = torch.cat([x, x[:, -CONTEXT - 1 : -1].flip(1)], dim=1)
+        spectra = torch.fft.rfft(x.unfold(1, _WINDOW, _HOP) * shape)
+        magnitudes = torch.from_numpy(np.abs(spectra.numpy()))  # a tenth of the time of torch's
+        x = magnitudes.transpose(1, 2).unsqueeze(2)
+        for (weight, bias), stride in zip(layers, _STRIDES, strict=True):
+            x = functional.conv2d(x, weight, bias, stride=(1, stride), padding=(0, 1)).relu_()
+        return x.flatten(1)
+
+    def network(frames: Samples, state: Any) -> tuple[Probabilities, Any]:
         torch.set_num_threads(1)  # recordings are converted side by side, a thread each
         with torch.inference_mode():
-            x = torch.from_numpy(frames)
-            x = torch.cat([x, x[:, -CONTEXT - 1 : -1].flip(1)], dim=1)
-            spectra = torch.fft.rfft(x.unfold(1, _WINDOW, _HOP) * shape)
-            magnitudes = torch.from_numpy(np.abs(spectra.numpy()))  # a tenth of the time of torch's
-            x = magnitudes.transpose(1, 2).unsqueeze(2)
-            for (weight, bias), stride in zip(layers, _STRIDES, strict=True):
-                x = functional.conv2d(x, weight, bias, stride=(1, stride), padding=(0, 1)).relu_()
-            x, state = lstm(x.flatten(1), state)
+            parts = range(0, len(frames), FRAMES_TOGETHER)
+            x, state = lstm(torch.cat([encoded(frames[at : at + FRAMES_TOGETHER]) for at in parts]), state)
             return (x.relu() @ last + last_bias).sigmoid().numpy(), state
 
     return network
