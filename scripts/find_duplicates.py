@@ -14,7 +14,7 @@ from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, count_rows, read_rows
 from malgeul.text.boilerplate import BOILERPLATE, line_key
-from malgeul.text.duplicates import DUPLICATES, find_repeats, hash_table, merge_clusters
+from malgeul.text.duplicates import DUPLICATES, REPEATED_ID, find_repeats, hash_table, id_hash, merge_clusters
 from malgeul.text.pii import mask
 from malgeul.text.signatures import BAND_COLUMNS
 
@@ -31,43 +31,72 @@ def find_duplicates(job: Job) -> None:
     starts = np.cumsum([0, *map(count_rows, files)])
     signed = array("q")
 
-    def hashes() -> Iterator[bytes]:
+    def names() -> Iterator[bytes]:
         with job.progress(int(starts[-1])) as progress:
-            position = 0
             for file in files:
-                for document in read_rows(file, ["id", "text_hash"]):
+                source = job.params["sources"][file.stem]
+                for document in read_rows(file, ["id"]):
                     job.ledger.use(document["id"])
-                    if document["text_hash"] is not None:
-                        signed.append(position)
-                        yield document["text_hash"]
-                    position += 1
+                    yield id_hash(source, document["id"])
                     progress.advance()
 
-    repeated, firsts = find_repeats(hash_table(hashes()))
+    def hashes() -> Iterator[bytes]:
+        for position, document in enumerate(row for file in files for row in read_rows(file, ["text_hash"])):
+            if document["text_hash"] is not None:
+                signed.append(position)
+                yield document["text_hash"]
+
+    namesakes, named_first = find_repeats(hash_table(names()))
+    table = hash_table(hashes())
     at = np.array(signed, np.int64)
-    repeated, firsts = at[repeated], at[firsts]
+    # Of the same name and the same text is a duplicate like any other.
+    other_text = ~_equal(table, at, namesakes, named_first)
+    namesakes, named_first = namesakes[other_text], named_first[other_text]
+    compared = ~np.isin(at, namesakes)  # a document that goes stands for no other
+    repeated, firsts = find_repeats(table[compared])
+    repeated, firsts = at[compared][repeated], at[compared][firsts]
     clusters = np.arange(starts[-1])
     clusters[repeated] = firsts
     for column in BAND_COLUMNS:
-        clusters = merge_clusters(clusters, *_band(files, starts, column))
-    leaving = np.flatnonzero(clusters != np.arange(starts[-1]))
-    equal = np.isin(leaving, repeated)
+        keys, positions = _band(files, starts, column)
+        compared = ~np.isin(positions, namesakes)
+        clusters = merge_clusters(clusters, keys[compared], positions[compared])
+    clustered = np.flatnonzero(clusters != np.arange(starts[-1]))
+    figures = {
+        "duplicates": len(repeated),
+        "near_duplicates": len(clustered) - len(repeated),
+        "clusters": len(np.unique(clusters[clustered])),
+        "repeated_ids": len(namesakes),
+    }
+    clusters[namesakes] = named_first
+    leaving = np.union1d(clustered, namesakes)
+    kinds = np.select(
+        [np.isin(leaving, namesakes), np.isin(leaving, repeated)], [REPEATED_ID, "duplicate"], "near_duplicate"
+    )
     staying, staying_of = np.unique(clusters[leaving], return_inverse=True)
-    names = [f"{source}/{first_id}" for *_, source, first_id in _documents_at(job, files, starts, staying)]
-    with TableWriter(job.staged("duplicates"), DUPLICATES) as table:
-        rows = zip(_documents_at(job, files, starts, leaving), staying_of.tolist(), equal.tolist(), strict=True)
-        for (shard, row, _, document_id), first, same in rows:
-            kind = "duplicate" if same else "near_duplicate"
-            table.write({"shard": shard, "id": document_id, "row": row, "kind": kind, "duplicate_of": names[first]})
+    told = [f"{source}/{first_id}" for *_, source, first_id in _documents_at(job, files, starts, staying)]
+    with TableWriter(job.staged("duplicates"), DUPLICATES) as written:
+        rows = zip(_documents_at(job, files, starts, leaving), staying_of.tolist(), kinds.tolist(), strict=True)
+        for (shard, row, _, document_id), first, kind in rows:
+            written.write({"shard": shard, "id": document_id, "row": row, "kind": kind, "duplicate_of": told[first]})
             job.ledger.give(f"{shard}/{document_id}")
     stays = np.ones(starts[-1], bool)
     stays[leaving] = False
     job.ledger.measure(
-        duplicates=int(equal.sum()),
-        near_duplicates=int(len(leaving) - equal.sum()),
-        clusters=len(staying),
+        **figures,
         boilerplate_lines=_write_boilerplate(job, files, starts, stays),
     )
+
+
+def _equal(
+    table: npt.NDArray[np.void], at: npt.NDArray[np.int64], some: npt.NDArray[np.int64], others: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Tell of pairs of documents whether both have a hash and the same; ``table`` has the hashes of those ``at``."""
+    if not len(at):
+        return np.zeros(len(some), bool)
+    rows = [np.minimum(np.searchsorted(at, positions), len(at) - 1) for positions in (some, others)]
+    hashed = (at[rows[0]] == some) & (at[rows[1]] == others)
+    return hashed & (table[rows[0]] == table[rows[1]])
 
 
 def _write_boilerplate(job: Job, files: list[Path], starts: npt.NDArray[np.int64], stays: npt.NDArray[np.bool_]) -> int:

@@ -28,7 +28,7 @@ PERMANENT: dict[str, str] = {
     "BROKEN_JSON": "the line is no JSON object",
     "MISSING_FIELD": "the record has no such field, or it is not text",
     "INVALID_UTF8": "the bytes are not UTF-8",
-    "DUPLICATE_ID": "the id was seen before in the same shard",
+    "DUPLICATE_ID": "an earlier record of the source has the id",
     "EMPTY_TEXT": "there is nothing but white space",
     "TOO_LARGE": "the record is larger than ingest.max_record_bytes",
     "CORRUPT": "the file cannot be read to its end",

@@ -35,5 +35,5 @@ def stable_hash(text: str) -> int:
 
 
 def content_id(sha256: str) -> str:
-    """Return the id of a recording: the first 16 hex digits of the sha256 of its bytes."""
+    """Return the id that content makes, a recording's bytes or a text: the first 16 hex digits of its sha256."""
     return sha256[:16]

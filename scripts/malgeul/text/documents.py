@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import re
@@ -12,7 +13,7 @@ from typing import Any
 
 from malgeul.shards.faults import Fault, ItemFault
 from malgeul.shards.ledger import Ledger
-from malgeul.shards.names import nfc
+from malgeul.shards.names import content_id, nfc
 from malgeul.shards.tables import TableWriter
 from malgeul.text.records import Record, Source, decode
 
@@ -38,7 +39,10 @@ def clean(text: str, counts: Counter[str]) -> str:
 
 
 def document_of(record: Record, source: Source, counts: Counter[str]) -> dict[str, Any]:
-    """Return the row of :data:`malgeul.shards.tables.DOCUMENTS` that a record makes; raises ItemFault."""
+    """Return the row of :data:`malgeul.shards.tables.DOCUMENTS` that a record makes; raises ItemFault.
+
+    The id is empty where the record has none.
+    """
     if isinstance(record.fields, Fault):
         raise ItemFault(record.fields.kind, record.fields.reason)
     fields = dict(record.fields)
@@ -65,7 +69,7 @@ def document_of(record: Record, source: Source, counts: Counter[str]) -> dict[st
 
 
 def _id_of(fields: dict[str, Any], source: Source, given_id: str) -> str:
-    """Take the id out of the fields; a record without one gets ``given_id``."""
+    """Take the id out of the fields; a record without one has ``given_id``, which may be empty."""
     value = fields.pop(source.id_field, None) if source.id_field else None
     if value is None or value == "":
         return given_id
@@ -106,18 +110,21 @@ def _plain(value: Any) -> str:
 class Intake:
     """Takes the records of one shard: documents go to its table, every record to its ledger.
 
-    An id that was seen before in the shard is quarantined; the ids seen are held in memory (about 100 bytes each).
+    An id that was seen before in the shard is quarantined; the ids seen are held in memory (about 100 bytes each). A
+    document without one has an id made from its text, so that it stays the same when lines come before it.
     """
 
     def __init__(self, source: Source, table: TableWriter, ledger: Ledger) -> None:
         self.source, self.table, self.ledger = source, table, ledger
         self.counts: Counter[str] = Counter(control_characters=0, normalized_texts=0, characters=0)
         self._seen: set[str] = set()
+        self._made: Counter[str] = Counter()
 
     def take(self, record: Record) -> None:
         """Write the record's document, or quarantine the record."""
         try:
             row = document_of(record, self.source, self.counts)
+            row["id"] = row["id"] or self._id_from(row["text"])
             if row["id"] in self._seen:
                 raise ItemFault("DUPLICATE_ID", f"the id {row['id']} was seen before in this shard")
         except ItemFault as found:
@@ -128,6 +135,15 @@ class Intake:
         self.table.write(row)
         self.ledger.use(record.place)
         self.ledger.give(row["id"])
+
+    def _id_from(self, text: str) -> str:
+        """Return the first 16 hex digits of a text's sha256; from the second time on with a number behind them.
+
+        A repeated text is for the search for duplicates to find, which not every profile asks for, and no fault.
+        """
+        made = content_id(hashlib.sha256(text.encode("utf-8")).hexdigest())
+        self._made[made] += 1
+        return made if self._made[made] == 1 else f"{made}-{self._made[made]}"
 
     def close(self) -> None:
         """Leave the counts in the ledger."""

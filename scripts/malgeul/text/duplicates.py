@@ -1,7 +1,7 @@
 """Duplicates over a whole corpus: equal texts and near ones, the first of a cluster being the one that stays.
 
-A document costs 16 bytes of hash, 8 for its cluster, and while a band is sorted 24 to 40 more: 10 million documents
-take under 0.7 GB, whatever the length of their texts.
+A document costs 32 bytes of hashes, 8 for its cluster, and while a band is sorted 24 to 40 more: 10 million documents
+take under 0.9 GB, whatever the length of their texts.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ DUPLICATES = pa.schema(
         pa.field("shard", pa.string(), nullable=False),
         pa.field("id", pa.string(), nullable=False),
         pa.field("row", pa.int64(), nullable=False),  # of text/<shard>.parquet, from 0
-        pa.field("kind", pa.string(), nullable=False),  # duplicate: the same text; near_duplicate: nearly the same
-        pa.field("duplicate_of", pa.string(), nullable=False),  # source/id of the document of the cluster that stays
+        # duplicate: the same text; near_duplicate: nearly the same; repeated_id: another text under the same name.
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("duplicate_of", pa.string(), nullable=False),  # source/id of the document that stays
     ]
 )
 """Documents that an earlier one of the corpus stands for; sorted by shard and row."""
+
+REPEATED_ID = "repeated_id"
+"""Kind of a document whose id an earlier one of its source has, in another shard: the first of them stays."""
 
 HASHES_AT_ONCE = 1 << 16
 _HASH = np.dtype([("high", np.uint64), ("low", np.uint64)])
@@ -38,6 +42,11 @@ def text_hash(text: str) -> bytes:
     Among 10 million documents two different texts share them with a probability under 10⁻²⁴.
     """
     return hashlib.blake2b(" ".join(nfc(text).split()).encode("utf-8"), digest_size=16).digest()
+
+
+def id_hash(source: str, document_id: str) -> bytes:
+    """Return 16 bytes for the name that a document has in the corpus."""
+    return hashlib.blake2b(f"{source}/{document_id}".encode(), digest_size=16).digest()
 
 
 def hash_table(hashes: Iterable[bytes]) -> npt.NDArray[np.void]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from malgeul.shards.faults import Fault
 from malgeul.shards.tables import DOCUMENTS, MENTIONS
+from malgeul.text.duplicates import REPEATED_ID
 from malgeul.text.hplt import META_MEASURES
 from malgeul.text.measures import TEXT_MEASURES
 from malgeul.text.morphology import MORPHEME_MEASURES, Analysis
@@ -143,9 +144,12 @@ def screen(text: str, meta: str, rules: Iterable[Rule], *, measure_all: bool) ->
 def compare(verdict: Verdict, kind: str | None, rules: Iterable[Rule]) -> None:
     """Go on with a verdict by the rules on duplicates; ``kind`` is the measure that is 1 for the document, if any.
 
-    Of a document that was rejected before they are not measured: its duplicates were not looked for.
+    An id that another document has is a fault of the document whatever the rules: its rows could not be told apart. Of
+    a document that was rejected before they are not measured: its duplicates were not looked for.
     """
-    if verdict.kept:
+    if verdict.kept and kind == REPEATED_ID:
+        verdict.condemn(Fault("DUPLICATE_ID", "an earlier document of the source, in another shard, has the id"))
+    elif verdict.kept:
         corpus_rules = (rule for rule in rules if rule.measure in CORPUS_MEASURES)
         verdict.apply(corpus_rules, lambda name: float(name == kind), measure_all=False)
 

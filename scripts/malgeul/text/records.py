@@ -73,7 +73,7 @@ class Source:
 class Record:
     """A record: its place (the file's name and the line's or row's number), and its fields or what is wrong with it.
 
-    ``given_id`` is the id of its document when the record has none of its own.
+    ``given_id`` is the id of its document where the file is one; another record has its own, or its text makes one.
     """
 
     place: str
@@ -183,7 +183,7 @@ def _parse(line: bytes, place: str) -> Record:
         return Record(place, Fault("BROKEN_JSON", str(error)))
     if not isinstance(fields, dict):
         return Record(place, Fault("BROKEN_JSON", f"a JSON {type(fields).__name__}, not an object"))
-    return Record(place, fields, place)
+    return Record(place, fields)
 
 
 def enumerate_lines(path: Path, max_bytes: int) -> Iterator[tuple[int, bytes | int]]:
@@ -403,4 +403,4 @@ def _checked(fields: dict[str, Any] | Fault, place: str, text_field: str, max_by
     text = fields[text_field]
     if isinstance(text, str | bytes) and len(text) > max_bytes:
         return Record(place, Fault("TOO_LARGE", f"the text has {len(text)} characters, more than {max_bytes} bytes"))
-    return Record(place, fields, place)
+    return Record(place, fields)

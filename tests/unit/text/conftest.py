@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 
+import numpy as np
 import pytest
 from kiwipiepy import Kiwi
 
@@ -22,6 +23,15 @@ PROSE = """지난 토요일에 부산 해운대에서 바다를 치우는 모임
 def prose(number: int = 0) -> str:
     """Return a text that the default profile keeps, another one for every number."""
     return f"{PROSE}\n{number}번째 모임에는 모두 {number + 30}명이 왔다."
+
+
+def body(seed: int) -> str:
+    """Return a text that is like no other."""
+    rng = np.random.default_rng(seed)
+    words = [
+        "".join(rng.choice(list("가나다라마바사아자차카타파하거너더러머버서어저처커터퍼허"), 3)) for _ in range(40)
+    ]
+    return " ".join(words) + "."
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +121,7 @@ def find(ingest, make_job, results):
             inputs={
                 folder: [results / folder / f"{shard}.parquet" for shard in shards] for folder in ("screened", "text")
             },
-            sources=dict.fromkeys(shards, "web"),
+            sources={shard: shard.partition("-")[0] for shard in shards},
             boilerplate=boilerplate,
             mask_personal_numbers=mask_personal_numbers,
         )

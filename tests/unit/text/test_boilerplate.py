@@ -9,18 +9,10 @@ from hypothesis import strategies as st
 
 from malgeul.shards.tables import read_rows
 from malgeul.text.boilerplate import SHORTEST_LINE, line_key, line_keys, without_lines
+from unit.text.conftest import body
 
 NOTICE = "무단 전재 및 재배포를 금지합니다."
 FOOTER = "기사 제보는 언제든지 환영합니다"
-
-
-def body(seed):
-    """Return a text that is like no other."""
-    rng = np.random.default_rng(seed)
-    words = [
-        "".join(rng.choice(list("가나다라마바사아자차카타파하거너더러머버서어저처커터퍼허"), 3)) for _ in range(40)
-    ]
-    return " ".join(words) + "."
 
 
 lines = st.lists(st.text("가나다 \t", max_size=12), max_size=8).map("\n".join)

@@ -1,6 +1,7 @@
 """Documents have clean text, an id of the source's where there is one, and lose none of the record's fields."""
 
 import datetime
+import hashlib
 import json
 import unicodedata
 from collections import Counter
@@ -17,7 +18,7 @@ SOURCE = Source("web", "jsonl", "text", "id", [])
 
 
 def make(fields, source=SOURCE):
-    return document_of(Record("a.jsonl:7", fields, "a.jsonl:7"), source, Counter())
+    return document_of(Record("a.jsonl:7", fields), source, Counter())
 
 
 @pytest.mark.parametrize(
@@ -49,18 +50,33 @@ def test_what_was_cleaned_is_counted():
         ({"id": "x", "text": "가"}, "x"),
         ({"id": 12, "text": "가"}, "12"),
         ({"id": 0, "text": "가"}, "0"),
-        ({"text": "가"}, "a.jsonl:7"),
-        ({"id": None, "text": "가"}, "a.jsonl:7"),
-        ({"id": "", "text": "가"}, "a.jsonl:7"),
+        ({"text": "가"}, ""),
+        ({"id": None, "text": "가"}, ""),
+        ({"id": "", "text": "가"}, ""),
     ],
 )
-def test_the_id_is_the_sources_own_or_made_of_file_and_number(fields, expected):
+def test_the_id_is_the_sources_own_where_there_is_one(fields, expected):
     assert make(fields)["id"] == expected
+
+
+def test_an_id_made_from_the_text_does_not_change_with_what_stands_around(ingest, results):
+    def ids(files):
+        ingest(files)
+        return [row["id"] for row in read_rows(results / "text" / "web-0000.parquet")]
+
+    one, two = ({"text": text} for text in ("하나", "둘"))
+    made = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in ("하나", "둘")]
+    assert ids({"a.jsonl": jsonl(one, two)}) == made
+    assert ids({"b.jsonl": jsonl({"text": "영"}, one, {"text": "하나\u200b"}, two)})[1:] == [
+        made[0],
+        f"{made[0]}-2",
+        made[1],
+    ]
 
 
 def test_without_an_id_field_the_id_stays_in_meta():
     document = make({"id": "x", "text": "가"}, Source("web", "jsonl", "text", None, []))
-    assert (document["id"], document["meta"]) == ("a.jsonl:7", '{"id": "x"}')
+    assert (document["id"], document["meta"]) == ("", '{"id": "x"}')
 
 
 @pytest.mark.parametrize(
@@ -124,7 +140,7 @@ def test_a_shard_accounts_for_every_record(ingest, results):
     rows = list(read_rows(results / "text" / "web-0000.parquet"))
     assert [(row["id"], row["text"], row["source"], row["meta"]) for row in rows] == [
         ("1", "하나", "web", "{}"),
-        ("a.jsonl:4", "넷", "web", "{}"),
+        (hashlib.sha256("넷".encode()).hexdigest()[:16], "넷", "web", "{}"),
         ("5", "다섯", "web", '{"u": "x"}'),
     ]
     assert ledger.measured["characters"] == 5

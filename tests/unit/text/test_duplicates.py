@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from malgeul.shards.ledger import Tally, read_ledger
 from malgeul.text.duplicates import find_repeats, hash_table, merge_clusters, text_hash
-from unit.text.conftest import prose
+from unit.text.conftest import body, prose
 
 
 def repeats(table):
@@ -75,7 +75,37 @@ def test_nearly_equal_texts_are_one_cluster_whose_first_stays(find):
         ("equal", "duplicate", "web/first"),
         ("near_too", "near_duplicate", "web/first"),
     }
-    assert ledger.measured == {"duplicates": 1, "near_duplicates": 2, "clusters": 1, "boilerplate_lines": 0}
+    assert ledger.measured == {
+        "duplicates": 1,
+        "near_duplicates": 2,
+        "clusters": 1,
+        "repeated_ids": 0,
+        "boilerplate_lines": 0,
+    }
+
+
+def test_an_id_that_another_shard_has_is_told_and_its_document_stands_for_no_other(find):
+    text, other = (f"{body(seed)} 끝. 또 끝." * 3 for seed in (1, 2))
+    rows, ledger = find(
+        {
+            "web-0000": {"1": prose(1), "2": text},
+            "web-0001": {"1": other, "2": text, "3": other},
+            "web-0002": {"1": "짧다", "4": other + " 끝났다."},
+        }
+    )
+    assert rows == [
+        ("web-0001", "1", 0, "repeated_id", "web/1"),
+        ("web-0001", "2", 1, "duplicate", "web/2"),
+        ("web-0002", "1", 0, "repeated_id", "web/1"),
+        ("web-0002", "4", 1, "near_duplicate", "web/3"),
+    ]
+    assert (ledger.measured["repeated_ids"], ledger.measured["clusters"]) == (2, 2)
+    assert ledger.imbalance() is None
+
+
+def test_two_sources_may_use_the_same_ids(find):
+    rows, _ = find({"web-0000": {"1": prose()}, "news-0000": {"1": body(1)}})
+    assert rows == []
 
 
 def test_a_document_that_is_rejected_anyway_stands_for_no_other(find):
@@ -103,4 +133,10 @@ def test_clusters_are_the_connected_components_over_all_bands(bands_of_documents
 def test_a_corpus_of_which_nothing_passes_has_no_duplicates(find):
     rows, ledger = find({"web-0000": {"1": "짧다", "2": "짧다."}})
     assert rows == []
-    assert ledger.measured == {"duplicates": 0, "near_duplicates": 0, "clusters": 0, "boilerplate_lines": 0}
+    assert ledger.measured == {
+        "duplicates": 0,
+        "near_duplicates": 0,
+        "clusters": 0,
+        "repeated_ids": 0,
+        "boilerplate_lines": 0,
+    }

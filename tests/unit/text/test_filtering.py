@@ -12,11 +12,11 @@ from malgeul.shards.faults import Fault
 from malgeul.shards.ledger import read_ledger
 from malgeul.shards.tables import TableWriter, read_rows
 from malgeul.text.boilerplate import BOILERPLATE, line_key
-from malgeul.text.duplicates import DUPLICATES, duplicates_of
+from malgeul.text.duplicates import DUPLICATES, REPEATED_ID, duplicates_of
 from malgeul.text.filtering import SCORED, Candidate, Verdict, compare, judge, pack, screen, unpack
 from malgeul.text.measures import TEXT_MEASURES
 from malgeul.text.morphology import MORPHEME_MEASURES, Analysis, MorphemeAnalyzer
-from malgeul.text.profiles import CORPUS_MEASURES, rules_of
+from malgeul.text.profiles import CORPUS_MEASURES, PROFILES, rules_of
 from screen_text import screen_text
 from unit.text.conftest import jsonl, prose
 
@@ -49,7 +49,7 @@ def shard(ingest, make_job, results):
         with TableWriter(results / "duplicates.parquet", DUPLICATES) as table:
             for row, name in enumerate(texts):
                 if name in duplicates:
-                    kind = "near_duplicate" if name == "near_duplicate" else "duplicate"
+                    kind = name if name in ("near_duplicate", REPEATED_ID) else "duplicate"
                     table.write({"shard": shard, "id": name, "row": row, "kind": kind, "duplicate_of": "web/x"})
             other = {"shard": "zzz-0000", "id": str(len(duplicates)), "row": 0, "kind": "duplicate"}
             table.write(other | {"duplicate_of": "web/x"})
@@ -130,6 +130,18 @@ def test_every_planted_fault_is_rejected_for_its_reason_with_value_and_threshold
     assert ledger.imbalance() is None
     assert ledger.rejected == dict.fromkeys(PLANTED, 1)
     assert (ledger.taken.n, ledger.used.n, ledger.given.n) == (20, 5, 5)
+
+
+def test_an_id_that_another_shard_has_is_a_fault_under_every_profile(shard):
+    _, rejected, ledger = shard({"a": prose(1), REPEATED_ID: prose(2)}, duplicates={REPEATED_ID})()
+    [fault] = ledger.quarantined
+    assert (fault["item"], fault["class"]) == (REPEATED_ID, "DUPLICATE_ID")
+    assert [(row["id"], row["reason"]) for row in rejected] == [(REPEATED_ID, "DUPLICATE_ID")]
+    assert ledger.imbalance() is None
+    for profile in PROFILES:
+        verdict = Verdict({})
+        compare(verdict, REPEATED_ID, rules_of(profile, {}))
+        assert verdict.reason == "DUPLICATE_ID"
 
 
 def test_documents_that_stay_have_all_values_their_morphemes_and_mentions(shard):
