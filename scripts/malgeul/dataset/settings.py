@@ -18,7 +18,8 @@ class SelectSettings(Section):
     """Of mentions. seed_compat: the rules of hong-seongmin/test_autocoref, for comparison: no document with a pronoun,
     the first window only, and of a name the second to fourth mention."""
     packing: Literal["packed", "document"] = "packed"
-    """Of sequences. packed: stretches of several documents share a row; document: a row holds one stretch of one."""
+    """Of sequences. packed: stretches of several documents share a row, none is cut; document: a row holds one
+    stretch of one."""
     max_entity_freq: int = Field(1000, ge=1)
     """At most this many samples per entity over the whole corpus; those with the smallest hashes stay."""
     sequence_length: int = Field(512, ge=16)

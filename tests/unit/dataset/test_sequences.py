@@ -1,10 +1,12 @@
-"""Sequences hold every piece of every document once, in order, in rows no longer than asked."""
+"""Sequences hold every stretch of every document once, in rows no longer than asked and well filled."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from malgeul.dataset import sequences
 from malgeul.dataset.samples import SAMPLES
 from malgeul.dataset.sequences import COLUMNS, Packer, stretches_of
 from malgeul.dataset.tokenizer import PieceTokenizer
@@ -34,19 +36,39 @@ def make(documents, tokenizer, packed):
     return [*rows, *packer.flush()]
 
 
+def stretches(documents, tokenizer):
+    choice = replace(CHOICE, capacity=LENGTH - len(tokenizer.before) - len(tokenizer.after))
+    for document in documents:
+        ids = tokenizer.pieces(document["text"]).ids
+        for sample in stretches_of(document, tokenizer, choice, Counter()):
+            yield document["id"], tuple(ids[sample["window_first"] : sample["window_last"]])
+
+
+@pytest.mark.parametrize("open_rows", [1, 2, 64])
 @pytest.mark.parametrize("packed", [True, False])
-def test_every_piece_of_every_document_is_there_once_and_in_order(documents, tokenizer, packed):
+def test_every_stretch_of_every_document_is_there_once(documents, tokenizer, packed, open_rows, monkeypatch):
+    monkeypatch.setattr(sequences, "OPEN_ROWS", open_rows)
     rows = make(documents, tokenizer, packed)
-    found = defaultdict(list)
+    found = Counter()
     for _, row in rows:
         assert set(row) == set(COLUMNS)
         assert len(row["input_ids"]) <= LENGTH
         ends = [*(start - len(tokenizer.after) for start in row["doc_starts"][1:]), len(row["input_ids"]) - 1]
         for doc_id, start, end in zip(row["doc_ids"], row["doc_starts"], ends, strict=True):
-            found[doc_id] += row["input_ids"][start:end].tolist()
+            found[doc_id, tuple(row["input_ids"][start:end].tolist())] += 1
             assert row["input_ids"][end : end + 1] == tokenizer.after
-    assert found == {document["id"]: tokenizer.pieces(document["text"]).ids for document in documents}
+    assert found == Counter(stretches(documents, tokenizer))
     assert len({row_id for row_id, _ in rows}) == len(rows)
+
+
+def test_a_stretch_goes_into_the_fullest_row_that_has_room(tokenizer):
+    packer = Packer(tokenizer, 10, packed=True)
+    rows = []
+    for name, length in (("a", 6), ("b", 8), ("c", 4), ("d", 1), ("e", 3)):
+        sample = {"sample_id": name, "doc_id": name, "source": "web", "window_first": 0, "window_last": length}
+        rows += packer.add(sample, np.zeros(length, np.int32))
+    assert len(tokenizer.after) == 1
+    assert [row["doc_ids"] for _, row in [*rows, *packer.flush()]] == [["a", "e"], ["b", "d"], ["c"]]
 
 
 def test_packing_shares_rows_and_a_row_by_document_has_one(documents, tokenizer):
