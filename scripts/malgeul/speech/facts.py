@@ -77,6 +77,7 @@ FLAGS = {
     "looping": "says the same many times in a row",
     "no_speech": "the model itself holds that nobody speaks",
     "repetitive": "repeats itself, as measured by how well it compresses",
+    "unfinished": "goes on where the model could not go on listening",
     "unlikely": "the model holds its own text to be unlikely",
 }
 """What a doubt about a segment means."""

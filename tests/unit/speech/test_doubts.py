@@ -4,6 +4,7 @@ import pytest
 
 from malgeul import ROOT
 from malgeul.speech.doubts import doubts, read_phrases
+from malgeul.speech.facts import FLAGS
 
 PHRASES = read_phrases([ROOT / "resources/known_phrases.txt"])
 
@@ -23,6 +24,7 @@ PHRASES = read_phrases([ROOT / "resources/known_phrases.txt"])
 )
 def test_doubts_have_names(text, seconds, avg_logprob, no_speech_prob, flags):
     assert doubts(text, seconds, avg_logprob, no_speech_prob, PHRASES) == flags
+    assert set(flags) <= set(FLAGS), "the page says what they mean"
 
 
 def test_the_file_of_phrases_has_comments_and_is_compared_by_letters(tmp_path):

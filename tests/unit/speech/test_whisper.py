@@ -7,6 +7,7 @@ import torch
 from malgeul import ROOT
 from malgeul.models.devices import Device
 from malgeul.models.memory import DoesNotFit
+from malgeul.speech.facts import FLAGS
 from malgeul.speech.whisper import Decoded, Segment, Whisper
 from unit.spoken import spoken
 
@@ -175,6 +176,7 @@ def test_text_that_goes_on_where_it_cannot_be_heard_is_flagged(whisper):
     for tokens in ([at, *words], [at, *words, at + 5, at + 5, end]):
         segments, reached = whisper._segments(Decoded(tokens, [-0.1] * len(tokens), 0.1, 0.0), 10.0)
         assert (reached, [s.flags for s in segments]) == (10.0, [["unfinished"]])
+        assert set(segments[0].flags) <= set(FLAGS), "the page says what it means"
 
 
 def test_a_loop_over_several_segments_is_one(whisper):
