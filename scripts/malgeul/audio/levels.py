@@ -30,11 +30,13 @@ WINDOW = 512
 EVERY_NTH_WINDOW = 4
 """A quarter of all windows tells the long-term spectrum as well and costs a quarter."""
 SMOOTHED_BINS = 5
-SPECTRUM_RANGE_DB = 60.0
-"""The bandwidth ends where the long-term spectrum has fallen this far below its maximum for good."""
+SPECTRUM_RANGE_DB = 50.0
+"""The bandwidth ends where the long-term spectrum has fallen this far below its maximum for good. The noise of a lossy
+codec lies deeper."""
 LOWEST_HZ = 60.0
-NARROWBAND_HZ = 4200.0
-"""Telephone speech ends below 4 kHz."""
+NARROWBAND_HZ = 4700.0
+"""Telephone speech ends at 4 kHz. Resamplers leave the beginning of its mirror image above, where a call was saved at a
+higher rate; the next wider speech there is ends at 5.5 kHz (a rate of 11025 Hz)."""
 
 Spectrum = npt.NDArray[np.float64]
 Tracks = npt.NDArray[np.float64]
@@ -124,7 +126,7 @@ class Meter:
 
     @property
     def bandwidth_hz(self) -> float | None:
-        """Frequency above which the long-term spectrum stays 60 dB below its maximum; None for silence."""
+        """Frequency above which the long-term spectrum stays 50 dB below its maximum; None for silence."""
         smooth = np.convolve(self.spectrum, np.full(SMOOTHED_BINS, 1 / SMOOTHED_BINS), mode="same")
         lowest = int(LOWEST_HZ * WINDOW / RATE) + 1
         highest = smooth[lowest:].max()

@@ -74,6 +74,19 @@ def test_telephone_recordings_are_narrowband_even_when_they_are_silent(tmp_path)
     assert converted(noise(tmp_path / "b.wav", rate=44100), tmp_path)[1].facts["measured"]["narrowband"] is False
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.m4a", "a.opus"])
+def test_a_telephone_call_that_was_saved_at_a_higher_rate_is_narrowband(tmp_path, name):
+    call = noise(tmp_path / "call.wav", rate=8000)
+    file = tmp_path / name
+    ffmpeg("-i", str(call), "-ar", "48000", str(file))
+    assert converted(file, tmp_path)[1].facts["measured"]["narrowband"] is True
+
+
+def test_recordings_of_11025_hz_are_wider_than_a_telephone(tmp_path):
+    file = noise(tmp_path / "a.wav", rate=11_025)
+    assert converted(file, tmp_path)[1].facts["measured"]["narrowband"] is False
+
+
 def test_a_salvaged_recording_says_what_is_missing(tmp_path, m4a):
     file = tmp_path / "a.m4a"
     file.write_bytes(m4a[: len(m4a) // 2])
