@@ -3,9 +3,11 @@
 
 rule convert_audio:
     input:
-        recordings=openable,
+        recordings=lambda wildcards: input_files(plan.recordings[wildcards.shard]),
         twins=lambda wildcards: [
-            twin.path for twin in plan.recordings[wildcards.shard].twins
+            twin.path
+            for twin in plan.recordings[wildcards.shard].twins
+            if twin.modified is None
         ],
     output:
         recordings=directory("<results>/recordings/{shard}"),
@@ -18,18 +20,23 @@ rule convert_audio:
     retries: 2
     conda:
         "../envs/audio.yaml"
-    threads: lambda wildcards: min(cpu_threads(), max(1, len(openable(wildcards))))
+    threads: lambda wildcards: min(cpu_threads(), len(plan.recordings[wildcards.shard].files))
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
         settings=section("convert"),
         files=lambda wildcards: [
-            {"path": file.path, "name": file.name, "problem": file.problem}
+            {
+                "path": file.path,
+                "name": file.name,
+                "problem": file.problem,
+                "modified": file.modified,
+            }
             for file in plan.recordings[wildcards.shard].files
         ],
         twins=lambda wildcards: [
-            {"path": twin.path, "shard": twin.shard}
+            {"path": twin.path, "shard": twin.shard, "modified": twin.modified}
             for twin in plan.recordings[wildcards.shard].twins
         ],
         code=code_digest("convert_audio"),

@@ -149,22 +149,15 @@ def ledgered_outputs():
     return outputs + all_ledgers()
 
 
-def openable(wildcards):
-    """The shard's recordings that can be opened; the others reach the script by parameter and are quarantined."""
-    return [
-        file.path for file in plan.recordings[wildcards.shard].files if not file.problem
-    ]
-
-
-def text_files(shard):
-    """The files of a text shard that can be opened; the others reach the script by parameter and are quarantined."""
-    return [file.path for file in plan.text[shard].files if not file.problem]
+def input_files(what):
+    """The files of a shard that can be inputs; the script knows the others by parameter, and which cannot be opened."""
+    return [file.path for file in what.files if file.is_input]
 
 
 def text_source(shard):
     """What ingestion needs to know of a text shard: the source's fields, names, and its part of a large file.
 
-    Paths come as inputs, since results do not depend on them; a stream is read as a whole.
+    Paths come as inputs where they can be, since results do not depend on them; a stream is read as a whole.
     """
     what = plan.text[shard]
     source = plan.text_sources[what.source]
@@ -172,7 +165,14 @@ def text_source(shard):
         **{key: source[key] for key in ("format", "text_field", "id_field")},
         "name": what.source,
         "files": [
-            {"name": f.name, "size": f.size, "problem": f.problem} for f in what.files
+            {
+                "name": file.name,
+                "size": file.size,
+                "problem": file.problem,
+                "path": file.path if file.modified else None,
+                "modified": file.modified,
+            }
+            for file in what.files
         ],
         "part": 0 if what.stream else what.part,
         "parts": 1 if what.stream else what.parts,

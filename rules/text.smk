@@ -3,7 +3,7 @@
 
 rule ingest_text:
     input:
-        files=lambda wildcards: text_files(wildcards.shard),
+        files=lambda wildcards: input_files(plan.text[wildcards.shard]),
     output:
         text="<results>/text/{shard}.parquet",
         ledger=ledger("ingest"),
@@ -38,7 +38,7 @@ for stream, shards in plan.streams.items():
         name:
             f"ingest_stream_{stream.replace('-', '_')}"
         input:
-            files=text_files(shards[0]),
+            files=input_files(plan.text[shards[0]]),
         output:
             **{
                 f"text_{part}": f"<results>/text/{shard}.parquet"

@@ -47,10 +47,11 @@ TEXT_SUFFIXES = {
 
 @dataclass(frozen=True)
 class Twin:
-    """A recording of a lower shard that may have the same bytes as one of this shard."""
+    """A recording of a lower shard that may have the same bytes as one of this shard (``modified``: see InputFile)."""
 
     path: str
     shard: str
+    modified: int | None = None
 
 
 @dataclass(frozen=True)
@@ -449,7 +450,9 @@ def _with_twins(recordings: dict[str, RecordingShard]) -> dict[str, RecordingSha
             if file.problem or file.size == 0 or sizes[file.size] < 2:
                 continue
             group = groups[file.size, sketch(file)]
-            twins[shard] += [Twin(other.path, lower) for lower, other in group[:MOST_TWINS] if lower != shard]
+            twins[shard] += [
+                Twin(other.path, lower, other.modified) for lower, other in group[:MOST_TWINS] if lower != shard
+            ]
             group.append((shard, file))
     return {
         shard: RecordingShard(what.source, what.files, list(dict.fromkeys(twins[shard])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from itertools import combinations
 import pytest
 
 from malgeul.shards.tables import read_rows
-from workflow.conftest import DEMO, Workflow
+from workflow.conftest import DEMO, Workflow, tiny_config, tiny_inputs
 from workflow.test_kill import job_processes, wait_for
 
 GPU_STAGES = ("transcribe", "embed")
@@ -71,6 +72,24 @@ def test_a_file_added_during_a_run_does_not_disturb_it(fresh_text, undisturbed):
     assert fresh.digests_of("web", "notes") == undisturbed.digests_of("web", "notes")
     assert fresh.succeed().jobs["ingest_text"] == 1
     assert fresh.ledger("ingest", "notes-0000")["in"] == 1 + undisturbed.ledger("ingest", "notes-0000")["in"]
+
+
+def test_names_that_snakemake_would_fill_in_or_cannot_write_are_only_names(tmp_path):
+    tiny_inputs(tmp_path)
+    fresh = Workflow(tmp_path, {**tiny_config(), "documents": {"databases": []}})
+    names = ["<results>", "{shard}", "new\nline", os.fsdecode("통화".encode("euc-kr"))]
+    for folder in (fresh.folder / "input/calls", fresh.folder / "input/notes"):
+        for name, file in zip(names, sorted(folder.iterdir()), strict=False):
+            file.rename(folder / f"{name}{file.suffix}")
+    until = ("--until", "convert_audio", "ingest_text")
+    first = fresh.succeed(*until)
+    assert first.jobs["convert_audio"] == 1
+    ledgers = [fresh.ledger("convert", "calls-0000"), fresh.ledger("ingest", "notes-0000")]
+    assert [ledger["used"] for ledger in ledgers] == [ledger["in"] for ledger in ledgers]
+    assert not fresh.succeed(*until).jobs
+    with (fresh.folder / "input/notes/{shard}.txt").open("a", encoding="utf-8") as file:
+        file.write(" 덧붙인 글이다.")
+    assert fresh.succeed(*until).jobs == {"ingest_text": 1}
 
 
 def test_another_working_directory_works(fresh_documents, undisturbed, tmp_path):

@@ -21,11 +21,15 @@ NO_FILE = frozenset({errno.ENXIO, errno.ELOOP})
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of the plan: its raw path, its name relative to its source, and why it cannot be opened, if so."""
+    """A file of the plan: its raw path, its name relative to its source, and why it cannot be opened, if so.
+
+    ``modified`` tells, of a file that is not among the job's inputs, that it has changed.
+    """
 
     path: str
     name: str
     problem: str | None = None
+    modified: int | None = None
 
     @property
     def shown(self) -> str:

@@ -12,15 +12,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from malgeul.shards.buckets import Item
-from malgeul.shards.names import nfc, stable_hash
+from malgeul.shards.names import is_taken_as_it_is, nfc, stable_hash
 
 
 @dataclass(frozen=True)
 class InputFile(Item):
-    """A file that goes in: name (NFC, relative to its source), size, raw path, and why it cannot be opened, if so."""
+    """A file that goes in: name (NFC, relative to its source), size, raw path, and why it cannot be opened, if so.
+
+    Of a file that cannot be among a job's inputs for its name, ``modified`` (ns since 1970) tells that it has changed.
+    """
 
     path: str
     problem: str | None = None
+    modified: int | None = None
+
+    @property
+    def is_input(self) -> bool:
+        """Whether Snakemake is given the path; a job learns of the others by parameter."""
+        return self.problem is None and self.modified is None
 
 
 @dataclass
@@ -108,7 +117,8 @@ def _input_file(file: Path, base: Path) -> InputFile:
         return InputFile(name, 0, str(file), "NOT_A_FILE: neither a file nor a folder")
     if not os.access(file, os.R_OK):
         return InputFile(name, status.st_size, str(file), "UNREADABLE: no permission to read")
-    return InputFile(name, status.st_size, str(file))
+    modified = None if is_taken_as_it_is(str(file)) else status.st_mtime_ns
+    return InputFile(name, status.st_size, str(file), modified=modified)
 
 
 SAMPLES, SAMPLE_BYTES = 16, 512

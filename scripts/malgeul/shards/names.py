@@ -34,6 +34,15 @@ def stable_hash(text: str) -> int:
     return int.from_bytes(digest, "big")
 
 
+def is_taken_as_it_is(path: str) -> bool:
+    """Tell whether Snakemake takes a path as it is.
+
+    It fills in ``<results>`` and ``{shard}`` and fails on what is no Unicode, such as names in EUC-KR that an archive
+    from Windows has left.
+    """
+    return path.isprintable() and not set(path) & set("<{")
+
+
 def content_id(sha256: str) -> str:
     """Return the id that content makes, a recording's bytes or a text: the first 16 hex digits of its sha256."""
     return sha256[:16]

@@ -39,11 +39,16 @@ encoding it does not know, NotImplementedError)."""
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of a source as the plan knows it: its NFC name, its size in bytes, and why it cannot be opened, if so."""
+    """A file of a source as the plan knows it: its NFC name, its size in bytes, and why it cannot be opened, if so.
+
+    One that is not among the job's inputs has its ``path`` here, and ``modified`` tells that it has changed.
+    """
 
     name: str
     size: int
     problem: str | None = None
+    path: str | None = None
+    modified: int | None = None
 
     @property
     def printable(self) -> str:
@@ -82,17 +87,17 @@ class Record:
 
 
 def read_source(source: Source, paths: Iterable[Path], max_bytes: int) -> Iterator[Record]:
-    """Yield the records of all files of a source; ``paths`` are those of its files that have no problem, in order.
+    """Yield the records of all files of a source; ``paths`` are those of its files that are inputs, in order.
 
     Raises OSError for a fault of the machine, RuntimeError for a file in parts that changed since it was planned.
     """
-    openable = iter(paths)
+    inputs = iter(paths)
     for file in source.files:
         if file.problem:
             kind, _, reason = file.problem.partition(": ")
             yield Record(file.printable, Fault(kind, reason))
         else:
-            yield from _read_file(source, file, next(openable), max_bytes)
+            yield from _read_file(source, file, Path(file.path) if file.path else next(inputs), max_bytes)
 
 
 def _read_file(source: Source, file: SourceFile, path: Path, max_bytes: int) -> Iterator[Record]:
