@@ -84,9 +84,11 @@ class Meter:
     def _count_levels(self, tracks: Tracks) -> None:
         whole = tracks.shape[1] // FRAME * FRAME
         frames = tracks[:, :whole].reshape(len(tracks), -1, FRAME)
-        loudest = np.einsum("cfs,cfs->cf", frames, frames).max(axis=0)
+        # Without the offset that some sound cards add, which is no sound.
+        energies = FRAME * np.einsum("cfs,cfs->cf", frames, frames) - frames.sum(axis=2) ** 2
+        loudest = energies.max(axis=0)
         with np.errstate(divide="ignore"):
-            dbfs = 10 * np.log10(loudest / (FRAME * FULL_SCALE**2))
+            dbfs = 10 * np.log10(loudest / (FRAME * FULL_SCALE) ** 2)
         steps = np.floor((np.maximum(dbfs, FLOOR_DBFS) - FLOOR_DBFS) / STEP_DB).astype(np.int64)
         self.levels += np.bincount(steps, minlength=len(self.levels))
 
@@ -148,8 +150,9 @@ class Meter:
 
     @property
     def channel_dbfs(self) -> list[float]:
-        """RMS of every channel."""
-        return [to_dbfs(energy / self.frames) for energy in self.energies]
+        """RMS of every channel, without its offset."""
+        n = self.frames
+        return [to_dbfs((n * energy - total**2) / n**2) for energy, total in zip(self.energies, self.sums, strict=True)]
 
 
 def _power_spectrum(track: npt.NDArray[np.float64]) -> Spectrum:

@@ -77,6 +77,7 @@ def measure_voice(path: Path, talk: Sequence[Interval]) -> Voice:
     for first, frames in _frames(path):
         frames = frames[_within(talk, first, len(frames))]
         looked_at += len(frames)
+        frames = frames - frames.mean(axis=1, keepdims=True)  # an offset of the sound card is no sound
         loud = frames[np.abs(frames).max(axis=1, initial=0) > threshold]
         if len(loud):
             pitch = pitch_of(loud)
@@ -88,7 +89,7 @@ def measure_voice(path: Path, talk: Sequence[Interval]) -> Voice:
 
 
 def pitch_of(frames: Floats) -> Floats:
-    """Return F0 in Hz of frames of shape (n, FRAME) in [-1, 1]; 0 where a frame is not voiced."""
+    """Return F0 in Hz of frames of shape (n, FRAME) around 0; 0 where a frame is not voiced."""
     correlation = _normalized_autocorrelation(frames)[:, _LAGS]
     inner = correlation[:, 1:-1]
     lags = np.arange(_LAGS.start + 1, _LAGS.stop - 1)
@@ -106,8 +107,7 @@ def pitch_of(frames: Floats) -> Floats:
 def _normalized_autocorrelation(frames: Floats) -> Floats:
     """Return Boersma's estimate of the autocorrelation of frames for lags 0, 1, …, 1 at lag 0."""
     window = np.hanning(FRAME)
-    centred = frames - frames.mean(axis=1, keepdims=True)
-    return _autocorrelation(centred * window) / _autocorrelation(window[None])
+    return _autocorrelation(frames * window) / _autocorrelation(window[None])
 
 
 def _autocorrelation(signals: Floats) -> Floats:
@@ -136,7 +136,9 @@ def _blocks(path: Path, frames: int) -> Iterator[Floats]:
 
 
 def _peak(path: Path) -> float:
-    return max((float(np.abs(block).max()) for block in _blocks(path, BLOCK_FRAMES * HOP)), default=0.0)
+    """Return the highest amplitude of a WAV, without an offset."""
+    blocks = _blocks(path, BLOCK_FRAMES * HOP)
+    return max((float(np.abs(block - block.mean()).max()) for block in blocks), default=0.0)
 
 
 def _frames(path: Path) -> Iterator[tuple[int, Floats]]:

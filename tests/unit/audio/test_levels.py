@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from malgeul.audio.levels import NARROWBAND_HZ, measure
+from malgeul.audio.levels import EMPTY_CHANNEL_DBFS, NARROWBAND_HZ, measure
 from malgeul.audio.pcm import RATE
 from unit.audio.conftest import segment, tone
 
@@ -45,6 +45,16 @@ def test_silence_is_the_share_of_quiet_frames_of_the_loudest_channel():
     speech = np.concatenate([tone(amplitude=0.1), np.zeros(RATE), tone(amplitude=0.001), tone(amplitude=0.1)])
     assert measure([segment(speech)]).silence_ratio == pytest.approx(0.5)
     assert measure([segment(speech, np.roll(speech, 2 * RATE))]).silence_ratio == 0
+
+
+def test_an_offset_of_the_sound_card_is_no_sound():
+    sound = np.concatenate([white(1.0, 0.1), white(1.0, 0.0001)])
+    without, offset = measure([segment(sound)]), measure([segment(sound + 0.2)])
+    assert offset.silence_ratio == without.silence_ratio == pytest.approx(0.5, abs=0.02)
+    assert offset.snr_db == pytest.approx(without.snr_db, abs=0.5)
+    assert offset.channel_dbfs == pytest.approx(without.channel_dbfs, abs=0.1)
+    (empty,) = measure([segment(np.full(RATE, 0.2))]).channel_dbfs
+    assert empty < EMPTY_CHANNEL_DBFS
 
 
 def test_the_noise_floor_is_seen_in_pauses():

@@ -79,6 +79,14 @@ def test_intensity_is_the_level_of_the_voiced_frames(path):
     assert measured.intensity_iqr_db < 0.2
 
 
+def test_an_offset_of_the_sound_card_is_no_sound(path):
+    speech = voice(150, 2)
+    without, offset = (measure_voice(write(path, speech + by), [(0, 2)]) for by in (0.0, 0.2))
+    assert offset.frames == without.frames
+    assert offset.f0 == pytest.approx(without.f0, rel=1e-3)
+    assert offset.intensity == pytest.approx(without.intensity, abs=0.05)
+
+
 def test_blocks_leave_no_seam(path):
     """21 s are three blocks; every frame is there once."""
     measured = measure_voice(write(path, voice(150, 21)), [(0, 21)])
