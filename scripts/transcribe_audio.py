@@ -218,8 +218,8 @@ def _transcript(recording: dict[str, Any], model: dict[str, Any], heard: dict[Wi
             start, end, across = window.place(segment.start, segment.end)
             segments.append(
                 {
-                    "start": round(start, 2),
-                    "end": round(end, 2),
+                    "start": round(start, 3),
+                    "end": round(end, 3),
                     "text": segment.text,
                     "channel": window.channel if apart else None,
                     "speaker": str(window.channel) if apart else None,
@@ -250,7 +250,7 @@ def _transcript(recording: dict[str, Any], model: dict[str, Any], heard: dict[Wi
 
 def _placed(word: Word, window: Window) -> dict[str, Any]:
     start, end, _ = window.place(word.start, word.end)
-    return {**vars(word), "start": round(start, 2), "end": round(end, 2)}
+    return {**vars(word), "start": round(start, 3), "end": round(end, 3)}
 
 
 def _write(job: Job, manifest: list[dict[str, Any]], finished: dict[str, dict[str, Any]], keys: dict[str, str]) -> None:

@@ -28,6 +28,8 @@ from unit.spoken import RATE, spoken
 SOUNDS = [np.concatenate(spoken("seen")[1][first : first + 3]) for first in range(0, 12, 3)]
 """Four recordings of three sentences each, of two windows or so."""
 SILENCE = np.zeros(3 * RATE)
+CUT = round(4.998 * RATE)
+"""Somebody speaks to the end of a recording, which is at no hundredth of a second."""
 WEIGHTS = "resources/models/whisper-ko-demo/model.safetensors"
 
 
@@ -38,7 +40,7 @@ def results(tmp_path):
     folder = results / "recordings/calls-0000"
     folder.mkdir(parents=True)
     rows = [row(folder, f"{number:016x}", [sound]) for number, sound in enumerate(SOUNDS)]
-    rows.append(row(folder, "a" * 16, [SOUNDS[0][: 5 * RATE], SOUNDS[1][: 5 * RATE]]))
+    rows.append(row(folder, "a" * 16, [SOUNDS[0][:CUT], SOUNDS[1][:CUT]]))
     rows.append(row(folder, "b" * 16, [SILENCE]))
     write_manifest(results, rows)
     return results
@@ -52,7 +54,7 @@ def row(folder, name, channels):
         "id": name,
         "name": f"{name}.m4a",
         "channels": stems,
-        "seconds": max(map(len, channels)) / RATE,
+        "seconds": round(max(map(len, channels)) / RATE, 3),
         "speech": {
             stem: detect_speech([(samples * 32767).astype("<i2")], 0.5)
             for stem, samples in zip(stems, channels, strict=True)
