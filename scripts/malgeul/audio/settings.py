@@ -7,8 +7,9 @@ from pydantic import Field
 from malgeul.shards.settings import Section, ShardLimits
 
 AUDIO_SUFFIXES = (
-    "aac", "aif", "aiff", "amr", "caf", "flac", "m4a", "m4b", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "oga", "ogg",
-    "opus", "wav", "webm", "wma", "3gp",
+    "aac", "ac3", "aif", "aiff", "amr", "asf", "au", "avi", "awb", "caf", "flac", "flv", "m4a", "m4b", "m4v", "mka",
+    "mkv", "mov", "mp2", "mp3", "mp4", "mpeg", "mpg", "oga", "ogg", "opus", "w64", "wav", "webm", "wma", "wmv", "wv",
+    "3g2", "3gp",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ import pytest
 from malgeul.audio import decoder
 from malgeul.audio.decoder import Limits, command_line, decode, is_protected, riff_seconds
 from malgeul.audio.pcm import read_blocks, samples_of
+from malgeul.audio.settings import AUDIO_SUFFIXES
 from malgeul.audio.sources import opened
 from malgeul.shards.faults import ItemFault, is_transient
 from malgeul.shards.locks import alive
@@ -46,8 +47,15 @@ def endless(path: Path, seconds: int = 100_000) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", ["m4a", "mp3", "ogg", "opus", "flac", "wav", "webm", "aac", "wma", "aiff", "mp4"])
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        *("m4a", "mp3", "ogg", "opus", "flac", "wav", "webm", "aac", "wma", "aiff", "mp4"),
+        *("ac3", "asf", "au", "avi", "flv", "mpg", "w64", "wmv", "wv"),
+    ],
+)
 def test_any_container_becomes_16_khz_pcm_of_16_bits(suffix, tmp_path):
+    assert suffix in AUDIO_SUFFIXES, "a search finds it"
     file = noise(tmp_path / f"a.{suffix}", channels=2)
     result = decoded(file, tmp_path)
     with wave.open(str(tmp_path / "out.pcm")) as pcm:
