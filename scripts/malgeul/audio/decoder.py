@@ -58,8 +58,16 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Errors of the machine, which ffmpeg gives back as 256 - errno."""
 
 _MAGIC = (b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"caff", b"#!AMR", b"ID3", b".snd", b"wvpk")
-_PACKED = {b"PK\x03\x04": "ZIP", b"\x1f\x8b": "gzip", b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"BZh": "bzip2"}
-"""How archives begin. ffmpeg looks for frames of MP3 in anything and would find those that are packed uncompressed."""
+_PACKED = {
+    (0, b"PK\x03\x04"): "ZIP",
+    (0, b"\x1f\x8b"): "gzip",
+    (0, b"7z\xbc\xaf"): "7z",
+    (0, b"Rar!"): "RAR",
+    (0, b"BZh"): "bzip2",
+    (257, b"ustar"): "tar",
+}
+"""What archives hold, and where. ffmpeg looks for frames of MP3 and AAC in anything and would find those that are
+packed uncompressed."""
 _RIFF_KINDS = {b"RIFF": (b"WAVE", b"AVI "), b"FORM": (b"AIFF", b"AIFC")}
 
 
@@ -106,7 +114,8 @@ def decode(source: FileIO, target: Path, limits: Limits) -> Decoded:
 
     Raises ItemFault for what is wrong with the recording, MemoryError and OSError for what is wrong with the machine.
     """
-    if packed := next((name for magic, name in _PACKED.items() if _head(source, len(magic)) == magic), None):
+    head = _head(source, 512)
+    if packed := next((name for (at, magic), name in _PACKED.items() if head.startswith(magic, at)), None):
         raise _fault("NOT_AUDIO", f"a {packed} archive, whatever its name says; unpack it")
     listing = Listing()
     code, in_time = _run(command_line(source.fileno(), target, limits), source, limits, listing.read)

@@ -10,6 +10,7 @@ import os
 import random
 import struct
 import sys
+import tarfile
 import unicodedata
 import zipfile
 from collections.abc import Iterator
@@ -61,6 +62,7 @@ def _contents(folder: Path) -> Iterator[tuple[str, bytes, Outcome]]:
     yield "one byte.ogg", b"O", GARBAGE
     yield "empty.mp3", b"", {"EMPTY"}
     yield "archive.mp3", _archive(whole["mp3"]), GARBAGE
+    yield "archive.aac", _tar(_sound(folder, "aac")), GARBAGE
     yield "page.mp3", b"<!DOCTYPE html><html><title>404</title>" + "찾을 수 없습니다".encode() * 50, GARBAGE
     yield "text.wav", "이것은 글이다.\n".encode() * 100, GARBAGE
     yield "picture.m4a", b"\x89PNG\r\n\x1a\n" + rng.randbytes(2000), GARBAGE
@@ -165,6 +167,15 @@ def _archive(content: bytes) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("inside.mp3", content)
+    return out.getvalue()
+
+
+def _tar(content: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        inside = tarfile.TarInfo("inside.aac")
+        inside.size = len(content)
+        archive.addfile(inside, io.BytesIO(content))
     return out.getvalue()
 
 
