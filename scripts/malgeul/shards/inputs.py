@@ -34,7 +34,7 @@ class InputFile(Item):
 
 @dataclass
 class Found:
-    """The files of a source, and how many others lay beside them, by suffix."""
+    """The files of a source, and how many others lay beside them, by suffix; a hidden folder counts as one file."""
 
     files: list[InputFile] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
@@ -75,7 +75,9 @@ def _search(folder: Path, base: Path, suffixes: Iterable[str] | None) -> Found:
     found = Found()
     for file in _walk(folder, set()):
         suffix = file.suffix.lower().lstrip(".")
-        if wanted is None or any(file.name.lower().endswith(f".{ending}") for ending in wanted):
+        if file.name.startswith("."):
+            found.ignored["(hidden)"] += 1
+        elif wanted is None or any(file.name.lower().endswith(f".{ending}") for ending in wanted):
             found.files.append(_input_file(file, base))
         else:
             found.ignored[suffix or "(none)"] += 1
@@ -90,9 +92,7 @@ def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         listing = sorted(entries, key=lambda entry: entry.name)
     for entry in listing:
-        if entry.name.startswith("."):
-            continue
-        if _is_folder(entry):
+        if _is_folder(entry) and not entry.name.startswith("."):
             yield from _walk(folder / entry.name, visited)
         else:
             yield folder / entry.name

@@ -20,6 +20,15 @@ def test_a_file_that_a_glob_matches_more_than_once_is_found_once(tmp_path):
         ]
 
 
+def test_hidden_files_are_left_out_and_counted(tmp_path):
+    (tmp_path / ".trash").mkdir()
+    for name in ("a.wav", "._a.wav", ".trash/b.wav", "cover.jpg"):
+        (tmp_path / name).touch()
+    found = find_files(tmp_path, ["wav"])
+    assert [file.name for file in found.files] == ["a.wav"]
+    assert found.ignored == {"(hidden)": 2, "jpg": 1}
+
+
 @pytest.mark.parametrize(
     "name",
     [
