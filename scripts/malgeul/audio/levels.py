@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from malgeul.audio.pcm import FULL_SCALE, RATE, samples_of
+from malgeul.audio.true_peak import TruePeak
 
 FRAME = RATE // 50
 """Samples of a frame: 20 ms."""
@@ -59,12 +60,14 @@ class Meter:
     sums: list[int] = field(default_factory=list)
     energies: list[int] = field(default_factory=list)
     product: int = 0
+    true_peaks: list[TruePeak] = field(default_factory=list)
     levels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(int(-FLOOR_DBFS / STEP_DB) + 1, np.int64))
     spectrum: Spectrum = field(default_factory=lambda: np.zeros(WINDOW // 2 + 1))
 
     def __post_init__(self) -> None:
         self.sums = [0] * self.channels
         self.energies = [0] * self.channels
+        self.true_peaks = [TruePeak() for _ in range(self.channels)]
 
     def add(self, segment: Any) -> None:
         """Take the next block, a pydub segment whose length is a multiple of 20 ms unless it is the last."""
@@ -77,6 +80,7 @@ class Meter:
             self.sums[channel] += int(track.sum())
             self.energies[channel] += int(np.einsum("s,s", track, track))
             self.spectrum += _power_spectrum(track)
+            self.true_peaks[channel].add(samples[:, channel])
         if self.channels == 2:
             self.product += int(np.einsum("s,s", *tracks))
         self._count_levels(tracks)
@@ -98,6 +102,12 @@ class Meter:
     def peak_dbfs(self) -> float | None:
         """Sample peak; None for digital silence."""
         return 20 * math.log10(self.peak / FULL_SCALE) if self.peak else None
+
+    @property
+    def true_peak_dbtp(self) -> float | None:
+        """True peak; None for digital silence."""
+        highest = max(channel.peak for channel in self.true_peaks)
+        return 20 * math.log10(highest) if highest else None
 
     @property
     def clipping_share(self) -> float:

@@ -44,6 +44,7 @@ def _struct(**fields: pa.DataType) -> pa.StructType:
 QUALITY = _struct(
     loudness_lufs=pa.float64(),
     peak_dbfs=pa.float64(),
+    true_peak_dbtp=pa.float64(),
     clipping_share=pa.float64(),
     snr_db=pa.float64(),
     silence_ratio=pa.float64(),

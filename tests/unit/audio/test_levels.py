@@ -6,9 +6,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy.signal import resample_poly
 
-from malgeul.audio.levels import EMPTY_CHANNEL_DBFS, NARROWBAND_HZ, measure
-from malgeul.audio.pcm import RATE
+from malgeul.audio.levels import EMPTY_CHANNEL_DBFS, FRAME, NARROWBAND_HZ, measure
+from malgeul.audio.pcm import FULL_SCALE, RATE, samples_of
 from unit.audio.conftest import segment, tone
 
 RANDOM = np.random.default_rng(1)
@@ -28,9 +29,37 @@ def test_the_peak_is_that_of_the_samples():
     assert measure([segment(tone(amplitude=0.1))]).peak_dbfs == pytest.approx(-20, abs=0.01)
 
 
+def test_the_true_peak_lies_between_samples():
+    """A quarter of the sampling rate, never sampled nearer than 45 degrees to its peak."""
+    wave = 0.5 * np.sin(np.pi / 2 * np.arange(RATE) + np.pi / 4)
+    wave *= np.hanning(RATE)  # without a beginning that is no tone
+    meter = measure([segment(wave)])
+    assert meter.peak_dbfs == pytest.approx(20 * np.log10(0.5) - 3.01, abs=0.01)
+    assert meter.true_peak_dbtp == pytest.approx(20 * np.log10(0.5), abs=0.05)
+
+
+def test_the_true_peak_does_not_hang_on_blocks_or_on_the_windows_that_are_looked_at():
+    sound = low_passed(white(3.0, 0.2), 6000)
+    whole = measure([segment(sound)])
+    blocks = [segment(sound[at : at + FRAME]) for at in range(0, len(sound), FRAME)]
+    assert measure(blocks).true_peak_dbtp == whole.true_peak_dbtp
+    samples = samples_of(segment(sound))[:, 0].astype(float)
+    expected = np.abs(resample_poly(samples, 16, 1)).max() / FULL_SCALE
+    assert whole.true_peak_dbtp == pytest.approx(20 * np.log10(expected), abs=0.2)
+    assert whole.true_peak_dbtp > whole.peak_dbfs
+
+
+@pytest.mark.parametrize("at", [0, 1, 255, 256, 280, RATE - 2, RATE - 1])
+def test_the_true_peak_is_found_at_either_end(at):
+    click = np.zeros(RATE)
+    click[max(at - 1, 0) : at + 1] = 0.5
+    assert 0 <= measure([segment(click)]).true_peak_dbtp + 20 * np.log10(2) < 3
+
+
 def test_digital_silence_has_no_peak_no_noise_and_no_bandwidth():
     meter = measure([segment(np.zeros(RATE))])
-    assert (meter.peak_dbfs, meter.snr_db, meter.bandwidth_hz, meter.silence_ratio) == (None, None, None, 1.0)
+    assert (meter.peak_dbfs, meter.true_peak_dbtp, meter.snr_db, meter.bandwidth_hz) == (None, None, None, None)
+    assert meter.silence_ratio == 1.0
 
 
 def test_clipping_is_the_share_of_samples_at_full_scale():

@@ -80,6 +80,7 @@ def manifest_row(recording, channels, **more):
         "measured": {
             "loudness_lufs": -23.0,
             "peak_dbfs": -3.0,
+            "true_peak_dbtp": -2.6,
             "clipping_share": 0.0,
             "silence_ratio": 0.2,
             "snr_db": None,
