@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -54,3 +55,28 @@ def holds(adapter: Path, key: str) -> bool:
 
     with safe_open(adapter / ADAPTER_WEIGHTS, "np") as weights:
         return any(name.endswith(key) for name in weights.keys())  # noqa: SIM118 - no mapping
+
+
+def put_on(model: Any, adapter: Path, name: str = "default") -> Any:
+    """Return a model of transformers, or one that has adapters already, with an adapter of peft more.
+
+    Raises ValueError for an adapter of another base: one that lacks weights for the model, or has others.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    if isinstance(model, PeftModel):
+        model.load_adapter(str(adapter), adapter_name=name, is_trainable=False)
+    else:
+        model = PeftModel.from_pretrained(model, str(adapter), adapter_name=name, is_trainable=False)
+    # peft computes with those that find each other, and leaves it at a warning, if that.
+    wanted = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False).keys()
+    with safe_open(adapter / ADAPTER_WEIGHTS, "np") as weights:
+        given = set(weights.keys())
+    foreign = given - wanted - model.state_dict().keys()  # embeddings that an adapter brings are the model's own
+    if unlike := sorted((wanted - given) | foreign):
+        raise ValueError(
+            f"{adapter} was trained on another base: {len(unlike)} of its weights and the model's are not the same, "
+            f"such as {unlike[0]}"
+        )
+    return model

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from malgeul.models.adapters import ADAPTER_WEIGHTS, head_size, holds, labels_of, several
+from malgeul.models.adapters import ADAPTER_WEIGHTS, head_size, holds, labels_of, put_on, several
 from malgeul.models.devices import Device
 from malgeul.models.loading import folder_of, identity, load_once_more, measured_load, quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
@@ -86,7 +86,7 @@ class Base:
         self._adapters: dict[Path, str] = {}
 
     def put_on(self, adapter: Path | None) -> None:
-        """Load an adapter; raises ValueError where weights are left that neither it nor the model has."""
+        """Load an adapter; raises ValueError for one of another base, and for weights that neither has."""
         if adapter is None or adapter in self._adapters:
             if adapter is None and self._drawn:
                 raise ValueError(
@@ -96,17 +96,11 @@ class Base:
             return
         if not (adapter / ADAPTER_WEIGHTS).is_file():
             raise ValueError(f"{adapter} has no {ADAPTER_WEIGHTS}; is it an adapter of peft?")
-        from peft import PeftModel
-
         lacking = {key for key in self._drawn if not holds(adapter, key)}
         if lacking:
             raise ValueError(f"neither {self.folder} nor {adapter} has weights for {', '.join(sorted(lacking))}")
         name = f"adapter_{len(self._adapters)}"
-        if self._adapters:
-            self.model.load_adapter(str(adapter), adapter_name=name, is_trainable=False)
-        else:
-            self.model = PeftModel.from_pretrained(self.model, str(adapter), adapter_name=name, is_trainable=False)
-        self.model.eval()
+        self.model = put_on(self.model, adapter, name).eval()
         self._adapters[adapter] = name
 
     def use(self, adapter: Path | None) -> None:

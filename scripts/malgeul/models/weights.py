@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from malgeul.models.adapters import head_size, holds
+from malgeul.models.adapters import head_size, holds, put_on
 from malgeul.models.devices import Device
 from malgeul.models.loading import folder_of, quiet_transformers, weight_files
 from malgeul.models.quantization import Quantization, is_quantized, tensor_by_tensor
@@ -56,8 +56,9 @@ def load_model(
     own in any case. ``device_map`` "auto" spreads a model that is too large for ``device`` over the GPUs that the job
     holds and the host. ``options`` go to transformers (num_labels, attn_implementation, …).
 
-    Raises ModelNotFound, and ValueError for weights that MAX_MEMORY_GB has no room for. On GPUs the cap holds for all
-    that the process does later, a training too: what goes beyond it is out of memory.
+    Raises ModelNotFound, and ValueError for an adapter of another base and for weights that MAX_MEMORY_GB has no room
+    for. On GPUs the cap holds for all that the process does later, a training too: what goes beyond it is out of
+    memory.
     """
     import torch
     import transformers
@@ -88,9 +89,7 @@ def load_model(
         )
     drawn = {*about["missing_keys"], *(key for key, *_ in about["mismatched_keys"])}
     if worn is not None:
-        from peft import PeftModel
-
-        made = PeftModel.from_pretrained(made, str(worn))
+        made = put_on(made, worn)
         drawn = {key for key in drawn if not holds(worn, key)}
     return Loaded(made.eval(), frozenset(drawn))
 

@@ -106,6 +106,16 @@ def test_an_adapter_without_the_head_that_the_model_lacks_is_refused(base, tmp_p
         load({"it": with_adapter(base, tmp_path / "headless")})
 
 
+@pytest.mark.parametrize("layers", [1, 3])
+def test_an_adapter_of_another_base_is_refused(base, adapters, tmp_path, layers):
+    """peft itself computes with the layers that it finds, without a word or with a warning."""
+    tokenizer().save_pretrained(str(tmp_path))
+    config = ElectraConfig.from_pretrained(str(base), num_hidden_layers=layers)
+    ElectraModel(config).save_pretrained(str(tmp_path))
+    with pytest.raises(ValueError, match=r"phishing was trained on another base: 4 .*\.layer\.\d"):
+        load({"it": with_adapter(tmp_path, adapters["phishing"])})
+
+
 def test_a_folder_that_is_no_adapter_is_refused(base):
     with pytest.raises(ValueError, match=r"has no adapter_model\.safetensors"):
         load({"it": with_adapter(base, base)})
