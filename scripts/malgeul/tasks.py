@@ -14,6 +14,7 @@ from malgeul.dataset.collator import MaskedMentionCollator
 from malgeul.embedding.encoder import pool_padded
 from malgeul.embedding.recipe import read_recipe
 from malgeul.models.adapters import labels_of
+from malgeul.models.positions import longest_input_of
 from malgeul.models.tokenizers import load_fast_tokenizer
 from malgeul.training.classes import ClassifierTask, sorted_labels
 from malgeul.training.examples import read_examples, read_scored
@@ -51,7 +52,7 @@ def task_of(
         case CorefTraining():
             assert dataset is not None
             check_vocabulary(base, tokenizer)
-            return MentionTask(saved_rows(dataset), MaskedMentionCollator(_pad_id(tokenizer)))
+            return MentionTask(saved_rows(dataset), MaskedMentionCollator(_pad_id(tokenizer)), longest_row(dataset))
         case MlmTraining():
             assert dataset is not None
             check_vocabulary(base, tokenizer)
@@ -84,6 +85,7 @@ def _sequences(settings: MlmTraining, folder: Path, dataset: Path) -> Task:
     return SequenceTask(
         saved_rows(dataset),
         partial(_unlabelled, MaskedMentionCollator(_pad_id(folder))),
+        longest_row(dataset),
         mask_id=tokenizer.mask_id,
         special=sorted(special),
         vocabulary=tokenizer.backend.get_vocab_size(),
@@ -104,6 +106,15 @@ def saved_rows(dataset: Path) -> Rows:
         return found
 
     return rows
+
+
+def longest_row(dataset: Path) -> int:
+    """Return how many pieces the longest row of a merged dataset has, over all splits."""
+    from datasets import load_from_disk
+    from pyarrow import compute
+
+    columns = [split.data.column("input_ids") for split in load_from_disk(str(dataset)).values() if len(split)]
+    return max((compute.max(compute.list_value_length(column)).as_py() for column in columns), default=0)
 
 
 def check_vocabulary(base: Path, tokenizer: Path) -> None:
@@ -142,7 +153,7 @@ def _classifier(settings: ClassifierTraining, base: Path, files: Sequence[Path])
     for split, some in examples.items():
         if unknown := sorted({label for _, label in some} - numbers.keys()):
             raise ValueError(f"the label {unknown[0]!r} of a {split} row has no row for training")
-    encode = _encoder(base, settings.longest)
+    encode = _encoder(base, min(settings.longest, longest_input_of(base) or settings.longest))
 
     @cache
     def rows(split: str) -> Sequence[Row]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from malgeul.models.positions import first_position, longest_input
+
 Pooling = Literal["mean", "cls", "max", "lasttoken"]
 
 Activation = Literal["Identity", "Tanh", "ReLU", "GELU", "Sigmoid"]
@@ -19,10 +21,6 @@ _OLD_POOLING: dict[str, str] = {
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "pooling_mode_weightedmean_tokens": "weightedmean",
 }
-
-_POSITIONS_BEHIND_PADDING = {"roberta", "xlm-roberta", "camembert"}
-"""Kinds of models whose first position is the one behind the padding's id."""
-
 
 DEFAULT_LONGEST = 512
 """Tokens that a model takes whose files tell nothing about it."""
@@ -73,10 +71,7 @@ def read_recipe(folder: Path, prompt: str | None = None, query_prompt: str | Non
     not understood here.
     """
     config = _json(folder / "config.json")
-    positions = config.get("max_position_embeddings")
-    first = 0
-    if config.get("model_type") in _POSITIONS_BEHIND_PADDING:
-        first = int(config.get("pad_token_id") or 0) + 1
+    known = longest_input(config)
     pooling: Pooling = "mean"
     steps: list[Step] = []
     modules = _json(folder / "modules.json")
@@ -96,7 +91,7 @@ def read_recipe(folder: Path, prompt: str | None = None, query_prompt: str | Non
         raise ValueError(f"{folder}/sentence_bert_config.json asks for do_lower_case, which is not understood")
     declared = own.get("max_seq_length") or _json(folder / "tokenizer_config.json").get("model_max_length")
     limits = [int(declared)] if declared else []
-    limits += [int(positions) - first] if positions and int(positions) > 0 else []  # XLNet says -1
+    limits += [known] if known else []
     files = _json(folder / "config_sentence_transformers.json")
     prompts = files.get("prompts") or {}
     names = ("document", "passage", "corpus", files.get("default_prompt_name"))
@@ -106,7 +101,7 @@ def read_recipe(folder: Path, prompt: str | None = None, query_prompt: str | Non
         min(limits, default=DEFAULT_LONGEST),
         next((prompts[name] for name in names if name in prompts), "") if prompt is None else prompt,
         prompts.get("query", default) if query_prompt is None else query_prompt,
-        first,
+        first_position(config),
         tuple(steps) if modules else ("normalize",),
     )
 

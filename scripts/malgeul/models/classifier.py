@@ -15,6 +15,7 @@ from malgeul.models.adapters import ADAPTER_WEIGHTS, head_size, holds, labels_of
 from malgeul.models.devices import Device
 from malgeul.models.loading import folder_of, identity, load_once_more, measured_load, quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
+from malgeul.models.positions import longest_input
 from malgeul.models.settings import TextClassifier
 from malgeul.models.weights import load_model
 from malgeul.shards.ledger import Ledger
@@ -180,9 +181,8 @@ class Classifier:
         return len(self._base.tokenizer(text, add_special_tokens=not self._base.writes, verbose=False)["input_ids"])
 
     def _longest(self) -> int:
-        tokenizer = self._base.tokenizer.model_max_length
-        known = getattr(self._base.config, "max_position_embeddings", None) or tokenizer
-        return min(self._settings.longest, int(tokenizer), int(known))
+        tokenizer = int(self._base.tokenizer.model_max_length)
+        return min(self._settings.longest, tokenizer, longest_input(self._base.config.to_dict()) or tokenizer)
 
     def _text_ids(self, texts: Sequence[str]) -> list[list[int]]:
         ids: list[list[int]] = self._base.tokenizer(list(texts), truncation=True, max_length=self._longest())[

@@ -29,7 +29,7 @@ class TextClassifier(Section):
     """With a question: what it would answer for each label. A label's probability is its answer's share of those of all
     answers."""
     longest: int = Field(512, ge=8)
-    """Tokens of a text that the model sees at most."""
+    """Tokens of a text that the model sees at most; fewer where it takes fewer."""
     batch_tokens: int = Field(8192, ge=1)
     """Padded tokens of a batch."""
 

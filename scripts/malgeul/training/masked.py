@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from malgeul.models.positions import room_of
 from malgeul.training.tasks import Batch, Row, SumOfRows, load_to_learn, on_device_of
 
 IGNORED = -100
@@ -25,15 +26,25 @@ MEASURE = 2**32 - 1
 
 
 class MaskedModel(SumOfRows):
-    """What both kinds have: the loss on masked pieces, and how many of them are found."""
+    """What both kinds have: the loss on masked pieces, and how many of them are found.
 
-    def __init__(self, rows: Callable[[str], Sequence[Row]], collate: Callable[[Sequence[Row]], Batch]) -> None:
-        self.rows, self.collate = rows, collate
+    ``longest`` is how many pieces the longest row has.
+    """
+
+    def __init__(
+        self, rows: Callable[[str], Sequence[Row]], collate: Callable[[Sequence[Row]], Batch], longest: int = 0
+    ) -> None:
+        self.rows, self.collate, self._longest = rows, collate, longest
         self._head = MaskedPlaces()
 
     def load(self, folder: str, precision: str = "float32") -> Any:
-        """Return the model with its head for masked pieces."""
+        """Return the model with its head for masked pieces; raises ValueError for one that takes no such long rows."""
         model = load_to_learn("fill", folder, precision)
+        if (room := room_of(model)) is not None and room < self._longest:
+            raise ValueError(
+                f"{folder} takes {room} pieces, and the dataset has rows of up to {self._longest}; lower "
+                "select.sequence_length"
+            )
         self._head.watch(model)
         return model
 
@@ -88,6 +99,7 @@ class SequenceTask(MaskedModel):
         self,
         rows: Callable[[str], Sequence[Row]],
         collate: Callable[[Sequence[Row]], Batch],
+        longest: int = 0,
         *,
         mask_id: int,
         special: Sequence[int],
@@ -95,7 +107,7 @@ class SequenceTask(MaskedModel):
         share: float,
         seed: int,
     ) -> None:
-        super().__init__(rows, collate)
+        super().__init__(rows, collate, longest)
         self._mask_id, self._special, self._vocabulary = mask_id, torch.tensor(sorted(special)), vocabulary
         self._share, self._seed = share, seed
 

@@ -149,7 +149,7 @@ class FileTraining(TrainingSettings):
     id_field: str | None = None
     """Field that names the document a line is of; lines of one document share a split. null: every text is its own."""
     longest: int = Field(512, ge=8)
-    """Tokens of a text that the model sees at most."""
+    """Tokens of a text that the model sees at most; fewer where it takes fewer."""
     validation_share: float = Field(0.1, gt=0, lt=1)
     """Share of documents that are for validation."""
     test_share: float = Field(0.1, ge=0, lt=1)

@@ -12,6 +12,8 @@ from transformers import (
     ElectraModel,
     LlamaConfig,
     LlamaForCausalLM,
+    RobertaConfig,
+    RobertaForSequenceClassification,
 )
 
 from malgeul import ROOT
@@ -114,6 +116,16 @@ def test_an_adapter_of_another_base_is_refused(base, adapters, tmp_path, layers)
     ElectraModel(config).save_pretrained(str(tmp_path))
     with pytest.raises(ValueError, match=r"phishing was trained on another base: 4 .*\.layer\.\d"):
         load({"it": with_adapter(tmp_path, adapters["phishing"])})
+
+
+def test_a_text_is_cut_to_the_positions_that_a_model_has(tmp_path):
+    """RoBERTa's first position is the one behind the padding's id, so that it takes fewer tokens than it has."""
+    tokenizer().save_pretrained(str(tmp_path))
+    config = RobertaConfig(vocab_size=len(tokenizer()), max_position_embeddings=34, pad_token_id=0, **SIZES)
+    RobertaForSequenceClassification(config).save_pretrained(str(tmp_path))
+    classifier = load({"it": TextClassifier(model=str(tmp_path))})["it"]
+    assert classifier.room == 33
+    assert len(classifier(TEXTS)) == len(TEXTS)
 
 
 def test_a_folder_that_is_no_adapter_is_refused(base):

@@ -17,7 +17,7 @@ from malgeul.training.pairs import PairTask, key_of, spearman
 from malgeul.training.ranks import Ranks
 from malgeul.training.settings import settings_of
 from malgeul.training.tasks import Pass, parts
-from unit.training.conftest import mention_rows, sequence_rows
+from unit.training.conftest import TOKENIZER, make_base, mention_rows, sequence_rows
 
 COLLATE = MaskedMentionCollator(0)
 
@@ -277,3 +277,19 @@ def test_a_base_with_another_vocabulary_is_refused(base, mentions, tmp_path):
         task_of(settings, other, base, dataset=mentions)
     (other / "tokenizer.json").unlink()
     task_of(settings, other, base, dataset=mentions)  # without one of its own the number of pieces must do
+
+
+@pytest.mark.parametrize("kind", ["coref", "mlm"])
+def test_rows_longer_than_the_base_takes_are_refused_before_the_first_step(mentions, tmp_path, kind):
+    """Such a row may come late, and on a GPU it ends the process without a word of why."""
+    task = task_of(
+        settings_of({"kind": kind, "base": "it"}), make_base(tmp_path, positions=14), TOKENIZER, dataset=mentions
+    )
+    with pytest.raises(ValueError, match=r"takes 14 pieces, .* rows of up to 15; lower select\.sequence_length"):
+        task.load(str(tmp_path))
+
+
+def test_a_text_is_cut_to_what_the_base_takes(labelled_file, tmp_path):
+    settings = settings_of({"kind": "classifier", "base": "it", "files": [str(labelled_file)]})
+    task = task_of(settings, make_base(tmp_path, positions=12), TOKENIZER, files=[labelled_file])
+    assert max(len(row["input_ids"]) for row in task.rows("train")) == 12
