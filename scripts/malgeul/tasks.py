@@ -12,7 +12,7 @@ from typing import Any
 
 from malgeul.dataset.collator import MaskedMentionCollator
 from malgeul.embedding.encoder import pool_padded
-from malgeul.embedding.recipe import read_recipe
+from malgeul.embedding.recipe import Dense, read_recipe
 from malgeul.models.adapters import labels_of
 from malgeul.models.positions import longest_input_of
 from malgeul.models.tokenizers import load_fast_tokenizer
@@ -168,6 +168,8 @@ def _classifier(settings: ClassifierTraining, base: Path, files: Sequence[Path])
 def _pairs(settings: EmbeddingTraining, base: Path, files: Sequence[Path], scored: Path | None) -> Task:
     examples = _examples(settings, (settings.query_field, settings.positive_field), files)
     recipe = read_recipe(base)
+    if any(isinstance(step, Dense) for step in recipe.steps):
+        raise ValueError(f"{base} has a Dense module behind the pooling, which is neither trained nor measured here")
     encode = _encoder(base, min(settings.longest, recipe.longest))
 
     @cache

@@ -293,3 +293,18 @@ def test_a_text_is_cut_to_what_the_base_takes(labelled_file, tmp_path):
     settings = settings_of({"kind": "classifier", "base": "it", "files": [str(labelled_file)]})
     task = task_of(settings, make_base(tmp_path, positions=12), TOKENIZER, files=[labelled_file])
     assert max(len(row["input_ids"]) for row in task.rows("train")) == 12
+
+
+def test_a_base_with_a_layer_behind_the_pooling_is_refused(pairs_file, tmp_path):
+    """Its vectors are made with that layer, which would learn nothing and be missing from what is saved."""
+    make_base(tmp_path)
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (tmp_path / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    for path, config in (("1_Pooling", {"pooling_mode": "mean"}), ("2_Dense", {"in_features": 64, "out_features": 8})):
+        (tmp_path / path).mkdir()
+        (tmp_path / path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "2_Dense/model.safetensors").touch()
+    settings = settings_of({"kind": "embedding", "base": "it", "files": [str(pairs_file)]})
+    with pytest.raises(ValueError, match="has a Dense module behind the pooling"):
+        task_of(settings, tmp_path, tmp_path, files=[pairs_file])
