@@ -70,17 +70,24 @@ def chart(points: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _sets(evaluated: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the figures as tables: a row per measure, a column per model; what is no number is left to the file."""
-    return [
-        {
-            "name": name,
-            "rows": found["rows"],
-            "reason": found["reason"],
-            "models": list(found["figures"]),
-            "measures": _measures(found["figures"]),
-        }
-        for name, found in evaluated["sets"].items()
-    ]
+    """Return the figures as tables: a row per measure, a column per model; what is no number is left to the file.
+
+    The first columns are those before and after training.
+    """
+    sets = []
+    for name, found in evaluated["sets"].items():
+        models = sorted(found["figures"], key=lambda model: (model != "before", model != "after", model))
+        figures = {model: found["figures"][model] for model in models}
+        sets.append(
+            {
+                "name": name,
+                "rows": found["rows"],
+                "reason": found["reason"],
+                "models": models,
+                "measures": _measures(figures),
+            }
+        )
+    return sets
 
 
 def _measures(figures: Mapping[str, Mapping[str, Any] | None]) -> list[dict[str, Any]]:

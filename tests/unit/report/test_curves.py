@@ -41,7 +41,11 @@ FIGURES = {
         "test": {
             "rows": 48,
             "reason": None,
-            "figures": {"before": {"loss": 9.0, "f1": {"a": 1}}, "after": {"loss": 2.0, "spearman": None}},
+            "figures": {
+                "after": {"loss": 2.0, "spearman": None},
+                "another": {"loss": 3.0},
+                "before": {"loss": 9.0, "f1": {"a": 1}},
+            },
         },
         "again": {"rows": 0, "reason": "there are no test rows", "figures": {"before": None, "after": None}},
     }
@@ -56,8 +60,11 @@ def test_figures_are_a_column_per_model_and_what_was_not_measured_is_no_number(t
     (results / "evaluated/names.json").write_text(json.dumps(FIGURES), encoding="utf-8")
     (found,) = trainings(results, ledgers)
     test, again = found["sets"]
-    assert test["models"] == ["before", "after"]
-    assert test["measures"] == [{"name": "loss", "values": [9.0, 2.0]}, {"name": "spearman", "values": [None, None]}]
+    assert test["models"] == ["before", "after", "another"]
+    assert test["measures"] == [
+        {"name": "loss", "values": [9.0, 2.0, 3.0]},
+        {"name": "spearman", "values": [None, None, None]},
+    ]
     assert (again["measures"], again["reason"]) == ([], "there are no test rows")
     page = templates(TEMPLATES).from_string('{% import "curves.j2" as curves with context %}{{ curves.training(one) }}')
     text = page.render(one=found)
