@@ -31,7 +31,7 @@ from transformers.trainer_callback import ExportableState, PrinterCallback
 
 from malgeul.models.memory import Batcher, DoesNotFit
 from malgeul.models.profiling import NO_PROFILE, Profile
-from malgeul.shards.files import remove, sync_file
+from malgeul.shards.files import remove, sync_file, write_json
 from malgeul.training.pairs import RandomState
 from malgeul.training.ranks import OutOfMemory, Ranks
 from malgeul.training.settings import TrainingChoice, base_precision
@@ -39,8 +39,8 @@ from malgeul.training.tasks import Batch, Pass, Row, Task
 
 log = logging.getLogger(__name__)
 
-COMPLETE = "complete"
-"""File of a checkpoint that was written to its end by all processes."""
+COMPLETE = "complete.json"
+"""File of a checkpoint that was written to its end by all processes, with the sizes of the others."""
 
 JUDGED_AT_ONCE = 64
 """Rows that are measured at a time, fewer where memory asks for it."""
@@ -108,7 +108,7 @@ def learn(
         task, model, arguments, train, spread(validation, settings.validation_rows), settings, told, profile
     )
     if ranks.rank == 0:
-        remove_unfinished(journal)
+        remove_unusable(journal)
     ranks.wait()
     newest = newest_checkpoint(journal)
     if newest is None:
@@ -321,10 +321,10 @@ class Learner(Trainer):  # type: ignore[misc]
         self._ranks.wait()
         if self._ranks.rank == 0:
             folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            for file in folder.iterdir():
+            files = sorted(folder.iterdir())
+            for file in files:
                 sync_file(file)
-            (folder / COMPLETE).touch()
-            sync_file(folder)
+            write_json(folder / COMPLETE, {file.name: file.stat().st_size for file in files})
 
     def _init_training_state(self, *args: Any) -> tuple[int, int]:
         found: tuple[int, int] = super()._init_training_state(*args)
@@ -400,14 +400,32 @@ def newest_checkpoint(journal: Path) -> Path | None:
     return found[max(found)] if found else None
 
 
-def remove_unfinished(journal: Path) -> None:
-    """Remove checkpoints that a kill left half written."""
+def remove_unusable(journal: Path) -> None:
+    """Remove checkpoints that are not whole, and those whose best weights so far were in one that is not.
+
+    The Trainer itself would end with the last weights where it does not find the best.
+    """
+    whole = {folder.name: folder for folder in journal.glob("checkpoint-*") if is_whole(folder)}
+    usable = {name for name, folder in whole.items() if f"checkpoint-{_state(folder)['best_global_step']}" in whole}
     for folder in journal.glob("checkpoint-*"):
-        if not (folder / COMPLETE).is_file():
+        if folder.name not in usable:
             remove(folder)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint was written to its end, and has lost nothing since."""
+    if not (checkpoint / COMPLETE).is_file():
+        return False
+    sizes = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
+    there = {file.name: file.stat().st_size for file in checkpoint.iterdir()}
+    return all(there.get(name) == size for name, size in sizes.items())
 
 
 def is_finished(checkpoint: Path) -> bool:
     """Tell whether a training had come to its end when it wrote a checkpoint."""
-    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    return bool(state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"])
+    return bool(_state(checkpoint)["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"])
+
+
+def _state(checkpoint: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return state

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from malgeul.models.profiling import Profile
+from malgeul.shards.files import remove
 from malgeul.tasks import task_beside, task_of
 from malgeul.training import learner as module
 from malgeul.training.evaluation import Candidate, evaluate
@@ -139,6 +140,22 @@ def test_a_checkpoint_that_a_kill_left_half_written_is_not_gone_on_from(known, b
     (newest / "model.safetensors").write_bytes(b"half")
     again, _ = train(known, tmp_path / "killed", "coref", base)
     assert_equal(weights(again), weights(model))
+
+
+@pytest.mark.parametrize("lost", ["newest/model.safetensors", "newest/trainer_state.json", "best"])
+def test_what_was_lost_of_a_checkpoint_is_learnt_again(known, base, tmp_path, lost):
+    """The best weights too: what ends with others must not be told to be them."""
+    more = {"learning_rate": 0.05, "steps": 400, "measure_every": 5, "patience": 2}
+    model, course = train(known, tmp_path / "undisturbed", "classifier", base, **more)
+    names = {"best": f"checkpoint-{course.best_step}", "newest": f"checkpoint-{course.best_step + 5}"}
+    with pytest.raises(Killed):
+        train(known, tmp_path / "killed", "classifier", base, killer(course.steps), **more)
+    assert {one.name for one in (tmp_path / "killed").glob("checkpoint-*")} == set(names.values())
+    folder, _, file = lost.partition("/")
+    remove(tmp_path / "killed" / names[folder] / file)
+    again, found = train(known, tmp_path / "killed", "classifier", base, **more)
+    assert_equal(weights(again), weights(model))
+    assert curve(found) == curve(course)
 
 
 def test_a_training_that_had_ended_is_taken_again_without_a_step(known, base, tmp_path, monkeypatch):

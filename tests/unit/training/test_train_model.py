@@ -192,12 +192,14 @@ job_over(Path({results!r}), Path({dataset!r}), Path({base!r}), **{more!r}).run(t
 
 
 def test_a_job_killed_with_sigkill_goes_on_from_its_checkpoint_and_leaves_no_orphan(results, dataset, base, caplog):
+    from malgeul.training.learner import COMPLETE
+
     more = {"steps": 80, "measure_every": 10}
     path = [str(ROOT / "scripts"), str(ROOT / "tests")]
     code = KILLED.format(path=path, results=str(results), dataset=str(dataset), base=str(base), more=more)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_for(lambda: list(results.glob("journal/train/names/*/checkpoints/*/complete")), process)
+        wait_for(lambda: list(results.glob(f"journal/train/names/*/checkpoints/*/{COMPLETE}")), process)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
     finally:
         os.kill(process.pid, signal.SIGKILL)
