@@ -10,7 +10,7 @@ from typing import IO
 
 from malgeul.config import ConfigError, RunConfig, read_config
 from malgeul.models.local import lost_models
-from malgeul.models.variables import answers
+from malgeul.models.variables import answers, memory_cap
 from malgeul.plan import Plan, make_plan, read_plan
 from malgeul.shards.files import write_json
 from malgeul.shards.locks import OWNER, holder_of, try_lock
@@ -75,7 +75,7 @@ def executes_jobs(argv: list[str]) -> bool:
 def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) -> Session:
     """Read config and plan; in the main process of a run also lock the results and remove what holds no more in them.
 
-    Raises SystemExit with a message for the user when the config, an input or another run is in the way.
+    Raises SystemExit with a message for the user when the config, an input, MAX_MEMORY_GB or another run is in the way.
     """
     try:
         config = read_config(dict(raw))
@@ -90,8 +90,7 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
     damage: list[Damage] = []
     if executes_jobs(argv):
         os.environ[OWNER] = str(os.getpid())
-        for line in answers():
-            print(f"malgeul: {line}", file=sys.stderr)
+        _answer_variables()
         _lock(results)
         damage = find_damage(results)
         for bad in damage:
@@ -103,6 +102,16 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         if plan != former:
             write_json(results / PLAN, plan.to_json())
     return Session(config, results, plan, damage)
+
+
+def _answer_variables() -> None:
+    """Tell of variables that count no more; a cap of memory that is none ends the run, as it would each of its jobs."""
+    for line in answers():
+        print(f"malgeul: {line}", file=sys.stderr)
+    try:
+        memory_cap()
+    except ValueError as error:
+        raise SystemExit(f"malgeul: {error}") from None
 
 
 def _lock(results: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the start of a run does to the results of the last one; a dry run does nothing."""
+"""What the start of a run refuses, and does to the results of the last one; a dry run does nothing."""
 
 import pytest
 
@@ -27,3 +27,11 @@ def test_a_model_that_is_gone_from_where_it_was_is_fetched_again(begin, tmp_path
     begin("--cores", "1")
     assert {file.name for file in models.iterdir()} == {"there.json"}
     assert "gone.json is gone; it is fetched again" in capsys.readouterr().err
+
+
+def test_a_cap_of_memory_that_is_none_is_told_before_the_first_job(begin, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAX_MEMORY_GB", "much")
+    begin("--cores", "1", "--dry-run")
+    with pytest.raises(SystemExit, match="MAX_MEMORY_GB='much' is no number of gigabytes over 0"):
+        begin("--cores", "1")
+    assert not (tmp_path / "results").exists()

@@ -18,4 +18,3 @@ def test_a_cap_is_gigabytes_and_anything_else_is_said():
     for wrong in ("much", "0", "-1", "inf", "nan"):
         with pytest.raises(ValueError, match="MAX_MEMORY_GB"):
             memory_cap({"MAX_MEMORY_GB": wrong})
-        assert "MAX_MEMORY_GB" in answers({"MAX_MEMORY_GB": wrong})[0]
