@@ -140,7 +140,13 @@ def adapted(model: Any, settings: TrainingChoice, kept: str) -> Any:
         target_modules=wanted.targets,
         modules_to_save=model.new_modules or None,  # what is new learns, and is saved with the adapter
     )
-    wrapped = get_peft_model(model, config)
+    try:
+        wrapped = get_peft_model(model, config)
+    except ValueError as error:
+        raise ValueError(
+            f"adapter.targets do not fit a {model.config.model_type}: {error}; name the ends of the names of the "
+            "matrices that are to get one"
+        ) from error
     cast_mixed_precision_params(wrapped, getattr(torch, kept))  # peft itself leaves a new head in the base's
     if settings.gradient_checkpointing:
         wrapped.enable_input_require_grads()  # else no gradient passes the frozen layers that are computed again

@@ -322,6 +322,7 @@ def test_a_loss_that_is_no_number_ends_the_training_with_what_to_do(known, base,
             {"adapter": {"base_precision": "bfloat16"}},
             "bfloat16 needs precision bfloat16; what is computed in is float32",
         ),
+        ({"adapter": {"targets": ["q_proj"]}}, r"adapter\.targets do not fit a bert: .*q_proj"),
     ],
 )
 def test_what_rows_or_machine_do_not_allow_is_said_before_the_first_step(known, base, tmp_path, more, message):
