@@ -47,7 +47,7 @@ def train_model(job: Job) -> None:
         "hints": job.params["hints"],
         "model": str(journal / "model"),
     }
-    processes = job.params["hints"]["gpus"]
+    processes = max(1, job.params["hints"]["gpus"])  # none where a cluster has none to give
     with claimed_devices(processes) as devices, job.progress(None, "steps") as progress:
         device = devices[0]
         job.ledger.device = {**device.to_json(), "processes": processes}
