@@ -199,17 +199,26 @@ def _opens(file: Path) -> bool:
 def with_safetensors(folder: Path) -> Path:
     """Return the folder, or where its weights are pickled a copy of it with safetensors, made the first time.
 
-    Raises ModelNotFound when they hold anything but weights.
+    Raises ModelNotFound when they hold anything but weights, and where the copy cannot be written.
     """
     if not is_pickled(folder):
         return folder
     names = needed(_names(folder))
     content = {name: _content(folder / name) for name in sorted(names)}
     target = copies_folder() / name_of(folder) / digest_of(content)[:16]
-    if not target.is_dir():
+    if target.is_dir():
+        return target
+    try:
         with shard_lock(target.with_suffix(".lock"), CONVERSION_PATIENCE):
             if not target.is_dir():
                 _convert(folder, names, target)
+    except TimeoutError:  # another job converts them
+        raise
+    except OSError as error:
+        raise ModelNotFound(
+            f"the weights of {folder} are pickled, and no copy can be written into {copies_folder()} ({error}); "
+            "set HF_HOME to a folder with room that may be written into"
+        ) from error
     return target
 
 

@@ -237,6 +237,13 @@ def test_pickled_weights_are_converted_once_and_never_read_again(tmp_path, home,
     assert with_safetensors(BUNDLED) == BUNDLED
 
 
+def test_a_cache_that_cannot_be_written_into_is_told_with_what_to_do(tmp_path, home):
+    home.touch()  # in the way of the folder
+    pickled(tmp_path / "old")
+    with pytest.raises(ModelNotFound, match=r"no copy can be written into .*home/malgeul .*; set HF_HOME"):
+        with_safetensors(tmp_path / "old")
+
+
 def test_weights_in_shards_become_one_file_and_shared_ones_stay_each(tmp_path, home):
     weights = pickled(tmp_path / "old")
     (tmp_path / "old/pytorch_model.bin").unlink()
