@@ -52,15 +52,18 @@ def _failure(results: Path, on_bad_input: str) -> Iterator[str]:
     from malgeul.pages.quantities import amount
     from malgeul.plan import read_plan
     from malgeul.report.audit import NAMES_SHOWN, complaint, write_audit
-    from malgeul.report.failures import find_failures
+    from malgeul.report.failures import failed_models, find_failures
     from malgeul.report.page import write_report
     from malgeul.startup import PLAN
 
     verdict = write_audit(results, on_bad_input)
     failed, unreached = find_failures(results, read_plan(results / PLAN), verdict["missing"], STARTED)
+    models = failed_models(results, STARTED)
+    if models:
+        yield f"{amount(len(models), 'model')} could not be had"
     if failed or unreached:
         yield f"{amount(len(failed), 'shard')} failed, {amount(len(unreached), 'shard')} not reached"
-    for failure in failed[:NAMES_SHOWN]:
+    for failure in [*models, *failed][:NAMES_SHOWN]:
         yield f"failed       {failure.stage} {failure.shard}: {failure.log}"
     if problem := complaint({**verdict, "missing": [], "quarantined": 0}, ()):
         yield problem

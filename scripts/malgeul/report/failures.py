@@ -1,4 +1,4 @@
-"""Shards without a ledger: which failed, with the end of their logs, and which were not reached."""
+"""Shards without a ledger, and models that are not there: which failed, with the end of their logs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from pathlib import Path
 from malgeul.plan import Plan
 from malgeul.report.stages import job_file
 
+MODEL_JOBS = {"fetch_model": "models", "quantize_model": "models/quantized"}
+"""Rules that have models here, and where each leaves a file for every model."""
+
 TAIL_LINES = 40
 TAIL_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A missing shard; ``log`` and ``tail`` are those of its job, None and empty when no job of it ran."""
+    """A missing shard, or a model with its rule as ``stage``.
+
+    ``log`` and ``tail`` are those of its job, None and empty when no job of it ran.
+    """
 
     stage: str
     shard: str
@@ -40,6 +46,16 @@ def find_failures(
         else:
             unreached.append(Failure(stage, shard, what))
     return failed, unreached
+
+
+def failed_models(results: Path, since: float = 0.0) -> list[Failure]:
+    """Return the models whose jobs wrote logs after ``since`` and left nothing: what needs them was not reached."""
+    return [
+        Failure(rule, log.stem, "is not here", log, tail_of(log))
+        for rule, folder in MODEL_JOBS.items()
+        for log in sorted((results / "logs" / rule).glob("*.log"))
+        if log.stat().st_mtime >= since and not (results / folder / f"{log.stem}.json").is_file()
+    ]
 
 
 def tail_of(log: Path) -> str:

@@ -16,7 +16,7 @@ from malgeul.report import samples
 from malgeul.report.audit import planned_shards, read_ledgers
 from malgeul.report.curves import trainings
 from malgeul.report.devices import gpus, loads, profiles
-from malgeul.report.failures import find_failures
+from malgeul.report.failures import failed_models, find_failures
 from malgeul.report.funnel import funnel
 from malgeul.report.machine import describe_machine
 from malgeul.report.speeds import read_benchmarks, speed_of
@@ -54,9 +54,10 @@ def write_report(results: Path, verdict: Mapping[str, Any], since: float = 0.0) 
         results, verdict, plan, [ledgers[shard] for shard in planned_shards(plan) if shard in ledgers]
     )
     failed, unreached = find_failures(results, plan, verdict["missing"], since)
+    models = failed_models(results, since) if verdict["missing"] else []
     pages = templates(TEMPLATES)
     for name, template, values in (
-        (REPORT, "report.html.j2", {**contents, "failed": failed, "unreached": unreached}),
+        (REPORT, "report.html.j2", {**contents, "models": models, "failed": failed, "unreached": unreached}),
         (FUNNEL, "funnel_figure.svg.j2", contents),
         (TIMELINE, "timeline_figure.svg.j2", contents),
     ):

@@ -1,6 +1,7 @@
 """The last lines of a run tell what came of it; a failed run is audited and reported, and nothing hides its error."""
 
 import json
+import os
 
 from malgeul.report import ending
 from malgeul.report.audit import write_audit
@@ -38,6 +39,28 @@ def test_a_failed_run_has_audit_and_report_naming_the_shard_and_its_log(run, mon
     assert f"failed       filter notes-0000: {log}" in said
     assert json.loads((run.results / "audit.json").read_text(encoding="utf-8"))["holds"] is False
     assert "RuntimeError: planted" in (run.results / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_model_that_could_not_be_had_is_told_before_what_waited_for_it(run, monkeypatch):
+    monkeypatch.setattr(ending, "STARTED", 1000.0)
+    run.ledger_file("filter", "notes-0000").unlink()
+    for file in run.results.rglob("*.log"):
+        os.utime(file, (100, 100))
+    logs = run.results / "logs/fetch_model"
+    logs.mkdir()
+    for name in ("half-0a", "whole-0b", "former-0c"):
+        (logs / f"{name}.log").write_text(f"ERROR {name} lacks model.safetensors\n")
+    os.utime(logs / "former-0c.log", (100, 100))
+    (run.results / "models").mkdir(exist_ok=True)
+    (run.results / "models/whole-0b.json").write_text("{}")
+    said = tell_failure(run.results, "quarantine")
+    assert "1 model could not be had" in said
+    assert "0 shards failed, 1 shard not reached" in said
+    assert f"failed       fetch_model half-0a: {logs / 'half-0a.log'}" in said
+    report = (run.results / "report.html").read_text(encoding="utf-8")
+    assert "half-0a lacks model.safetensors" in report
+    assert "whole-0b lacks" not in report
+    assert "former-0c lacks" not in report
 
 
 def test_a_broken_audit_is_told_with_stage_and_shard(run):
