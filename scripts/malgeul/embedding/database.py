@@ -216,10 +216,13 @@ def _scan(path: Path, settings: Database) -> Iterator[tuple[_Shelf, Any, list[Ro
         connection.text_factory = bytearray
         for shelf in shelves:
             cursor = connection.execute(shelf.query)
+            if cursor.description is None:
+                raise ValueError("the query yields no rows; write a SELECT")
             columns = tuple(column[0] for column in cursor.description)
             for needed in (shelf.id, shelf.text):
-                if needed not in columns:
-                    raise ValueError(f"there is no column {needed!r}; there are {', '.join(columns)}")
+                if columns.count(needed) != 1:
+                    found = "are several columns" if needed in columns else "is no column"
+                    raise ValueError(f"there {found} {needed!r}; there are {', '.join(columns)}")
             known, place = replace(shelf, columns=columns), columns.index(shelf.id)
             if shelf.joined:
                 for _, group in groupby(cursor, key=itemgetter(place)):

@@ -79,6 +79,19 @@ def test_any_table_and_any_query(database):
     assert everything(database, query)[0].text == "제0조 내용"
 
 
+@pytest.mark.parametrize("query", [" ", "-- SELECT id, text FROM statute_articles"])
+def test_a_query_that_yields_no_rows_is_said(database, query):
+    with pytest.raises(ValueError, match="the query yields no rows; write a SELECT"):
+        everything(database, Database(path="x", layout="query", query=query))
+
+
+@pytest.mark.parametrize("twice", ["id", "text"])
+def test_a_query_with_two_columns_of_one_name_is_said_and_none_is_chosen(database, twice):
+    query = Database(path="x", layout="query", query=f"SELECT *, law_name AS {twice} FROM statute_articles")
+    with pytest.raises(ValueError, match=f"there are several columns '{twice}'; there are id, law_name, text, {twice}"):
+        everything(database, query)
+
+
 def test_a_table_with_a_hostile_name_is_a_name(database):
     hostile = 'x"; DROP TABLE statute_articles; --'
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
