@@ -247,6 +247,8 @@ def _shelves(connection: sqlite3.Connection, settings: Database) -> list[_Shelf]
         shelves.append(_Shelf("SELECT * FROM statute_articles ORDER BY id", "id", "text", "statute"))
     for kind, (table, column) in PARAGRAPH_TABLES.items():
         if table in present:
-            query = f"SELECT {column}, text FROM {table} ORDER BY {column}, para_index"  # noqa: S608 - names of our own
+            # Whatever the columns are declared as: ids are one when their bytes are, numbers kept as text are numbers.
+            order = f"{column} COLLATE BINARY, para_index + 0, para_index"
+            query = f"SELECT {column}, text FROM {table} ORDER BY {order}"  # noqa: S608 - names of our own
             shelves.append(_Shelf(query, column, "text", kind, joined=True))
     return shelves

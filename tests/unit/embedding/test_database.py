@@ -52,6 +52,14 @@ def test_paragraphs_are_joined_in_their_order(database):
     assert case.text == "첫째\n\n둘째\n\n셋째"
 
 
+def test_paragraphs_are_joined_in_their_order_whatever_their_columns_are_declared_as(database):
+    change(database, "CREATE TABLE decision_paragraphs (decision_id TEXT COLLATE NOCASE, para_index TEXT, text TEXT)")
+    rows = ", ".join(f"('{name}', '{number}', '{name}{number}')" for number in (10, 2, 1) for name in ("a", "A"))
+    change(database, f"INSERT INTO decision_paragraphs VALUES {rows}")
+    texts = {d.id: (d.text, d.fault) for d in everything(database) if d.id.startswith("decision/")}
+    assert texts == {"decision/A": ("A1\n\nA2\n\nA10", None), "decision/a": ("a1\n\na2\n\na10", None)}
+
+
 def test_buckets_hold_every_document_once(database):
     buckets = buckets_of(database)
     assert len(buckets) == 8
