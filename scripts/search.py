@@ -9,8 +9,10 @@ the model are loaded once.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -47,7 +49,8 @@ def answer(searcher: Searcher, question: str, k: int, *, as_json: bool) -> bool:
     except (ValueError, CannotSearch) as error:
         problem = str(error)
         if as_json:
-            print(json.dumps({"query": question, "error": problem}, ensure_ascii=False), flush=True)
+            query = question.encode("utf-8", "backslashreplace").decode()
+            print(json.dumps({"query": query, "error": problem}, ensure_ascii=False), flush=True)
         else:
             print(f"malgeul: {problem}", file=sys.stderr)
         return False
@@ -97,4 +100,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads no further, as head does, is not answered further
+    if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are no UTF-8 are the fault of their question alone
+        sys.stdin.reconfigure(errors="surrogateescape")
     sys.exit(main())

@@ -63,10 +63,15 @@ class Searcher:
         self._encode = load_query_encoder(about["model"], threads)
 
     def search(self, question: str, k: int = 10) -> list[Found]:
-        """Return the ``k`` chunks nearest to a question, best first; raises ValueError for an empty one."""
+        """Return the ``k`` chunks nearest to a question, best first.
+
+        Raises ValueError for a question that is empty or was no UTF-8.
+        """
         question = nfc(question).strip()
         if not question:
             raise ValueError("the question is empty")
+        if any("\ud800" <= character <= "\udfff" for character in question):
+            raise ValueError("the question is not UTF-8")
         hits = self.index.search(self._encode(question), k)
         rows = self._chunks(hits)
         return [

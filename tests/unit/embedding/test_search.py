@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -210,6 +213,28 @@ def test_questions_from_standard_input_are_answered_line_by_line_and_an_empty_on
     _, out, err = call(monkeypatch, capsys, "--results", run.results, lines=lines)
     assert "the question is empty" in err
     assert out.count("characters") == 10
+
+
+def command(run, *arguments, **options):
+    script = [sys.executable, search.__file__, *arguments, "--results", str(run.results)]
+    return subprocess.Popen(script, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def test_a_question_that_is_no_utf8_is_told_and_stops_nothing(run):
+    strict = {**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "utf-8:strict"}
+    with command(run, "--json", stdin=subprocess.PIPE, env=strict) as answering:
+        out, err = answering.communicate(b"\xff\xfe\n" + "소형위성\n".encode())
+    refused, answered = map(json.loads, out.splitlines())
+    assert refused == {"query": "\\udcff\\udcfe", "error": "the question is not UTF-8"}
+    assert answered["hits"]
+    assert (answering.returncode, err) == (0, b"")
+
+
+def test_who_reads_no_further_gets_no_traceback(run):
+    with command(run, "소형위성") as answering:
+        answering.stdout.close()
+        assert answering.stderr.read() == b""
+    assert answering.returncode == -signal.SIGPIPE
 
 
 def test_the_command_tells_what_is_missing(run, monkeypatch, capsys, tmp_path):
