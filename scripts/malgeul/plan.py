@@ -297,7 +297,10 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
             documents[f"{name}-{bucket:04d}"] = DocumentShard(name, bucket, buckets, rows, digest)
 
     if config.documents.write_back == "in_place":
-        places = Counter(database["path"] or database["settings"]["path"] for database in databases.values())
+        places = Counter(
+            Path(database["path"]).resolve() if database["path"] else database["settings"]["path"]
+            for database in databases.values()
+        )
         problems += [
             f"documents.databases: {place} is named {count} times; the version of one entry would hide that of the "
             "other, so write_back: in_place takes it once (layout: query may join tables)"

@@ -253,13 +253,20 @@ def test_a_database_has_a_name_where_none_is_given(path, name):
     assert database.default_name == name
 
 
-def test_a_database_that_is_written_to_is_named_once(tmp_path):
+@pytest.mark.parametrize(
+    "other", ["{0}/notes.sqlite", "{0}/../{0.name}/notes.sqlite", "{0}/link.sqlite", "notes.sqlite"]
+)
+def test_a_database_that_is_written_to_is_named_once(tmp_path, other):
     file = tmp_path / "notes.sqlite"
     with sqlite3.connect(file) as connection:
         connection.execute("CREATE TABLE notes (id INTEGER, text TEXT)")
         connection.execute("CREATE TABLE laws (id INTEGER, text TEXT)")
     connection.close()
-    entries = [{"name": name, "path": str(file), "layout": "table", "table": name} for name in ("notes", "laws")]
+    (tmp_path / "link.sqlite").symlink_to(file)
+    entries = [
+        {"name": table, "path": path, "layout": "table", "table": table}
+        for table, path in (("notes", str(file)), ("laws", other.format(tmp_path)))
+    ]
     given = {"documents": {"databases": entries, "write_back": "in_place"}}
     with pytest.raises(ConfigError, match=r"notes\.sqlite is named 2 times"):
         make_plan(read_config(given), tmp_path)
