@@ -340,7 +340,7 @@ def _switch(session: Session, version: Version, number: int, record: Record) -> 
                 "expected; it stays inactive"
             )
         _note_documents(session, number, version, record)
-        session.execute(f"UPDATE {VERSIONS} SET is_active = {session.active_if}", [number])  # noqa: S608
+        _make_active(session, number)
 
 
 def _note_documents(session: Session, number: int, version: Version, record: Record) -> None:
@@ -359,13 +359,20 @@ def _delete_rows(session: Session, number: int) -> None:
 # Switching and removing
 
 
+def _make_active(session: Session, number: int) -> None:
+    """Make a version the only active one; first there is none, since a unique index may not allow two for a moment."""
+    for which in ("<>", "="):
+        statement = f"UPDATE {VERSIONS} SET is_active = {session.active_if} WHERE id {which} ?"  # noqa: S608
+        session.execute(statement, [number, number])
+
+
 def activate(session: Session, name: str) -> None:
     """Make a version the active one; raises LookupError for one that is not there, ValueError for one not whole."""
     with session.transaction():
         version = _find(session, name)
         if version.problem:
             raise ValueError(f"the version {name} is not whole: {version.problem}")
-        session.execute(f"UPDATE {VERSIONS} SET is_active = {session.active_if}", [version.id])  # noqa: S608
+        _make_active(session, version.id)
 
 
 def drop(session: Session, name: str) -> None:

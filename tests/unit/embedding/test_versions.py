@@ -239,6 +239,16 @@ def test_switching_back_is_one_command_and_a_version_that_is_not_whole_is_refuse
     assert rows(database, ACTIVE) == OLD
 
 
+def test_versions_are_switched_both_ways_where_an_index_allows_one_active_version_only(store, database):
+    change(database, "CREATE UNIQUE INDEX one ON embedding_versions (is_active) WHERE is_active")
+    store.write(a_version(), batches(), RECORD)
+    assert rows(database, ACTIVE) == NEW
+    store.activate("old")
+    assert rows(database, ACTIVE) == OLD
+    store.activate("malgeul-1")
+    assert rows(database, ACTIVE) == NEW
+
+
 def test_old_versions_go_when_asked_and_the_active_one_never(store, database):
     store.write(a_version(), batches(), RECORD)
     with pytest.raises(ValueError, match="malgeul-1 is the active version; activate another one"):
