@@ -45,6 +45,10 @@ def test_the_reference_lists_every_key_of_the_models():
         ({"select": {"max_entity_freq": 0}}, "select.max_entity_freq: Input should be greater than or equal to 1"),
         ({"select": {"min_distance": 3000}}, "no distance is at least 3000 and at most 2000 characters"),
         ({"documents": {"databases": [{"path": "x", "layout": "table"}]}}, "layout: table needs the key table"),
+        (
+            {"documents": {"databases": [{"path": "x", "query": "SELECT id, text FROM notes"}]}},
+            "the key query is read with layout: query alone; the layout is law",
+        ),
         ({"run": "../x"}, "run: String should match"),
     ],
 )

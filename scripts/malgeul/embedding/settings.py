@@ -80,10 +80,11 @@ class Database(Section):
 
     @model_validator(mode="after")
     def _source_is_named(self) -> Database:
-        if self.layout == "table" and not self.table:
-            raise ValueError("layout: table needs the key table")
-        if self.layout == "query" and not self.query:
-            raise ValueError("layout: query needs the key query")
+        for layout, source in (("table", self.table), ("query", self.query)):
+            if self.layout == layout and not source:
+                raise ValueError(f"layout: {layout} needs the key {layout}")
+            if self.layout != layout and source:
+                raise ValueError(f"the key {layout} is read with layout: {layout} alone; the layout is {self.layout}")
         return self
 
 
