@@ -26,6 +26,13 @@ CREATE = {
 }
 """The tables of versions, for a database that has none yet."""
 
+NEEDED = {
+    "embedding_versions": ("id", "version_name", "chunking_strategy", "model_name", "is_active", "metadata"),
+    "text_chunks": ("id", "embedding_version_id"),
+    "embeddings": ("chunk_id", "model", "dim", "vector", "version_id"),
+}
+"""Columns that are written whatever a chunk is; of text_chunks, the others are where it has them."""
+
 BY_VERSION = {
     "text_chunks": "CREATE INDEX malgeul_chunks_of_version ON text_chunks (embedding_version_id)",
     "embeddings": "CREATE INDEX malgeul_vectors_of_version ON embeddings (version_id)",
@@ -47,9 +54,10 @@ TOKEN = re.compile(
 def migration(connection: sqlite3.Connection) -> list[str]:
     """Return the statements that make a database ready, none where it is; nothing is changed.
 
-    Raises RuntimeError when a unique key without the version cannot be changed.
+    Raises RuntimeError when a table lacks a column, or a unique key without the version cannot be changed.
     """
     present = tables_of(connection)
+    _require_columns(connection, present)
     statements = [create for table, create in CREATE.items() if table not in present]
     if "text_chunks" in present:
         statements += _put_version_into_keys(connection)
@@ -57,6 +65,18 @@ def migration(connection: sqlite3.Connection) -> list[str]:
         if table not in present or not _has_index(connection, table, index):
             statements.append(index)
     return statements
+
+
+def _require_columns(connection: sqlite3.Connection, present: set[str]) -> None:
+    lacking = []
+    for table in NEEDED.keys() & present:
+        found = {row[1].lower() for row in connection.execute(f"PRAGMA table_info({table})")}
+        lacking += [f"{table}.{column}" for column in NEEDED[table] if column not in found]
+    if lacking:
+        raise RuntimeError(
+            f"versions cannot be written: there is no {', '.join(sorted(lacking))}. Nothing was written. Add what is "
+            "missing (ALTER TABLE … ADD COLUMN), or set documents.write_back: off"
+        )
 
 
 def _has_index(connection: sqlite3.Connection, table: str, index: str) -> bool:

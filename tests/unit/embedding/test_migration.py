@@ -129,3 +129,21 @@ def test_a_key_that_cannot_be_changed_is_said_and_nothing_is_lost(tmp_path, defi
     with pytest.raises(RuntimeError, match=rf"{reason}.*Nothing was written. Add embedding_version_id"):
         SqliteStore(path).write(a_version(), batches(), RECORD)
     assert (schema(path), rows(path, "SELECT * FROM text_chunks")) == before
+
+
+@pytest.mark.parametrize(
+    ("statement", "lacking"),
+    [
+        ("ALTER TABLE text_chunks DROP COLUMN embedding_version_id", "text_chunks.embedding_version_id"),
+        (
+            "CREATE TABLE embeddings (chunk_id INTEGER, vector BLOB, Dim INTEGER)",
+            "embeddings.model, embeddings.version_id",
+        ),
+    ],
+)
+def test_a_column_that_is_missing_is_named_before_anything_is_changed(tmp_path, statement, lacking):
+    path = with_chunks(tmp_path / "a.sqlite", f"{COLUMNS})", statement)
+    before = schema(path)
+    with pytest.raises(RuntimeError, match=rf"there is no {lacking}\. Nothing was written"):
+        SqliteStore(path).write(a_version(), batches(), RECORD)
+    assert schema(path) == before
