@@ -32,6 +32,12 @@ _CLAUSE = re.compile(r"[,，、;；](?=\s)|(?=[\n\r\v\f\x1c-\x1e\x85\u2028\u2029
 
 _JOINERS = frozenset("\u200c\u200d\ufe0e\ufe0f")
 
+_FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
+"""Regional indicators: two of them are a flag."""
+
+_FLAGS = 1024
+"""Flags in a row are told apart as far back as so many letters, so that the time stays linear."""
+
 _LONGEST_CLUSTER = 32
 """Characters that are kept together at most: an emoji of many parts, a letter with its marks."""
 
@@ -228,4 +234,11 @@ def _goes_on(text: str, place: int) -> bool:
         or unicodedata.category(character) in {"Mn", "Mc", "Me"}
         or "\u1160" <= character <= "\u11ff"  # vowels and finals of decomposed syllables
         or "\U0001f3fb" <= character <= "\U0001f3ff"  # skin tones
+        or "\U000e0020" <= character <= "\U000e007f"  # tags, of flags such as that of Scotland
+        or (character in _FLAG_LETTERS and _flag_letters_before(text, place) % 2 == 1)
     )
+
+
+def _flag_letters_before(text: str, place: int) -> int:
+    before = text[max(0, place - _FLAGS) : place]
+    return len(before) - len(before.rstrip(_FLAG_LETTERS))

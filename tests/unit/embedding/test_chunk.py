@@ -256,8 +256,9 @@ def test_a_short_document_is_one_chunk():
 
 def test_an_emoji_and_a_letter_with_marks_stay_whole():
     family, marked, decomposed = "👨‍👩‍👧‍👦", "e\u0301\u0323", "\u1112\u1161\u11ab"
-    for unit in (family, marked, decomposed):
-        found = pieces(unit * 40, Size(10, 24))
+    flag, flag_of_tags = "🇰🇷", "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+    for unit in (family, marked, decomposed, flag, flag_of_tags):
+        found = pieces(unit * 40, Size(10, 23))
         assert all(len(piece) % len(unit) == 0 for piece in found)
 
 
