@@ -42,6 +42,8 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
     connection.text_factory = _decoded
+    if not write:
+        connection.set_authorizer(_attaches_nothing)
     try:
         with locks_named(path):
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -54,6 +56,11 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _attaches_nothing(action: int, *_: str | None) -> int:
+    """Forbid ATTACH: a file that it names would be made, although the database itself is open for reading alone."""
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
 
 
 def _decoded(raw: bytes | bytearray) -> str:

@@ -100,6 +100,13 @@ def test_a_query_with_two_columns_of_one_name_is_said_and_none_is_chosen(databas
         everything(database, query)
 
 
+def test_a_query_makes_no_file_beside_the_database(database, tmp_path):
+    other = tmp_path / "other.sqlite"
+    with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+        everything(database, Database(path="x", layout="query", query=f"ATTACH '{other}' AS other"))
+    assert not other.exists()
+
+
 def test_a_table_with_a_hostile_name_is_a_name(database):
     hostile = 'x"; DROP TABLE statute_articles; --'
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
