@@ -169,7 +169,7 @@ def text_source(shard):
                 "name": file.name,
                 "size": file.size,
                 "problem": file.problem,
-                "path": file.path if file.modified else None,
+                "path": None if file.is_input else file.path,
                 "modified": file.modified,
             }
             for file in what.files

@@ -22,6 +22,7 @@ from malgeul.text.filtering import (
     FILTERED,
     ONLY_BOILERPLATE,
     REJECTED,
+    SCREEN_MEASURES,
     Candidate,
     Verdict,
     compare,
@@ -148,7 +149,7 @@ def _cut(
             verdict.reason = ONLY_BOILERPLATE
         elif lines:
             left = screened(text, document["meta"])
-            verdict.features |= left.features
+            verdict.features = {n: v for n, v in verdict.features.items() if n not in SCREEN_MEASURES} | left.features
             verdict.reason, verdict.measured, verdict.threshold = left.reason, left.measured, left.threshold
         document["text"] = text
     return cut

@@ -15,7 +15,7 @@ from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, count_rows, read_rows
 from malgeul.text.boilerplate import BOILERPLATE, line_key
 from malgeul.text.duplicates import DUPLICATES, REPEATED_ID, find_repeats, hash_table, id_hash, merge_clusters
-from malgeul.text.pii import mask
+from malgeul.text.pii import masked_lines
 from malgeul.text.signatures import BAND_COLUMNS
 
 if TYPE_CHECKING:
@@ -29,15 +29,19 @@ def find_duplicates(job: Job) -> None:
     """Write every document but the first of each cluster (by shard id, then by row), and the lines that many have."""
     files = sorted(job.inputs["screened"], key=lambda file: file.stem)
     starts = np.cumsum([0, *map(count_rows, files)])
-    signed = array("q")
+    passing, signed = array("q"), array("q")
 
     def names() -> Iterator[bytes]:
+        position = 0
         with job.progress(int(starts[-1])) as progress:
             for file in files:
                 source = job.params["sources"][file.stem]
-                for document in read_rows(file, ["id"]):
+                for document in read_rows(file, ["id", "reason"]):
                     job.ledger.use(document["id"])
-                    yield id_hash(source, document["id"])
+                    if document["reason"] is None:
+                        passing.append(position)
+                        yield id_hash(source, document["id"])
+                    position += 1
                     progress.advance()
 
     def hashes() -> Iterator[bytes]:
@@ -46,7 +50,7 @@ def find_duplicates(job: Job) -> None:
                 signed.append(position)
                 yield document["text_hash"]
 
-    namesakes, named_first = find_repeats(hash_table(names()))
+    namesakes, named_first = (np.array(passing, np.int64)[rows] for rows in find_repeats(hash_table(names())))
     table = hash_table(hashes())
     at = np.array(signed, np.int64)
     # Of the same name and the same text is a duplicate like any other.
@@ -119,8 +123,7 @@ def _write_boilerplate(job: Job, files: list[Path], starts: npt.NDArray[np.int64
         wanted = np.setdiff1d(wanted, new[there])
         for key, line, document_id in _told(job, file, new[there].tolist(), (positions[first[there]] - start).tolist()):
             first_in = f"{job.params['sources'][file.stem]}/{document_id}"
-            told = mask(line)[0] if job.params["mask_personal_numbers"] else line
-            rows.append({"line": key, "text": told, "documents": counts[key], "first": first_in})
+            rows.append({"line": key, "text": line, "documents": counts[key], "first": first_in})
     with TableWriter(job.staged("boilerplate"), BOILERPLATE) as table:
         for row in sorted(rows, key=lambda row: (-row["documents"], row["line"])):
             table.write(row)
@@ -137,7 +140,10 @@ def _told(job: Job, screened: Path, keys: list[int], rows: list[int]) -> Iterato
     [text] = [file for file in job.inputs["text"] if file.stem == screened.stem]
     for row, document in enumerate(islice(read_rows(text, ["id", "text"]), max(asked) + 1)):
         if row in asked:
-            lines = {line_key(line): line for line in document["text"].split("\n")}
+            text = document["text"]
+            # With what stands before them in the document, which may tell that a number is personal.
+            told = masked_lines(text) if job.params["mask_personal_numbers"] else text.split("\n")
+            lines = {line_key(line): shown for line, shown in zip(text.split("\n"), told, strict=True)}
             yield from ((key, lines[key].strip(), document["id"]) for key in asked[row])
 
 

@@ -33,6 +33,7 @@ def quantize_model(model: str, revision: str | None, quantization: Quantization)
         "model": model,
         "revision": revision,
         "quantization": quantization,
+        "folder": str(copy),
         "bytes_before": sum(file.stat().st_size for file in weight_files(folder)),
         "bytes": sum(file.stat().st_size for file in weight_files(copy)),
         "seconds": round(time.monotonic() - started, 3),

@@ -277,8 +277,6 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         source = names.take(text_source.name, text_source.path, "text.sources")
         suffixes = TEXT_SUFFIXES[text_source.format]
         found = _find(text_source.path, root, suffixes, f"text.sources: {text_source.path}", problems)
-        if text_source.format == "arrow":
-            found = _without_caches(found)
         _count_ignored(ignored, source, found)
         text_sources[source] = _plain(text_source)
         text.update(_text_shards(source, text_source, found.files, config.text.shard))
@@ -385,6 +383,7 @@ def _find(path: str, root: Path, suffixes: Iterable[str], where: str, problems: 
     except OSError as error:
         problems.append(f"{where}: cannot be read ({error.strerror}: {error.filename})")
         return Found()
+    found = _without_caches(found)
     if not found.files:
         problems.append(f"{where}: holds no file with one of the suffixes {', '.join(suffixes)}")
     return found
@@ -393,11 +392,11 @@ def _find(path: str, root: Path, suffixes: Iterable[str], where: str, problems: 
 def _without_caches(found: Found) -> Found:
     """Leave out what ``datasets`` writes beside a dataset on disk that is mapped: it holds the rows a second time."""
     files = [file for file in found.files if not _is_cache(Path(file.path))]
-    return Found(files, found.ignored + Counter(arrow=len(found.files) - len(files)))
+    return Found(files, found.ignored + Counter({"arrow": len(found.files) - len(files)}))
 
 
 def _is_cache(file: Path) -> bool:
-    return file.name.startswith("cache-") and (file.parent / "state.json").is_file()
+    return file.name.startswith("cache-") and file.suffix == ".arrow" and (file.parent / "state.json").is_file()
 
 
 def _count_ignored(ignored: dict[str, dict[str, int]], source: str, found: Found) -> None:

@@ -97,7 +97,9 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
             print(f"malgeul: damaged: {bad}; it is made again", file=sys.stderr)
         remove_damaged(results, damage)
         for told in lost_models(results):
-            print(f"malgeul: the model of {told} is gone; it is fetched again where a job needs it", file=sys.stderr)
+            print(
+                f"malgeul: {told} names no model that is there; it is had again where a job needs it", file=sys.stderr
+            )
             told.unlink()
         if plan != former:
             write_json(results / PLAN, plan.to_json())

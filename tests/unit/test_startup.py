@@ -20,13 +20,15 @@ def begin(tmp_path, monkeypatch):
 
 def test_a_model_that_is_gone_from_where_it_was_is_fetched_again(begin, tmp_path, capsys):
     models = tmp_path / "results/small/models"
+    (models / "quantized").mkdir(parents=True)
+    (models / "quantized/cut.json").write_text('{"folder": ')
     for name, folder in (("there", tmp_path), ("gone", tmp_path / "gone")):
         write_json(models / f"{name}.json", {"folder": str(folder)})
     begin("--cores", "1", "--dry-run")
-    assert {file.name for file in models.iterdir()} == {"there.json", "gone.json"}
+    assert {file.name for file in models.rglob("*.json")} == {"there.json", "gone.json", "cut.json"}
     begin("--cores", "1")
-    assert {file.name for file in models.iterdir()} == {"there.json"}
-    assert "gone.json is gone; it is fetched again" in capsys.readouterr().err
+    assert {file.name for file in models.rglob("*.json")} == {"there.json"}
+    assert "gone.json names no model that is there; it is had again" in capsys.readouterr().err
 
 
 def test_a_cap_of_memory_that_is_none_is_told_before_the_first_job(begin, tmp_path, monkeypatch):

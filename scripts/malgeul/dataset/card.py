@@ -110,7 +110,9 @@ def _data_files(rows_of_splits: Iterable[Mapping[str, int]], suffix: str) -> dic
     rows: Counter[str] = Counter()
     for of_source in rows_of_splits:
         rows.update(of_source)
-    files = [{"split": split, "path": f"{split}/*.{suffix}"} for split in SPLITS if rows[split]]
+    # Not every Arrow file: ``datasets`` keeps what it maps in others beside them.
+    names = "data-*.arrow" if suffix == "arrow" else f"*.{suffix}"
+    files = [{"split": split, "path": f"{split}/{names}"} for split in SPLITS if rows[split]]
     return {"configs": [{"config_name": "default", "data_files": files}]} if files else {}
 
 

@@ -43,10 +43,13 @@ def fetched_name(model: str, revision: str | None, quantization: str | None = No
 
 
 def lost_models(results: Path) -> Iterator[Path]:
-    """Yield the files of a run that say of a model that it was fetched or converted, and it is there no more."""
-    for told in sorted((results / "models").glob("*.json")):
-        folder = json.loads(told.read_text(encoding="utf-8")).get("folder")
-        if folder is None or not Path(folder).is_dir():
+    """Yield the files of a run that do not say any more where a model is that was fetched, converted or quantized."""
+    for told in sorted((results / "models").rglob("*.json")):
+        try:
+            there = Path(json.loads(told.read_text(encoding="utf-8"))["folder"]).is_dir()
+        except (ValueError, TypeError, KeyError):  # cut off, or of an earlier version
+            there = False
+        if not there:
             yield told
 
 

@@ -92,7 +92,7 @@ def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         listing = sorted(entries, key=lambda entry: entry.name)
     for entry in listing:
-        if _is_folder(entry) and not entry.name.startswith("."):
+        if not entry.name.startswith(".") and _is_folder(entry):
             yield from _walk(folder / entry.name, visited)
         else:
             yield folder / entry.name

@@ -111,7 +111,7 @@ class Intake:
     """Takes the records of one shard: documents go to its table, every record to its ledger.
 
     An id that was seen before in the shard is quarantined; the ids seen are held in memory (about 100 bytes each). A
-    document without one has an id made from its text, so that it stays the same when lines come before it.
+    document without one has an id made from its file and text, so that it stays the same when lines come before it.
     """
 
     def __init__(self, source: Source, table: TableWriter, ledger: Ledger) -> None:
@@ -124,7 +124,7 @@ class Intake:
         """Write the record's document, or quarantine the record."""
         try:
             row = document_of(record, self.source, self.counts)
-            row["id"] = row["id"] or self._id_from(row["text"])
+            row["id"] = row["id"] or self._id_from(record.file, row["text"])
             if row["id"] in self._seen:
                 raise ItemFault("DUPLICATE_ID", f"the id {row['id']} was seen before in this shard")
         except ItemFault as found:
@@ -136,12 +136,13 @@ class Intake:
         self.ledger.use(record.place)
         self.ledger.give(row["id"])
 
-    def _id_from(self, text: str) -> str:
-        """Return the first 16 hex digits of a text's sha256; from the second time on with a number behind them.
+    def _id_from(self, file: str, text: str) -> str:
+        """Return the first 16 hex digits of a sha256; from the second time on with a number behind them.
 
-        A repeated text is for the search for duplicates to find, which not every profile asks for, and no fault.
+        It is of the file's name, too: a repeated text is for the search for duplicates to find, which not every profile
+        asks for, and no fault.
         """
-        made = content_id(hashlib.sha256(text.encode("utf-8")).hexdigest())
+        made = content_id(hashlib.sha256(f"{file}\0{text}".encode("utf-8", "surrogateescape")).hexdigest())
         self._made[made] += 1
         return made if self._made[made] == 1 else f"{made}-{self._made[made]}"
 

@@ -59,6 +59,23 @@ def mask(text: str) -> tuple[str, Counter[str]]:
     return "".join([*pieces, text[at:]]), counts
 
 
+def masked_lines(text: str) -> list[str]:
+    """Return the lines of a text with placeholders for personal numbers; one that goes over its end is in both."""
+    found = find(text)
+    lines: list[str] = []
+    begin = 0
+    for line in text.split("\n"):
+        pieces: list[str] = []
+        at, end = begin, begin + len(line)
+        for start, stop, kind in found:
+            if start < end and stop > begin:
+                pieces += [text[at : max(at, start)], kind.placeholder]
+                at = min(stop, end)
+        lines.append("".join([*pieces, text[at:end]]))
+        begin = end + 1
+    return lines
+
+
 def find(text: str) -> list[tuple[int, int, Kind]]:
     """Return where personal numbers stand, [start, end) with their kind, in order; they do not overlap."""
     found: list[tuple[int, int, Kind]] = []

@@ -78,12 +78,13 @@ class Source:
 class Record:
     """A record: its place (the file's name and the line's or row's number), and its fields or what is wrong with it.
 
-    ``given_id`` is the id of its document where the file is one; another record has its own, or its text makes one.
+    ``given_id`` is the id of its document where the ``file`` is one; another record has its own, or its text makes one.
     """
 
     place: str
     fields: dict[str, Any] | Fault
     given_id: str = ""
+    file: str = ""
 
 
 def read_source(source: Source, paths: Iterable[Path], max_bytes: int) -> Iterator[Record]:
@@ -174,12 +175,12 @@ def _read_jsonl(path: Path, file: SourceFile, source: Source, max_bytes: int) ->
             if isinstance(line, int):
                 yield Record(place, Fault("TOO_LARGE", f"the line has {line} bytes, more than {max_bytes}"))
             elif line and not line.isspace():
-                yield _parse(line, place)
+                yield _parse(line, place, name)
     except _BREAKS_OFF as error:
         yield _rest(name, place, error)
 
 
-def _parse(line: bytes, place: str) -> Record:
+def _parse(line: bytes, place: str, name: str) -> Record:
     try:
         fields = json.loads(decode(line), parse_constant=lambda _: None)  # NaN, Infinity
     except ItemFault as found:
@@ -188,7 +189,7 @@ def _parse(line: bytes, place: str) -> Record:
         return Record(place, Fault("BROKEN_JSON", str(error)))
     if not isinstance(fields, dict):
         return Record(place, Fault("BROKEN_JSON", f"a JSON {type(fields).__name__}, not an object"))
-    return Record(place, fields)
+    return Record(place, fields, file=name)
 
 
 def enumerate_lines(path: Path, max_bytes: int) -> Iterator[tuple[int, bytes | int]]:
@@ -359,7 +360,7 @@ def _read_table(path: Path, name: str, source: Source, max_bytes: int) -> Iterat
             for number, batch in _part_of(table, source.part, source.parts):
                 for row, fields in enumerate(_rows(batch), start=number + 1):
                     place = f"{name}:{row}"
-                    yield _checked(fields, place, source.text_field, max_bytes)
+                    yield _checked(fields, place, name, source.text_field, max_bytes)
     except _BREAKS_OFF as error:
         yield _rest(name, place, error)
 
@@ -402,10 +403,10 @@ def _row(alone: Any) -> dict[str, Any] | Fault:
     return dict(fields)
 
 
-def _checked(fields: dict[str, Any] | Fault, place: str, text_field: str, max_bytes: int) -> Record:
+def _checked(fields: dict[str, Any] | Fault, place: str, name: str, text_field: str, max_bytes: int) -> Record:
     if isinstance(fields, Fault):
         return Record(place, fields)
     text = fields[text_field]
     if isinstance(text, str | bytes) and len(text) > max_bytes:
         return Record(place, Fault("TOO_LARGE", f"the text has {len(text)} characters, more than {max_bytes} bytes"))
-    return Record(place, fields)
+    return Record(place, fields, file=name)

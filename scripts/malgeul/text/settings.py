@@ -24,8 +24,8 @@ class TextSource(Section):
     text_field: str = "text"
     """Field or column that holds the text."""
     id_field: str | None = "id"
-    """Field or column that holds the id; null: ids are made from the texts. Of records of
-    the source that share one the first stays."""
+    """Field or column that holds the id; null: ids are made from file and text (a .txt file's
+    name is its id). Of records of the source that share one, and pass the rules on the text, the first stays."""
     licence: str | None = None
     """Licence of the texts, for the dataset's card (an identifier as Hugging Face has them: cc-by-sa-4.0)."""
     profile: str | None = None

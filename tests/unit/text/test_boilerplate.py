@@ -58,6 +58,15 @@ def test_a_line_is_listed_with_placeholders_where_documents_have_them(find, resu
     assert (row["line"], row["text"]) == (line_key("문의는 010-1234-5678로 하세요"), told)
 
 
+def test_what_stands_before_a_line_tells_that_its_number_is_personal(find, results):
+    notice = "후원계좌 국민은행\n110-234-567890 입니다"
+    find({"web-0000": {name: f"{body(number)}\n{notice}" for number, name in enumerate("abc")}}, boilerplate=3)
+    assert {row["text"] for row in read_rows(results / "boilerplate.parquet")} == {
+        "후원계좌 국민은행",
+        "[계좌번호] 입니다",
+    }
+
+
 def test_counts_do_not_depend_on_how_many_lines_are_counted_at_once(find, results, monkeypatch):
     rng = np.random.default_rng(0)
     pool = [body(1000 + number)[:30] for number in range(30)]

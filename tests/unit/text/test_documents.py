@@ -65,9 +65,10 @@ def test_an_id_made_from_the_text_does_not_change_with_what_stands_around(ingest
         return [row["id"] for row in read_rows(results / "text" / "web-0000.parquet")]
 
     one, two = ({"text": text} for text in ("하나", "둘"))
-    made = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in ("하나", "둘")]
+    made = [hashlib.sha256(f"a.jsonl\0{text}".encode()).hexdigest()[:16] for text in ("하나", "둘")]
     assert ids({"a.jsonl": jsonl(one, two)}) == made
-    assert ids({"b.jsonl": jsonl({"text": "영"}, one, {"text": "하나\u200b"}, two)})[1:] == [
+    assert not set(ids({"b.jsonl": jsonl(one, two)})) & set(made), "equal texts are told apart where they are kept"
+    assert ids({"a.jsonl": jsonl({"text": "영"}, one, {"text": "하나\u200b"}, two)})[1:] == [
         made[0],
         f"{made[0]}-2",
         made[1],
@@ -140,7 +141,7 @@ def test_a_shard_accounts_for_every_record(ingest, results):
     rows = list(read_rows(results / "text" / "web-0000.parquet"))
     assert [(row["id"], row["text"], row["source"], row["meta"]) for row in rows] == [
         ("1", "하나", "web", "{}"),
-        (hashlib.sha256("넷".encode()).hexdigest()[:16], "넷", "web", "{}"),
+        (hashlib.sha256("a.jsonl\0넷".encode()).hexdigest()[:16], "넷", "web", "{}"),
         ("5", "다섯", "web", '{"u": "x"}'),
     ]
     assert ledger.measured["characters"] == 5

@@ -96,11 +96,15 @@ def test_an_id_that_another_shard_has_is_told_and_its_document_stands_for_no_oth
     assert rows == [
         ("web-0001", "1", 0, "repeated_id", "web/1"),
         ("web-0001", "2", 1, "duplicate", "web/2"),
-        ("web-0002", "1", 0, "repeated_id", "web/1"),
         ("web-0002", "4", 1, "near_duplicate", "web/3"),
     ]
-    assert (ledger.measured["repeated_ids"], ledger.measured["clusters"]) == (2, 2)
+    assert (ledger.measured["repeated_ids"], ledger.measured["clusters"]) == (1, 2)
     assert ledger.imbalance() is None
+
+
+def test_a_document_that_is_rejected_anyway_takes_its_id_from_no_other(find):
+    rows, _ = find({"web-0000": {"1": "짧다"}, "web-0001": {"1": prose(1)}})
+    assert rows == []
 
 
 def test_two_sources_may_use_the_same_ids(find):
