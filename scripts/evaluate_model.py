@@ -47,13 +47,18 @@ def evaluate_model(job: Job) -> None:
         "after": Candidate(own, base, trained) if base_of(trained) else Candidate(own, trained),
     }
     unfit: dict[str, str] = {}
+
+    def leave_out(name: str, error: ValueError) -> None:
+        if name not in settings.beside:
+            raise error
+        log.warning("%s is not measured beside: %s", name, error)
+        unfit[name] = str(error)
+
     for name, other in sorted(settings.beside.items()):
-        folder = folder_of(other, None)
         try:
-            candidates[name] = _beside(job, settings, base, folder)
+            candidates[name] = _beside(job, settings, base, folder_of(other, None))
         except ValueError as error:
-            log.warning("%s is not measured beside: %s", name, error)
-            unfit[name] = str(error)
+            leave_out(name, error)
     started = time.monotonic()
     with (
         claimed_device() as device,
@@ -70,6 +75,7 @@ def evaluate_model(job: Job) -> None:
             done=progress.advance,
             loading=lambda folder: measured_load(job.ledger, folder, device),
             profile=profile,
+            unfit=leave_out,
         )
     for one in sets.values():
         one["figures"] |= dict.fromkeys(unfit)
@@ -88,7 +94,8 @@ def _beside(job: Job, settings: TrainingChoice, base: Path, folder: Path) -> "Ca
     stands_on = base_of(folder)
     if stands_on not in {None, settings.base}:
         raise ValueError(f"{folder} is an adapter on {stands_on}, not on {settings.base}")
-    tasks = _tasks(job, settings, folder, task_beside)
+    # An adapter may lack what it shares with its base: tokenizer, labels, positions.
+    tasks = _tasks(job, settings, folder if (folder / "config.json").is_file() else base, task_beside)
     return Candidate(tasks, base, folder) if stands_on else Candidate(tasks, folder)
 
 

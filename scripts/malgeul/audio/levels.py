@@ -169,6 +169,7 @@ def _power_spectrum(track: npt.NDArray[np.float64]) -> Spectrum:
     """Return the sum of the power spectra of every fourth window of 512 samples of a block."""
     whole = len(track) // WINDOW * WINDOW
     windows = track[:whole].reshape(-1, WINDOW)[::EVERY_NTH_WINDOW]
+    windows = windows - windows.mean(axis=1, keepdims=True)  # an offset would leak into the frequencies beside it
     shaped = windows.astype(np.float32) * np.hanning(WINDOW).astype(np.float32)
     spectra = np.fft.rfft(shaped)
     power: Spectrum = (spectra.real**2 + spectra.imag**2).sum(axis=0, dtype=np.float64)

@@ -14,10 +14,16 @@ HEAD = re.compile(r"\.(classifier|score)(\.out_proj)?\.weight$")
 """The last layer of a classification head among an adapter's weights."""
 
 
+class OtherBase(ValueError):
+    """An adapter was trained on another base than the model it is to be put on."""
+
+
 def base_of(folder: Path) -> str | None:
     """Return what an adapter's trainer called its base; None for a folder that is no adapter."""
     file = folder / ADAPTER_CONFIG
-    return str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]) if file.is_file() else None
+    if not file.is_file():
+        return None
+    return str(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or "a base without a name")
 
 
 def labels_of(folder: Path) -> list[str] | None:
@@ -60,22 +66,30 @@ def holds(adapter: Path, key: str) -> bool:
 def put_on(model: Any, adapter: Path, name: str = "default") -> Any:
     """Return a model of transformers, or one that has adapters already, with an adapter of peft more.
 
-    Raises ValueError for an adapter of another base: one that lacks weights for the model, or has others.
+    Raises OtherBase for one that lacks weights for the model, has others, or has them in other shapes.
     """
+    import torch
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
-    if isinstance(model, PeftModel):
-        model.load_adapter(str(adapter), adapter_name=name, is_trainable=False)
-    else:
-        model = PeftModel.from_pretrained(model, str(adapter), adapter_name=name, is_trainable=False)
+    try:
+        if isinstance(model, PeftModel):
+            model.load_adapter(str(adapter), adapter_name=name, is_trainable=False)
+        else:
+            model = PeftModel.from_pretrained(model, str(adapter), adapter_name=name, is_trainable=False)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # what torch raises where shapes differ
+        if "size mismatch" not in str(error):
+            raise
+        raise OtherBase(f"{adapter} was trained on another base: {error}") from error
     # peft computes with those that find each other, and leaves it at a warning, if that.
     wanted = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False).keys()
     with safe_open(adapter / ADAPTER_WEIGHTS, "np") as weights:
         given = set(weights.keys())
     foreign = given - wanted - model.state_dict().keys()  # embeddings that an adapter brings are the model's own
     if unlike := sorted((wanted - given) | foreign):
-        raise ValueError(
+        raise OtherBase(
             f"{adapter} was trained on another base: {len(unlike)} of its weights and the model's are not the same, "
             f"such as {unlike[0]}"
         )

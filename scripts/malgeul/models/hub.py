@@ -16,6 +16,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from malgeul.shards.faults import is_transient
 from malgeul.shards.files import beside, digest_of, files_under, publish, remove, sha256_of
 from malgeul.shards.locks import shard_lock
 
@@ -212,9 +213,9 @@ def with_safetensors(folder: Path) -> Path:
         with shard_lock(target.with_suffix(".lock"), CONVERSION_PATIENCE):
             if not target.is_dir():
                 _convert(folder, names, target)
-    except TimeoutError:  # another job converts them
-        raise
     except OSError as error:
+        if is_transient(error):
+            raise
         raise ModelNotFound(
             f"the weights of {folder} are pickled, and no copy can be written into {copies_folder()} ({error}); "
             "set HF_HOME to a folder with room that may be written into"

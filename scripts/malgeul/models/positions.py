@@ -27,7 +27,7 @@ def first_position(config: Mapping[str, Any]) -> int:
 
 def longest_input(config: Mapping[str, Any]) -> int | None:
     """Return how many tokens a model takes, special ones counted; None where its config does not tell."""
-    positions = int(config.get("max_position_embeddings") or 0)
+    positions = int(config.get("max_position_embeddings") or config.get("n_positions") or 0)  # GPT-2's kin
     return positions - first_position(config) if positions > 0 else None  # XLNet says -1
 
 

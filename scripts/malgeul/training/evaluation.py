@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
+from malgeul.models.adapters import OtherBase, put_on
 from malgeul.models.profiling import NO_PROFILE, Profile
 from malgeul.training.examples import TEST
 from malgeul.training.learner import measure
@@ -36,11 +37,13 @@ def evaluate(
     done: Callable[[], None] = lambda: None,
     loading: Callable[[Path], AbstractContextManager[None]] = lambda folder: nullcontext(),
     profile: Profile = NO_PROFILE,
+    unfit: Callable[[str, ValueError], None] | None = None,
 ) -> dict[str, Any]:
     """Return of every set of rows how many there are and the figures of every model by name, null without rows.
 
     A new head has the weights it had before training. Models are loaded and computed in ``precision``. ``loading``
-    gives what a folder is loaded in, and rows that are judged together are a batch of ``profile``.
+    gives what a folder is loaded in, and rows that are judged together are a batch of ``profile``. ``unfit`` hears of
+    models with an adapter of another base, whose figures are null; without it the ValueError is raised.
     """
     sets: dict[str, Any] = {}
     for model_name, candidate in candidates.items():
@@ -50,10 +53,15 @@ def evaluate(
             sets.setdefault(name, {"rows": rows, "reason": reason, "figures": {}})
             figures = None
             if rows:
-                with loading(candidate.folder):
-                    model = load(task, candidate, seed, cuda, precision)
-                figures = measure(task, model, task.rows(TEST), profile=profile) | task.more(model)
-                del model
+                try:
+                    with loading(candidate.folder):
+                        model = load(task, candidate, seed, cuda, precision)
+                    figures = measure(task, model, task.rows(TEST), profile=profile) | task.more(model)
+                    del model
+                except OtherBase as error:
+                    if unfit is None:
+                        raise
+                    unfit(model_name, error)
                 gc.collect()
             sets[name]["figures"][model_name] = figures
             done()
@@ -65,9 +73,7 @@ def load(task: Task, candidate: Candidate, seed: int, cuda: bool, precision: str
     set_seed(seed)
     model = task.load(str(candidate.folder), precision)
     if candidate.adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(candidate.adapter))
+        model = put_on(model, candidate.adapter)
     kind = "cuda" if cuda else "cpu"
     if precision != "float32":
         model.forward = torch.autocast(kind, getattr(torch, precision))(model.forward)

@@ -187,8 +187,6 @@ def _arguments(
         eval_strategy="steps",
         eval_steps=settings.measure_every,
         save_steps=settings.measure_every,
-        # The newest beside the best: one that a kill left half written must not be the only one.
-        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="loss",
         greater_is_better=False,
@@ -331,6 +329,14 @@ class Learner(Trainer):  # type: ignore[misc]
             for file in files:
                 sync_file(file)
             write_json(folder / COMPLETE, {file.name: file.stat().st_size for file in files})
+            self._forget_others()
+
+    def _forget_others(self) -> None:
+        """Remove all checkpoints but the newest and the best, which may be the newest only now that it is whole."""
+        kept = {f"checkpoint-{step}" for step in (self.state.global_step, self.state.best_global_step)}
+        for folder in Path(self.args.output_dir).glob("checkpoint-*"):
+            if folder.name not in kept:
+                remove(folder)
 
     def _init_training_state(self, *args: Any) -> tuple[int, int]:
         found: tuple[int, int] = super()._init_training_state(*args)
@@ -412,7 +418,8 @@ def remove_unusable(journal: Path) -> None:
     The Trainer itself would end with the last weights where it does not find the best.
     """
     whole = {folder.name: folder for folder in journal.glob("checkpoint-*") if is_whole(folder)}
-    usable = {name for name, folder in whole.items() if f"checkpoint-{_state(folder)['best_global_step']}" in whole}
+    best = {name: _state(folder)["best_global_step"] for name, folder in whole.items()}
+    usable = {name for name, step in best.items() if step is None or f"checkpoint-{step}" in whole}
     for folder in journal.glob("checkpoint-*"):
         if folder.name not in usable:
             remove(folder)

@@ -82,6 +82,7 @@ def test_an_offset_of_the_sound_card_is_no_sound():
     assert offset.silence_ratio == without.silence_ratio == pytest.approx(0.5, abs=0.02)
     assert offset.snr_db == pytest.approx(without.snr_db, abs=0.5)
     assert offset.channel_dbfs == pytest.approx(without.channel_dbfs, abs=0.1)
+    assert offset.bandwidth_hz == without.bandwidth_hz > NARROWBAND_HZ
     (empty,) = measure([segment(np.full(RATE, 0.2))]).channel_dbfs
     assert empty < EMPTY_CHANNEL_DBFS
 

@@ -108,13 +108,19 @@ def test_an_adapter_without_the_head_that_the_model_lacks_is_refused(base, tmp_p
         load({"it": with_adapter(base, tmp_path / "headless")})
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-def test_an_adapter_of_another_base_is_refused(base, adapters, tmp_path, layers):
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"num_hidden_layers": 1}, r"4 .*\.layer\.\d"),
+        ({"num_hidden_layers": 3}, r"4 .*\.layer\.\d"),
+        ({"hidden_size": 64}, r"Error\(s\) in loading"),
+    ],
+)
+def test_an_adapter_of_another_base_is_refused(base, adapters, tmp_path, change, told):
     """peft itself computes with the layers that it finds, without a word or with a warning."""
     tokenizer().save_pretrained(str(tmp_path))
-    config = ElectraConfig.from_pretrained(str(base), num_hidden_layers=layers)
-    ElectraModel(config).save_pretrained(str(tmp_path))
-    with pytest.raises(ValueError, match=r"phishing was trained on another base: 4 .*\.layer\.\d"):
+    ElectraModel(ElectraConfig.from_pretrained(str(base), **change)).save_pretrained(str(tmp_path))
+    with pytest.raises(ValueError, match=f"phishing was trained on another base: {told}"):
         load({"it": with_adapter(tmp_path, adapters["phishing"])})
 
 

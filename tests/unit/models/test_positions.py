@@ -35,6 +35,11 @@ def test_all_that_is_promised_and_not_one_more(kind):
         model(input_ids=torch.full((1, longest + 1), 7))
 
 
+def test_positions_by_the_name_that_gpt_2_has_for_them():
+    config = AutoConfig.for_model("gpt2", n_positions=POSITIONS, vocab_size=50, n_embd=32, n_layer=1, n_head=2)
+    assert longest_input(config.to_dict()) == POSITIONS
+
+
 def test_relative_positions_have_no_end():
     model = AutoModel.from_config(AutoConfig.for_model("llama", **SIZES, num_key_value_heads=2))
     assert room_of(model) is None

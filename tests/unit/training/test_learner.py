@@ -142,6 +142,28 @@ def test_a_checkpoint_that_a_kill_left_half_written_is_not_gone_on_from(known, b
     assert_equal(weights(again), weights(model))
 
 
+def test_a_kill_before_a_new_best_is_whole_leaves_the_former_best(known, base, tmp_path, monkeypatch):
+    """Other checkpoints go when it is whole, not before: else there would be none to go on from."""
+    model, course = train(known, tmp_path / "undisturbed", "coref", base)
+    assert course.best_step == 60
+    write, marked = module.write_json, []
+
+    def killed(file, *given):
+        marked.append(file)
+        if len(marked) == 3:
+            raise Killed
+        write(file, *given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "write_json", killed)
+        with pytest.raises(Killed):
+            train(known, tmp_path / "killed", "coref", base)
+    steps = []
+    again, _ = train(known, tmp_path / "killed", "coref", base, lambda point: steps.append(point["step"]))
+    assert_equal(weights(again), weights(model))
+    assert min(steps) > 40
+
+
 @pytest.mark.parametrize("lost", ["newest/model.safetensors", "newest/trainer_state.json", "best"])
 def test_what_was_lost_of_a_checkpoint_is_learnt_again(known, base, tmp_path, lost):
     """The best weights too: what ends with others must not be told to be them."""

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from evaluate_model import evaluate_model
 from malgeul.shards.files import sha256_of, write_json
@@ -158,6 +158,27 @@ def test_an_adapter_is_measured_beside_on_the_base_that_it_was_trained_on(result
     assert figures["other"] == figures["after"] != figures["before"]
     assert figures["stranger"] is None
     assert "is an adapter on another/base" in found["not_measured"]["stranger"]
+
+
+def test_adapters_as_peft_leaves_them_are_measured_or_null_with_a_reason(results, dataset, base, tmp_path):
+    """Without what they share with the base; one whose weights are none of the base's has none of its figures."""
+    job = job_over(results, dataset, base, adapter={"rank": 2})
+    job.run(train_model)
+    trained, folders = results / "trained/names", {}
+    for name in ("bare", "renamed"):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        for file in trained.glob("adapter_*"):
+            shutil.copyfile(file, folders[name] / file.name)
+    weights = load_file(trained / "adapter_model.safetensors")
+    renamed = {key.replace(".layer.", ".block."): values for key, values in weights.items()}
+    save_file(renamed, folders["renamed"] / "adapter_model.safetensors")
+    evaluation_of(job, beside={name: str(folder) for name, folder in folders.items()}).run(evaluate_model)
+    found = json.loads((results / "evaluated/names.json").read_text(encoding="utf-8"))
+    figures = found["sets"]["test"]["figures"]
+    assert figures["bare"] == figures["after"] != figures["before"]
+    assert figures["renamed"] is None
+    assert "was trained on another base" in found["not_measured"]["renamed"]
 
 
 def test_two_processes_teach_what_one_teaches(results, dataset, base):
