@@ -114,7 +114,7 @@ rule transcribe_audio:
 rule classify_transcripts:
     input:
         transcripts="<results>/transcripts/{shard}",
-        model=classifier_models(settings.classify.values()),
+        model=classifier_models("classify"),
         ledger=[ledger("transcribe")],
     output:
         classes="<results>/classes/{shard}.parquet",

@@ -233,14 +233,6 @@ def scorers(*, limits):
     }
 
 
-def models_of(classifier):
-    """Return the model and the adapter of a classifier: hub id or path, revision, bits a weight."""
-    named = [(classifier.model, classifier.revision, classifier.quantization)]
-    if classifier.adapter:
-        named.append((classifier.adapter, classifier.adapter_revision, None))
-    return named
-
-
 def fetched_models():
     """Return what fetch_model needs to know, by the name of its file: of hub ids, and of folders with pickled weights."""
     wanted = {}
@@ -294,9 +286,13 @@ def scoring_classifiers():
     return [s for s in settings.filter.scorers.values() if s.kind == "classifier"]
 
 
-def classifier_models(classifiers):
-    """Return what rules need of the models and adapters of classifiers."""
-    named = {model for one in classifiers for model in models_of(one)}
+def classifier_models(key):
+    """Return what rules need of the models and adapters of the classifiers under a key of the config."""
+    named = {
+        (one.model, one.revision, one.quantization)
+        for one in named_models(settings, plan)
+        if one.key.startswith(f"{key}.")
+    }
     return [file for model in sorted(named, key=str) for file in model_inputs(*model)]
 
 

@@ -162,7 +162,7 @@ rule score_text:
         screened="<results>/screened/{shard}.parquet",
         duplicates="<results>/duplicates.parquet",
         scorers=scorer_files(),
-        model=classifier_models(scoring_classifiers()),
+        model=classifier_models("filter.scorers"),
         ledger=[ledger("ingest"), ledger("screen"), ledger("dedup", ALL)],
     output:
         scores="<results>/scores/{shard}.parquet",
