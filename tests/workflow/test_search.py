@@ -62,14 +62,16 @@ def test_lists_are_built_after_a_kill_and_are_the_same(tiny, kill_jobs):
 
 def test_a_run_is_seen_from_before_its_beginning_to_its_end(fresh):
     command = [sys.executable, str(ROOT / "scripts/monitor.py"), "--results", str(fresh.results), "--json"]
-    monitor = subprocess.Popen([*command, "--interval", "0.5"], stdout=subprocess.PIPE, text=True, env=os.environ)
+    told = fresh.folder / "looks.jsonl"  # no pipe: a full one would stop the monitor
+    with told.open("w") as out:
+        monitor = subprocess.Popen([*command, "--interval", "0.5"], stdout=out, env=os.environ)
     try:
         time.sleep(1.5)
         fresh.succeed()
-        out, _ = monitor.communicate(timeout=60)
+        monitor.wait(timeout=60)
     finally:
         monitor.kill()
-    looks = [json.loads(line) for line in out.splitlines()]
+    looks = [json.loads(line) for line in told.read_text(encoding="utf-8").splitlines()]
     states = list(dict.fromkeys(look["state"] for look in looks))
     assert states[0] == "absent"
     assert states[-1] == "finished"
