@@ -165,7 +165,7 @@ def multiply(work: dict[str, Any]) -> Result:
     import torch
     from tokenizers import Tokenizer
 
-    from malgeul.embedding.encoder import CPU_TOKENS
+    from malgeul.embedding.encoder import CORE_TOKENS
 
     torch.set_num_threads(CORES)
     layers, dimension = SIZES[work["size"]]
@@ -173,7 +173,7 @@ def multiply(work: dict[str, Any]) -> Result:
     tokenizer.no_padding()
     tokenizer.enable_truncation(LONGEST)
     tokens = sum(len(found.ids) for found in tokenizer.encode_batch(work["texts"]))
-    narrow, wide = torch.randn(CPU_TOKENS, dimension), torch.randn(CPU_TOKENS, 4 * dimension)
+    narrow, wide = torch.randn(CORE_TOKENS, dimension), torch.randn(CORE_TOKENS, 4 * dimension)
     square = [[torch.randn(dimension, dimension) for _ in range(4)] for _ in range(layers)]
     up = [torch.randn(dimension, 4 * dimension) for _ in range(layers)]
     down = [torch.randn(4 * dimension, dimension) for _ in range(layers)]
@@ -185,11 +185,11 @@ def multiply(work: dict[str, Any]) -> Result:
             torch.mm(narrow[:n], up[layer])
             torch.mm(wide[:n], down[layer])
 
-    batch(CPU_TOKENS)
+    batch(CORE_TOKENS)
     result: Result = {}
     with clock(result):
-        for first in range(0, tokens, CPU_TOKENS):
-            batch(min(CPU_TOKENS, tokens - first))
+        for first in range(0, tokens, CORE_TOKENS):
+            batch(min(CORE_TOKENS, tokens - first))
     return result
 
 

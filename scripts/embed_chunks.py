@@ -219,13 +219,13 @@ class Shard:
             return
         assert self._encoder is not None
         padded = not self._encoder.packs
-        lengths = [rows.tokens[k] for k in new]
-        for batch in plan_batches(lengths, self._batch_tokens, padded=padded):
+        for batch in plan_batches([rows.tokens[k] for k in new], self._batch_tokens, padded=padded):
             members = [new[k] for k in batch]
             keys = [rows.keys[k] for k in members]
-            tokens = sum(lengths[k] for k in batch)
-            self._planned_tokens += tokens
-            self._planned_room += len(batch) * lengths[batch[0]] if padded else tokens
+            lengths = [rows.tokens[k] for k in members]
+            parts = [[lengths[k] for k in part] for part in self._encoder.parts_of(lengths)]
+            self._planned_tokens += sum(lengths)
+            self._planned_room += sum(len(part) * max(part) if padded else sum(part) for part in parts)
             name = self._job.item_key("batch", [key.hex() for key in keys])
             known = name in self._journal
             ids = None if known else self._encoder.tokenize([rows.texts[k] for k in members])[0]

@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 Vectors = npt.NDArray[np.float32]
 
-CPU_TOKENS = 4096
-"""Tokens that a processor gets at once, at most: more leaves its caches and is not faster."""
+PART_TOKENS = 1024
+"""Tokens, or one text, that a core of a processor computes at once: more leaves its caches and is not faster."""
+
+CORE_TOKENS = 4 * PART_TOKENS
+"""Tokens of a batch for each core, at most: who is done with one part finds another."""
 
 _PROOF = ("말", "글은 말을 적은 것이다. 말글은 둘을 함께 이른다.")
 """Texts of different lengths by which is proved that a model's sequences do not see each other in a row."""
@@ -59,11 +62,12 @@ class Encoder:
         import torch
         from transformers import AutoTokenizer
 
+        from malgeul.models.cores import Cores
         from malgeul.models.linear import with_linear_layers_in
 
         quiet_transformers()
-        torch.set_num_threads(threads)
         self._torch = torch
+        self._cores = Cores(threads)
         self.recipe = read_recipe(folder, prompt, query_prompt)
         self.precision = precision_for(device, precision)
         self._device = "cuda:0" if device.kind == "cuda" else "cpu"
@@ -81,6 +85,10 @@ class Encoder:
         self.dimension = dimension_of(folder, self.recipe)
         self._steps = [self._made(step) for step in self.recipe.steps]
         self._batches = Batcher(self._encode, "text")
+
+    def at_once(self, most: int) -> int:
+        """Return how many tokens a batch may have where ``most`` are allowed, on a processor for each of its cores."""
+        return min(most, CORE_TOKENS) * self._cores.threads if self._device == "cpu" else most
 
     def tokenize(self, texts: Sequence[str], *, query: bool = False) -> tuple[list[list[int]], int]:
         """Return the token ids of every text, cut to what the model takes, and how many tokens were cut off."""
@@ -110,14 +118,26 @@ class Encoder:
         if cut:
             log.warning("%d tokens were cut off: the model takes %d of a text", cut, self.recipe.longest)
         vectors: list[Any] = [None] * len(ids)
-        for batch in plan_batches([len(one) for one in ids], CPU_TOKENS, padded=not self.packs):
+        for batch in plan_batches([len(one) for one in ids], self.at_once(CORE_TOKENS), padded=not self.packs):
             for k, vector in zip(batch, self.encode([ids[k] for k in batch]), strict=True):
                 if isinstance(vector, DoesNotFit):
                     raise vector
                 vectors[k] = vector
         return np.stack(vectors) if vectors else np.empty((0, self.dimension), np.float32)
 
+    def parts_of(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Return the parts of a batch that are computed side by side, as positions: on a GPU the whole of it is one."""
+        if self._device != "cpu":
+            return [list(range(len(lengths)))]
+        return plan_batches(lengths, min(PART_TOKENS, -(-sum(lengths) // self._cores.threads)), padded=not self.packs)
+
     def _encode(self, batch: Sequence[list[int]]) -> Sequence[Vectors]:
+        parts = self.parts_of([len(ids) for ids in batch])
+        found = self._cores.compute(lambda part: self._encode_part([batch[k] for k in part]), parts)
+        vectors = dict(zip(chain.from_iterable(parts), chain.from_iterable(found), strict=True))
+        return [vectors[k] for k in range(len(batch))]
+
+    def _encode_part(self, batch: Sequence[list[int]]) -> Sequence[Vectors]:
         with self._torch.inference_mode():
             hidden, lengths = (self._packed if self.packs else self._padded)(batch)
             vectors = pool(hidden.float(), lengths, self.recipe.pooling)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from malgeul.embedding.encoder import CPU_TOKENS, Encoder, Vectors
+from malgeul.embedding.encoder import Encoder, Vectors
 from malgeul.models.devices import Device
 from malgeul.models.memory import cost_of, planned_size
 
@@ -56,9 +56,9 @@ def fastest(trials: dict[str, Trial], parity: float) -> str:
 def tokens_that_fit(encoder: Encoder, device: Device, longest: str, most: int) -> int:
     """Return how many tokens fit into the device's memory together, from what the longest text takes of it.
 
-    At most ``most``, and what a processor's caches hold.
+    At most ``most``, on a processor for each of its cores and what their caches hold.
     """
     (ids, *_), _ = encoder.tokenize([longest])
     encoder.encode([ids[:2]])  # the first time costs more
     _, cost = cost_of(device, lambda: encoder.encode([ids]))
-    return planned_size(device, -(-cost // len(ids)), min(most, CPU_TOKENS) if device.kind == "cpu" else most)
+    return planned_size(device, -(-cost // len(ids)), encoder.at_once(most))

@@ -197,8 +197,8 @@ class EmbedSettings(Section):
     inputs: list[Literal["documents", "text", "transcripts"]] = ["documents", "text", "transcripts"]
     """What becomes chunks and vectors."""
     batch_tokens: int = Field(16384, ge=1)
-    """Tokens of one batch, at most; fewer where the device's free memory does not hold them, and 4,096 at most on a
-    processor, whose caches do not. Halved when memory runs out all the same."""
+    """Tokens of one batch, at most, on a processor for each of its cores; fewer where the device's free memory does not
+    hold them, and 4,096 for a core, which more do not make faster. Halved when memory runs out all the same."""
     precision: Precision = "auto"
     """In what the model computes. auto: float16 on a GPU, float32 on a processor. fastest: what embeds a sample of the
     shard fastest on this machine, of the precisions that keep to ``parity``: float32, bfloat16 (where there are

@@ -46,7 +46,7 @@ NO_PROFILE = Profile()
 
 @contextmanager
 def profiled(job: Job, first_batches: int = FIRST_BATCHES) -> Iterator[Profile]:
-    """Give the profile of a job; the job computes each of its batches in ``with profile.batch():``, in one thread.
+    """Give the profile of a job; the job computes each of its batches in ``with profile.batch():``, on any threads.
 
     It is written when enough batches have run or the block ends, and stated under ``profile`` in the job's ledger:
     ``folder``, ``batches``, whether one ran before them (``warmed_up``), ``seconds`` that were recorded, and
@@ -105,10 +105,15 @@ class _Recorder(Profile):
         self.drop()
         try:
             import torch
+            from torch._C._profiler import _ExperimentalConfig
             from torch.profiler import ProfilerActivity, profile
 
             kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
-            profiler = profile(activities=kinds, record_shapes=True, profile_memory=True)
+            # A processor's cores compute the parts of a batch on threads of their own.
+            everywhere = _ExperimentalConfig(profile_all_threads=True)
+            profiler = profile(
+                activities=kinds, record_shapes=True, profile_memory=True, experimental_config=everywhere
+            )
             profiler.start()
             self._profiler, self._started = profiler, time.monotonic()
         except Exception as error:  # noqa: BLE001 - the profiler must not end the job

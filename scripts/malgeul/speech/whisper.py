@@ -11,6 +11,7 @@ import math
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,9 @@ from malgeul.speech.words import (
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LEAST_WINDOWS = 4
+"""Windows that are decoded together where a processor's cores share out a batch: fewer read the weights too often."""
 
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 """At which what is doubtful is decoded again, until it is not (Radford et al. 2022, section 4.5)."""
@@ -101,6 +105,16 @@ class Decoded:
     temperature: float
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What a window's sound stands for: its segments and how far they reach, of what was decoded from ``states``."""
+
+    segments: list[Segment]
+    reached: float
+    decoded: Decoded
+    states: Tensor  # (frames, dimension)
+
+
 def window_seconds(folder: Path) -> float:
     """Return how much sound the checkpoint in ``folder`` hears at once: 30 s for OpenAI's."""
     from transformers import WhisperFeatureExtractor
@@ -127,9 +141,11 @@ class Whisper:
         import torch
         from transformers import WhisperProcessor
 
+        from malgeul.models.cores import Cores
+
         quiet_transformers()
-        torch.set_num_threads(threads)
         self._torch = torch
+        self._cores = Cores(threads)
         self._phrases, self._temperatures, self._word_times = phrases, temperatures, word_times
         self.device = "cuda:0" if device.kind == "cuda" else "cpu"
         self.precision = precision_for(device, precision)
@@ -210,14 +226,34 @@ class Whisper:
         return segments
 
     def _hear_once(self, batch: Sequence[Heard]) -> list[tuple[list[Segment], float]]:
-        """Return the segments of windows and how far they reach; what is doubtful is decoded again.
+        """Return the segments of windows and how far they reach; a processor's cores share them out."""
+        parts = self._parts_of(len(batch))
+        of_parts = self._cores.compute(lambda part: self._hear_part([batch[row] for row in part]), parts)
+        of_rows = dict(zip(chain.from_iterable(parts), chain.from_iterable(of_parts), strict=True))
+        chosen = [of_rows[row] for row in range(len(batch))]
+        if not self._word_times:
+            return [(one.segments, one.reached) for one in chosen]
+        with self._torch.inference_mode():
+            states = self._torch.stack([one.states for one in chosen])
+            words = self._words(states, [one.decoded for one in chosen], [len(heard.sound) / RATE for heard in batch])
+        return [
+            ([replace(segment, words=own) for segment, own in zip(one.segments, of_window, strict=True)], one.reached)
+            for one, of_window in zip(chosen, words, strict=True)
+        ]
+
+    def _parts_of(self, windows: int) -> list[range]:
+        """Return which windows of a batch are decoded together, long and short ones alike in every part."""
+        count = max(1, min(self._cores.threads, windows // LEAST_WINDOWS)) if self.device == "cpu" else 1
+        return [range(first, windows, count) for first in range(count)]
+
+    def _hear_part(self, batch: Sequence[Heard]) -> list[Chosen]:
+        """Decode windows together; what is doubtful is decoded again.
 
         It is tried at one temperature after the other; where everything stays doubtful, what repeats itself least, is
         least doubtful and then likeliest stands.
         """
         torch = self._torch
-        seconds = [len(heard.sound) / RATE for heard in batch]
-        tried: list[list[tuple[Any, Decoded, list[Segment], float]]] = [[] for _ in batch]
+        tried: list[list[tuple[Any, Chosen]]] = [[] for _ in batch]
         with torch.inference_mode():
             known = [heard.features for heard in batch]
             features = self._features([heard.sound for heard in batch]) if known[0] is None else torch.stack(known)
@@ -228,11 +264,12 @@ class Whisper:
             for temperature in (*self._temperatures, None):
                 doubtful = []
                 for row, one in zip(rows, decoded, strict=True):
-                    segments, reached = self._segments(one, seconds[row])
+                    segments, reached = self._segments(one, len(batch[row].sound) / RATE)
                     flags = [flag for segment in segments for flag in segment.flags if flag in DECODED_AGAIN]
                     likely = sum(one.logprobs) / len(one.logprobs)
                     rank = (not REPEATS & set(flags), -len(flags), likely, -one.temperature)
-                    tried[row] = [*(tried[row] if flags else []), (rank, one, segments, reached)]
+                    found = Chosen(segments, reached, one, states[row])
+                    tried[row] = [*(tried[row] if flags else []), (rank, found)]
                     if flags:
                         doubtful.append(row)
                 rows = doubtful
@@ -240,14 +277,7 @@ class Whisper:
                     break
                 seeds = [zlib.crc32(f"{draws[row]} {temperature}".encode()) for row in rows]
                 decoded = self._decode(states[rows], temperature, seeds)
-            chosen = [max(of_row, key=lambda one: one[0])[1:] for of_row in tried]
-            if not self._word_times:
-                return [(segments, reached) for _, segments, reached in chosen]
-            words = self._words(states, [one for one, _, _ in chosen], seconds)
-        return [
-            ([replace(segment, words=own) for segment, own in zip(segments, of_window, strict=True)], reached)
-            for (_, segments, reached), of_window in zip(chosen, words, strict=True)
-        ]
+        return [max(of_row, key=lambda one: one[0])[1] for of_row in tried]
 
     def _decode(self, states: Tensor, temperature: float, seeds: Sequence[int] = ()) -> list[Decoded]:
         """Decode windows from their encoder states (n, frames, dimension); rows that have ended leave the batch.

@@ -392,6 +392,8 @@ class Constant:
     def __init__(self, *_): pass
     def tokenize(self, texts): return [[1, 2, 3] for _ in texts], 0
     def encode(self, batch): return [np.ones(1024, np.float32) for _ in batch]
+    def at_once(self, most): return most
+    def parts_of(self, lengths): return [range(len(lengths))]
 
 script.Encoder, script.dimension_of = Constant, lambda *_: 1024
 class Counter:

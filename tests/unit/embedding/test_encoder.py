@@ -120,13 +120,14 @@ def test_int8_finds_nearly_the_same_neighbours(encoder):
     assert np.mean(shared) >= 9
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_text_has_the_same_vector_in_any_batch_on_any_number_of_threads(precision):
+# Which of a processor's kernels multiplies in bfloat16 hangs on the shape: the last bit of 8 may be another.
+@pytest.mark.parametrize(("precision", "apart"), [("float32", 1e-6), ("bfloat16", 1e-3)])
+def test_a_text_has_the_same_vector_in_any_batch_on_any_number_of_threads(precision, apart):
     texts = petitions()[:60]
-    expected = Encoder(BUNDLED, CPU, 2, precision).encode_texts(texts)
     one = Encoder(BUNDLED, CPU, 1, precision)
     alone = np.concatenate([one.encode_texts([text]) for text in texts])
-    assert np.abs(expected - alone).max() < 1e-6
+    for threads in (2, 5):
+        assert np.abs(Encoder(BUNDLED, CPU, threads, precision).encode_texts(texts) - alone).max() < apart
     assert np.array_equal(one.encode_texts(texts), one.encode_texts(texts))
 
 

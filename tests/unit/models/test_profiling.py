@@ -12,6 +12,7 @@ from torch._C._autograd import DeviceType
 
 from malgeul import ROOT
 from malgeul.models import profiling
+from malgeul.models.cores import Cores
 from malgeul.models.profiling import MARK, profiled, slowest
 
 
@@ -48,6 +49,15 @@ def test_the_batches_after_the_first_are_recorded(job, results):
     events = json.loads(gzip.decompress((folder / "trace.json.gz").read_bytes()))["traceEvents"]
     assert sum(event.get("name") == MARK for event in events) == 3
     assert "aten::mm" in (folder / "operators.txt").read_text("utf-8")
+
+
+def test_what_other_threads_compute_is_recorded(job, results):
+    cores = Cores(2)
+    with profiled(job, 1) as profile:
+        for _ in range(2):
+            with profile.batch():
+                cores.compute(lambda _: torch.ones(8, 8).mm(torch.ones(8, 8)), range(5))
+    assert calls(results / job.ledger.measured["profile"]["folder"]) == 5
 
 
 def test_the_slowest_operator_is_first_and_shares_add_up(job, results):

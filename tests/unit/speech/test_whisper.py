@@ -15,8 +15,8 @@ SOUNDS = spoken("seen")[1]
 FOLDER = ROOT / "resources/models/whisper-ko-demo"
 
 
-def load(**options):
-    return Whisper(FOLDER, Device("cpu", "x"), "ko", 200, 1, **options)
+def load(threads=1, **options):
+    return Whisper(FOLDER, Device("cpu", "x"), "ko", 200, threads, **options)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,15 @@ def test_a_window_gives_the_same_text_alone_and_in_a_batch(whisper):
     together = hear(whisper, SOUNDS)
     alone = [hear(whisper, [sound])[0] for sound in SOUNDS]
     assert [[s.text for s in segments] for segments in together] == [[s.text for s in segments] for segments in alone]
+
+
+@pytest.mark.parametrize("word_times", [False, True])
+def test_windows_that_cores_share_out_give_what_one_core_hears(word_times):
+    sounds = (SOUNDS * 3)[:11]
+    one, three = (hear(load(threads, word_times=word_times), sounds) for threads in (1, 3))
+    for alone, shared in zip(one, three, strict=True):
+        assert [s.text for s in shared] == [s.text for s in alone]
+        assert [s.words for s in shared] == [s.words for s in alone]
 
 
 @pytest.mark.gpu
