@@ -66,7 +66,8 @@ def find_changes(store: Store, documents: Store) -> Changes:
 
 
 def tell_plan(store: Store) -> str:
-    """Return the statements of the migration, and what happens before them."""
+    """Return the statements of the migration, and what happens before them; raises what would keep a version out."""
+    store.rehearse()
     statements = store.migration()
     if not statements:
         return "nothing to change: versions can stand side by side"

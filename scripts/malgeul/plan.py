@@ -173,6 +173,12 @@ class Plan:
         embedded = "documents" in self.embed_inputs and self.write_back != "off"
         return sorted(self.databases) if embedded else []
 
+    @property
+    def written_into(self) -> dict[str, str]:
+        """Addresses (a path, or a server's) of the databases that get the version themselves, no copy of them."""
+        names = self.written_databases if self.write_back == "in_place" else []
+        return {name: self.databases[name]["path"] or self.databases[name]["settings"]["path"] for name in names}
+
     def parents_of(self, stage: str, shard: str) -> list[tuple[str, str]]:
         """Return the shards whose output ids are the input ids of this one, as (stage, shard).
 
@@ -287,7 +293,9 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         name = names.take(database.name, database.default_name, "documents.databases")
         try:
             databases[name] = _database(database, root, former.databases.get(name) if former else None)
-        except (OSError, ValueError, sqlite3.Error) as error:
+            if config.documents.write_back != "off" and "documents" in config.embed.inputs:
+                _rehearse(databases[name], copied=config.documents.write_back == "copy")
+        except (OSError, ValueError, RuntimeError, sqlite3.Error) as error:
             problems.append(f"documents.databases: {database.path}: {error}")
             continue
         buckets = len(databases[name]["buckets"])
@@ -484,3 +492,10 @@ def _database(settings: Database, root: Path, former: dict[str, Any] | None) -> 
     survey = store.survey(settings)
     buckets = survey.buckets(survey.count_buckets(settings.rows_per_shard))
     return {**known, "buckets": [list(bucket) for bucket in buckets]}
+
+
+def _rehearse(database: dict[str, Any], *, copied: bool) -> None:
+    """Raise what would keep a new version out of a database: its jobs come last, hours after the first ones."""
+    from malgeul.embedding.store import open_store
+
+    open_store(database["path"] or database["settings"]["path"]).rehearse(copied=copied)

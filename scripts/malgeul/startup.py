@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,7 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         os.environ[OWNER] = str(os.getpid())
         _answer_variables()
         _lock(results)
-        damage = find_damage(results)
+        damage = [*find_damage(results), *_lost_versions(results, plan)]
         for bad in damage:
             print(f"malgeul: damaged: {bad}; it is made again", file=sys.stderr)
         remove_damaged(results, damage)
@@ -104,6 +105,20 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         if plan != former:
             write_json(results / PLAN, plan.to_json())
     return Session(config, results, plan, damage)
+
+
+def _lost_versions(results: Path, plan: Plan) -> list[Damage]:
+    """Return the ledgers whose versions somebody removed from the databases that they were written into."""
+    if not plan.written_into:
+        return []
+    from malgeul.embedding.store import lost_versions
+
+    try:
+        return list(lost_versions(results, plan.written_into))
+    except (OSError, ValueError, sqlite3.Error) as error:
+        raise SystemExit(
+            f"malgeul: the database that was written into cannot be asked for its version: {error}"
+        ) from None
 
 
 def _answer_variables() -> None:

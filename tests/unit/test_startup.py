@@ -1,10 +1,17 @@
 """What the start of a run refuses, and does to the results of the last one; a dry run does nothing."""
 
+import sqlite3
+
 import pytest
 
 from malgeul import ROOT, startup
+from malgeul.embedding.settings import Database
+from malgeul.embedding.store import open_store
+from malgeul.embedding.versions import Record
 from malgeul.shards.files import write_json
+from malgeul.shards.ledger import Ledger, Units
 from malgeul.shards.locks import OWNER
+from unit.embedding.versioning import a_version, batches
 
 
 @pytest.fixture
@@ -37,3 +44,48 @@ def test_a_cap_of_memory_that_is_none_is_told_before_the_first_job(begin, tmp_pa
     with pytest.raises(SystemExit, match="MAX_MEMORY_GB='much' is no number of gigabytes over 0"):
         begin("--cores", "1")
     assert not (tmp_path / "results").exists()
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Give a function that starts a run whose version stands in a database of its user, and the database."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(OWNER, "0")
+    monkeypatch.setattr(startup, "_held", [])
+    database = tmp_path / "notes.sqlite"
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)")
+        connection.execute("INSERT INTO notes VALUES (1, '글')")
+    connection.close()
+    place = {"path": str(database), "layout": "table", "table": "notes"}
+    settings, store = Database(**place), open_store(database)
+    store.write(a_version(), batches(), Record(store.survey(settings).contents(), settings))
+    ledger = Ledger("write_back", "notes", Units("vector", "vector"))
+    ledger.measure(version="malgeul-1", chunks=3)
+    write_json(tmp_path / "results/small/ledger/write_back/notes.json", ledger.to_json())
+    config = {"run": "small", "documents": {"databases": [place], "write_back": "in_place"}}
+    return lambda *argv: startup.start(config, ROOT, main=True, argv=["--cores", "1", *argv]), database
+
+
+def test_a_version_that_somebody_removed_from_the_database_is_written_again(written, tmp_path, capsys):
+    begin, database = written
+    ledger = tmp_path / "results/small/ledger/write_back/notes.json"
+    begin()
+    assert ledger.exists()
+    with sqlite3.connect(database) as connection:
+        connection.execute("DELETE FROM embedding_versions")
+    connection.close()
+    begin("--dry-run")
+    assert ledger.exists()
+    assert [bad.shard for bad in begin().damage] == ["notes"]
+    assert not ledger.exists()
+    said = capsys.readouterr().err
+    assert f"the version malgeul-1 stands in {database}, but it is not there; it is made again" in said
+
+
+def test_a_version_without_chunks_is_none_that_could_be_missed(written, tmp_path):
+    begin, _ = written
+    ledger = Ledger("write_back", "notes", Units("vector", "vector"))
+    ledger.measure(version="malgeul-0", chunks=0)
+    write_json(tmp_path / "results/small/ledger/write_back/notes.json", ledger.to_json())
+    assert begin().damage == []

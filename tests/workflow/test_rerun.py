@@ -187,6 +187,30 @@ def test_with_write_back_the_second_run_has_nothing_to_do(tiny, write_back):
     assert tiny.succeed().nothing_to_do
 
 
+def test_a_version_that_was_removed_from_the_database_is_written_again(tiny):
+    tiny.config["documents"]["write_back"] = "in_place"
+    tiny.succeed()
+    database = tiny.folder / "input/law.sqlite"
+    counted = (
+        "SELECT v.version_name, count(*) FROM embedding_versions v JOIN embeddings e ON e.version_id = v.id "
+        "WHERE v.is_active"
+    )
+    before = ask(database, counted)
+    ask(database, "DELETE FROM embedding_versions")
+    finished = tiny.succeed()
+    assert before[0][0] in finished.output
+    assert set(finished.jobs) == {"write_back", "audit_run", "check_audit", "write_report"}
+    assert ask(database, counted) == before
+    assert tiny.succeed().nothing_to_do
+
+
+def ask(database, statement):
+    with sqlite3.connect(database) as connection:
+        found = connection.execute(statement).fetchall()
+    connection.close()
+    return found
+
+
 def test_the_config_can_be_any_part_of_the_whole(fresh):
     fresh.config = yaml.safe_load(
         """

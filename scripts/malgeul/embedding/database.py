@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -25,6 +25,7 @@ from malgeul.embedding.documents import (
     digest_of_rows,
     fault_of,
     missing_id,
+    require_columns,
 )
 from malgeul.embedding.session import PATIENCE, Locked
 from malgeul.embedding.settings import Database
@@ -128,8 +129,8 @@ def quoted(name: str) -> str:
 
 
 def tables_of(connection: sqlite3.Connection) -> set[str]:
-    """Return the names of tables and views."""
-    rows = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+    """Return the names of tables and views in lower case, as SQLite compares them."""
+    rows = connection.execute("SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view')")
     return {name for (name,) in rows}
 
 
@@ -226,10 +227,7 @@ def _scan(path: Path, settings: Database) -> Iterator[tuple[_Shelf, Any, list[Ro
             if cursor.description is None:
                 raise ValueError("the query yields no rows; write a SELECT")
             columns = tuple(column[0] for column in cursor.description)
-            for needed in (shelf.id, shelf.text):
-                if columns.count(needed) != 1:
-                    found = "are several columns" if needed in columns else "is no column"
-                    raise ValueError(f"there {found} {needed!r}; there are {', '.join(columns)}")
+            require_columns((shelf.id, shelf.text), columns)
             known, place = replace(shelf, columns=columns), columns.index(shelf.id)
             if shelf.joined:
                 for _, group in groupby(cursor, key=itemgetter(place)):
@@ -251,11 +249,21 @@ def _shelves(connection: sqlite3.Connection, settings: Database) -> list[_Shelf]
         raise ValueError(f"none of the tables {', '.join(sorted(LAW_TABLES))}; for others set layout: table or query")
     shelves = []
     if "statute_articles" in present:
-        shelves.append(_Shelf("SELECT * FROM statute_articles ORDER BY id", "id", "text", "statute"))
+        names = _columns(connection, "statute_articles", ("id", "text"))
+        query = "SELECT * FROM statute_articles ORDER BY id"
+        shelves.append(_Shelf(query, names["id"], names["text"], "statute"))
     for kind, (table, column) in PARAGRAPH_TABLES.items():
         if table in present:
             # Whatever the columns are declared as: ids are one when their bytes are, numbers kept as text are numbers.
             order = f"{column} COLLATE BINARY, para_index + 0, para_index"
-            query = f"SELECT {column}, text FROM {table} ORDER BY {order}"  # noqa: S608 - names of our own
+            _columns(connection, table, (column, "text", "para_index"))
+            query = f"SELECT {column} AS {column}, text AS text FROM {table} ORDER BY {order}"  # noqa: S608 - our own
             shelves.append(_Shelf(query, column, "text", kind, joined=True))
     return shelves
+
+
+def _columns(connection: sqlite3.Connection, table: str, needed: Sequence[str]) -> dict[str, str]:
+    """Return how a table spells its columns, which SQLite finds in any case; raises ValueError for a missing one."""
+    spelled = {row[1].lower(): row[1] for row in connection.execute(f"PRAGMA table_xinfo({table})")}
+    require_columns(needed, list(spelled), table)
+    return spelled

@@ -131,6 +131,15 @@ def fault_of(document: Document, former: str | None) -> Fault | None:
     return None
 
 
+def require_columns(needed: Iterable[str], found: Sequence[str], table: str | None = None) -> None:
+    """Raise ValueError unless each of the needed columns is among those found, and once."""
+    for name in needed:
+        if found.count(name) != 1:
+            what = "are several columns" if name in found else "is no column"
+            where = f" in {table}" if table else ""
+            raise ValueError(f"there {what} {name!r}{where}; there are {', '.join(found)}")
+
+
 def missing_id(column: str) -> Fault:
     """Return the fault of a document whose id is NULL."""
     return Fault("MISSING_FIELD", f"the column {column} is NULL, so the document has no id")

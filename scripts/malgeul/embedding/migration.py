@@ -1,13 +1,16 @@
 """Making an SQLite database ready for versions side by side: its tables, its indexes, the version in its unique key.
 
-All of it is a list of statements, so that it can be shown before anything is changed.
+All of it is a list of statements, so that it can be shown, and tried on the definitions alone, before a change.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import chain, count
 
 from malgeul.embedding.database import quoted, tables_of
 
@@ -27,11 +30,26 @@ CREATE = {
 """The tables of versions, for a database that has none yet."""
 
 NEEDED = {
-    "embedding_versions": ("id", "version_name", "chunking_strategy", "model_name", "is_active", "metadata"),
-    "text_chunks": ("id", "embedding_version_id"),
-    "embeddings": ("chunk_id", "model", "dim", "vector", "version_id"),
+    "embedding_versions": frozenset(
+        {"id", "version_name", "chunking_strategy", "model_name", "is_active", "metadata"},
+    ),
+    "text_chunks": frozenset({"id", "embedding_version_id"}),
+    "embeddings": frozenset({"chunk_id", "model", "dim", "vector", "version_id"}),
+    "malgeul_documents": frozenset({"version_id", "document_id", "digest"}),
 }
 """Columns that are written whatever a chunk is; of text_chunks, the others are where it has them."""
+
+KNOWN_OF_CHUNKS = frozenset(
+    {
+        "source_type", "source_id", "level", "chunk_index", "start_char", "end_char", "overlap_chars", "text",
+        "token_count", "chunking_strategy", "chunk_size_category", "chunk_group_id", "original_document_id",
+        "chunk_id", "document_id", "source",
+    }
+)  # fmt: skip
+"""Columns of text_chunks that every chunk has a value for (see batches.py), where the table has them."""
+
+NUMBERED = (("embedding_versions", "id"), ("text_chunks", "id"), ("text_chunks", "embedding_version_id"))
+"""Columns that hold numbers given by malgeul, each one more than the last."""
 
 BY_VERSION = {
     "text_chunks": "CREATE INDEX malgeul_chunks_of_version ON text_chunks (embedding_version_id)",
@@ -42,8 +60,11 @@ BY_VERSION = {
 CHUNK_COLUMN, VERSION_COLUMN = "chunk_index", "embedding_version_id"
 """Columns of text_chunks: a unique key with the first must have the second."""
 
+OWN = frozenset({*CREATE.values(), *BY_VERSION.values()})
+"""Statements that add something of our own and change nothing that is there."""
+
 REBUILT = "text_chunks_rebuilt"
-"""Name of the new text_chunks until it takes the place of the old one."""
+"""Name of the new text_chunks until it takes the place of the old one; with a number where that name is taken."""
 
 TOKEN = re.compile(
     r"""--[^\n]*|/\*.*?(?:\*/|\Z)|'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[\w$]+|\S""", re.DOTALL
@@ -54,10 +75,10 @@ TOKEN = re.compile(
 def migration(connection: sqlite3.Connection) -> list[str]:
     """Return the statements that make a database ready, none where it is; nothing is changed.
 
-    Raises RuntimeError when a table lacks a column, or a unique key without the version cannot be changed.
+    Raises RuntimeError when versions do not fit into the tables, or a unique key without the version cannot be changed.
     """
     present = tables_of(connection)
-    _require_columns(connection, present)
+    refuse_unfit({table: _columns(connection, table) for table in NEEDED.keys() & present}, _no_tables(connection))
     statements = [create for table, create in CREATE.items() if table not in present]
     if "text_chunks" in present:
         statements += _put_version_into_keys(connection)
@@ -67,23 +88,69 @@ def migration(connection: sqlite3.Connection) -> list[str]:
     return statements
 
 
-def _require_columns(connection: sqlite3.Connection, present: set[str]) -> None:
-    lacking = []
-    for table in NEEDED.keys() & present:
-        found = {row[1].lower() for row in connection.execute(f"PRAGMA table_info({table})")}
-        lacking += [f"{table}.{column}" for column in NEEDED[table] if column not in found]
-    if lacking:
+@dataclass(frozen=True)
+class Column:
+    """A column that is there: whether every row must bring a value for it, and whether numbers become text in it."""
+
+    name: str
+    required: bool
+    is_text: bool
+
+
+def refuse_unfit(tables: Mapping[str, Sequence[Column]], problems: Sequence[str] = ()) -> None:
+    """Raise RuntimeError, which tells all that is wrong, when rows of versions do not fit into the tables there are.
+
+    ``problems`` are those that only the one kind of database has.
+    """
+    found = [*problems]
+    names = {table: {column.name for column in columns} for table, columns in tables.items()}
+    if lacking := sorted(f"{table}.{name}" for table in tables for name in NEEDED[table] - names[table]):
+        found.append(f"there is no {', '.join(lacking)}")
+    for table, columns in sorted(tables.items()):
+        filled = NEEDED[table] | (KNOWN_OF_CHUNKS if table == "text_chunks" else frozenset())
+        found += [
+            f"{table}.{column.name} must have a value (NOT NULL without a default), and malgeul has none for it"
+            for column in columns
+            if column.required and column.name not in filled
+        ]
+        found += [
+            f"{table}.{column.name} holds text, and the numbers of versions and chunks go into it"
+            for column in columns
+            if column.is_text and (table, column.name) in NUMBERED
+        ]
+    if found:
         raise RuntimeError(
-            f"versions cannot be written: there is no {', '.join(sorted(lacking))}. Nothing was written. Add what is "
-            "missing (ALTER TABLE … ADD COLUMN), or set documents.write_back: off"
+            f"versions cannot be written: {'; '.join(found)}. Nothing was written. Change these tables (ALTER TABLE "
+            "adds a column), rename them so that malgeul makes its own, or set documents.write_back: off"
         )
+
+
+def _no_tables(connection: sqlite3.Connection) -> list[str]:
+    """Return what is wrong with those of the names of our tables that are no plain tables."""
+    query = "SELECT lower(name), type, sql LIKE 'CREATE VIRTUAL %' FROM sqlite_master WHERE type IN ('table', 'view')"
+    return [
+        f"{name} is a {'view' if kind == 'view' else 'virtual table'}, and no table with rows of its own"
+        for name, kind, virtual in connection.execute(query)
+        if name in NEEDED and (kind == "view" or virtual)
+    ]
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[Column]:
+    """Return the columns of a table that are not generated; their names in lower case, as SQLite compares them."""
+    columns = []
+    for _, name, declared, not_null, default, key in connection.execute(f"PRAGMA table_info({quoted(table)})"):
+        kind = declared.upper()
+        numbers_itself = key and kind == "INTEGER"
+        is_text = "INT" not in kind and any(word in kind for word in ("CHAR", "CLOB", "TEXT"))
+        columns.append(Column(name.lower(), bool(not_null and default is None and not numbers_itself), is_text))
+    return columns
 
 
 def _has_index(connection: sqlite3.Connection, table: str, index: str) -> bool:
     """Tell whether an index of all rows begins with the column of the given one."""
     column = index[index.rindex("(") + 1 : -1]
     query = """SELECT 1 FROM pragma_index_list(?) i JOIN pragma_index_info(i.name) c
-        WHERE NOT i.partial AND c.seqno = 0 AND c.name = ?"""
+        WHERE NOT i.partial AND c.seqno = 0 AND lower(c.name) = ?"""
     return connection.execute(query, [table, column]).fetchone() is not None
 
 
@@ -93,16 +160,38 @@ def migrate(connection: sqlite3.Connection, statements: list[str]) -> None:
     Raises RuntimeError when the rows or other tables do not allow a changed key; the caller rolls back.
     """
     broken = broken_references(connection)
-    try:
-        for statement in statements:
+    for statement in statements:
+        try:
             connection.execute(statement)
-    except sqlite3.DatabaseError as error:
-        # what the schema refuses; a full disk or a lock is another matter
-        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT}:
-            raise
-        raise not_changeable(str(error)) from error
+        except sqlite3.DatabaseError as error:
+            # what the schema refuses; a full disk or a lock is another matter
+            if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT}:
+                raise
+            if statement in OWN:
+                raise not_addable(statement, str(error)) from error
+            raise not_changeable(str(error)) from error
     if (left := broken_references(connection)) != broken:
         raise not_changeable(f"another table refers to it ({left})")
+
+
+def rehearse(connection: sqlite3.Connection, statements: list[str]) -> None:
+    """Run the statements of a migration in memory, on the definitions of a database without its rows.
+
+    Whatever of them SQLite would refuse, or would break in others, depends on the definitions alone: the new key holds
+    for all rows that the old one holds for. Raises RuntimeError as migrate() does; nothing is changed.
+    """
+    shadows = "SELECT name FROM pragma_table_list WHERE type = 'shadow'"  # the virtual table makes them
+    definitions = connection.execute(
+        f"SELECT sql FROM sqlite_master WHERE sql <> '' AND name NOT LIKE 'sqlite#_%' ESCAPE '#' "  # noqa: S608
+        f"AND name NOT IN ({shadows}) ORDER BY instr('table index view trigger', type)"
+    ).fetchall()
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+        copy.execute("PRAGMA foreign_keys = OFF")
+        for (definition,) in definitions:
+            with suppress(sqlite3.Error, UnicodeEncodeError):  # of a module or function that only its own program has
+                copy.execute(definition)
+        copy.execute("BEGIN")
+        migrate(copy, statements)
 
 
 def lacks_version_in_key(connection: sqlite3.Connection) -> bool:
@@ -177,42 +266,45 @@ def _rebuild_text_chunks(connection: sqlite3.Connection) -> list[str]:
 
     Rows and everything else of the definition stay, and so do indexes, triggers, views and references by other tables.
     """
-    (sql,) = connection.execute(
-        "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'text_chunks'"
+    table, sql = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND lower(name) = 'text_chunks'"
     ).fetchone()
     dependent = connection.execute(
-        "SELECT sql FROM sqlite_master WHERE tbl_name = 'text_chunks' AND type IN ('index', 'trigger') AND sql <> ''"
+        "SELECT sql FROM sqlite_master WHERE lower(tbl_name) = 'text_chunks' AND type IN ('index', 'trigger') "
+        "AND sql <> ''"
     ).fetchall()
+    taken = {name for (name,) in connection.execute("SELECT lower(name) FROM sqlite_master")}
+    rebuilt = next(name for name in chain([REBUILT], (f"{REBUILT}_{k}" for k in count(2))) if name not in taken)
     name = _tokens(sql)[2]  # SQLite keeps every definition as CREATE TABLE name …
-    create = _with_version(f"{sql[: name.start()]}{REBUILT}{sql[name.end() :]}")
-    _try(create)
+    create = _with_version(f"{sql[: name.start()]}{rebuilt}{sql[name.end() :]}")
+    _try(create, rebuilt)
     # generated columns are no part of table_info
     columns = ", ".join(quoted(row[1]) for row in connection.execute("PRAGMA table_info('text_chunks')"))
     statements = [create]
     if "sqlite_sequence" in tables_of(connection):  # AUTOINCREMENT goes on where it was
         statements.append(
-            f"INSERT INTO sqlite_sequence (name, seq) SELECT '{REBUILT}', seq FROM sqlite_sequence "  # noqa: S608
-            "WHERE name = 'text_chunks'"
+            f"INSERT INTO sqlite_sequence (name, seq) SELECT '{rebuilt}', seq FROM sqlite_sequence "  # noqa: S608
+            "WHERE lower(name) = 'text_chunks'"
         )
     return [
         *statements,
-        f"INSERT INTO {REBUILT} ({columns}) SELECT {columns} FROM text_chunks",  # noqa: S608 - identifiers, quoted
+        f"INSERT INTO {rebuilt} ({columns}) SELECT {columns} FROM text_chunks",  # noqa: S608 - identifiers, quoted
         "DROP TABLE text_chunks",
         "PRAGMA legacy_alter_table = ON",  # views, triggers and references go on naming text_chunks
-        f"ALTER TABLE {REBUILT} RENAME TO text_chunks",
+        f"ALTER TABLE {rebuilt} RENAME TO {quoted(table)}",
         "PRAGMA legacy_alter_table = OFF",
         *(statement for (statement,) in dependent),
     ]
 
 
-def _try(create: str) -> None:
+def _try(create: str, table: str) -> None:
     """Make the new table in a database in memory; raises RuntimeError when its keys still lack the version."""
     with closing(sqlite3.connect(":memory:")) as connection:
         try:
             connection.execute(create)
         except sqlite3.Error as error:
             raise not_changeable(str(error)) from error
-        if short := _short_keys(connection, REBUILT):
+        if short := _short_keys(connection, table):
             raise not_changeable(f"UNIQUE ({', '.join(short[0])}) was not found in its definition")
 
 
@@ -223,6 +315,15 @@ def broken_references(connection: sqlite3.Connection) -> object:
         return connection.execute(query).fetchall()
     except sqlite3.OperationalError as error:
         return str(error)
+
+
+def not_addable(statement: str, reason: str) -> RuntimeError:
+    """Return the error of a table or index of our own that the database does not take."""
+    written = " ".join(statement.split())
+    return RuntimeError(
+        f"versions cannot be written: {reason} ({written}). Nothing was written. Rename what is in its way, or set "
+        "documents.write_back: off"
+    )
 
 
 def not_changeable(reason: str) -> RuntimeError:

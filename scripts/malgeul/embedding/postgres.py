@@ -28,8 +28,9 @@ from malgeul.embedding.documents import (
     digest_of_rows,
     fault_of,
     missing_id,
+    require_columns,
 )
-from malgeul.embedding.migration import CHUNK_COLUMN, VERSION_COLUMN, not_changeable
+from malgeul.embedding.migration import CHUNK_COLUMN, VERSION_COLUMN, Column, not_changeable, refuse_unfit
 from malgeul.embedding.session import PATIENCE, Locked
 from malgeul.embedding.settings import Database
 from malgeul.embedding.store import Store
@@ -68,6 +69,9 @@ BY_VERSION = {
 
 WRITER = 7_300_861_297
 """Number of the advisory lock that makes one writer of all that are malgeul."""
+
+LEADING_NUMBER = r"^\s*([-+]?(?:\d+\.?\d*|\.\d+))"
+"""What SQLite takes for a number at the beginning of text; text without one counts as 0."""
 
 BYTEA = 17
 """PostgreSQL's number of the type bytea."""
@@ -109,6 +113,11 @@ class PostgresStore(Store):
         """Return the statements that make the database ready for versions side by side."""
         with self.session() as session:
             return session.migration()
+
+    def rehearse(self, *, copied: bool = False) -> None:
+        """Raise OSError or RuntimeError when a version could not be written; a server is never copied."""
+        with self.session() as session:
+            session.refuse_forbidden(session.migration())
 
     @contextmanager
     def session(self, *, write: bool = False) -> Iterator[PostgresSession]:
@@ -199,19 +208,35 @@ def _shelves(connection: psycopg.Connection[tuple[Any, ...]], settings: Database
         shelves.append(replace(_shelf(connection, source, "id", "text"), kind="statute"))
     for kind, (paragraphs, column) in PARAGRAPH_TABLES.items():
         if paragraphs in present:
-            query = sql.SQL("SELECT {id}::text, text::text FROM {table} ORDER BY {id}, para_index")
-            names = {"id": sql.Identifier(column), "table": sql.Identifier(paragraphs)}
+            types = _columns(connection, sql.Composed([sql.Identifier(paragraphs)]))
+            require_columns((column, "text", "para_index"), list(types), paragraphs)
+            # Whatever the columns are declared as: ids are one when their bytes are, numbers kept as text are numbers.
+            query = sql.SQL(
+                'SELECT {id}::text, text::text FROM {table} ORDER BY {id}::text COLLATE "C", '
+                "coalesce(substring(para_index::text from {number})::numeric, 0), para_index"
+            )
+            names = {
+                "id": sql.Identifier(column),
+                "table": sql.Identifier(paragraphs),
+                "number": sql.Literal(LEADING_NUMBER),
+            }
             shelves.append(_Shelf(query.format(**names), column, kind, joined=True))
     return shelves
 
 
+def _columns(connection: psycopg.Connection[tuple[Any, ...]], source: sql.Composed) -> dict[str, int]:
+    """Return columns and types of a table or query; raises ValueError where two have one name, as one hides another."""
+    described = connection.execute(sql.SQL("SELECT * FROM {} t LIMIT 0").format(source)).description or []
+    names = [column.name for column in described]
+    require_columns([name for name in names if names.count(name) > 1], names)
+    return {column.name: column.type_code for column in described}
+
+
 def _shelf(connection: psycopg.Connection[tuple[Any, ...]], source: sql.Composed, name: str, text: str) -> _Shelf:
     """Return the shelf of a table or query with one row a document; raises ValueError for columns it lacks."""
-    described = connection.execute(sql.SQL("SELECT * FROM {} t LIMIT 0").format(source)).description or []
-    types = {column.name: column.type_code for column in described}
+    types = _columns(connection, source)
+    require_columns((name, text), list(types))
     for needed in (name, text):
-        if needed not in types:
-            raise ValueError(f"there is no column {needed!r}; there are {', '.join(types)}")
         if types[needed] == BYTEA:
             raise ValueError(f"the column {needed!r} is bytea; use a query with convert_from({needed}, 'UTF8')")
     query = sql.SQL(
@@ -268,8 +293,6 @@ class PostgresSession:
         form = sql.SQL("(FORMAT BINARY)" if table == VECTORS else "")
         copy = sql.SQL("COPY {} ({}) FROM STDIN {}").format(sql.Identifier(table), names, form)
         types = self._types(table)
-        if table == VECTORS and types["vector"] != "vector":
-            raise ValueError(f"{self._address}: embeddings.vector is {types['vector']}, not pgvector's vector")
         with self._connection.cursor() as cursor, cursor.copy(copy) as out:
             if table == VECTORS:  # what is bytes already goes out as it is
                 out.set_types(["bytea" if name == "vector" else types[name] for name in columns])
@@ -292,7 +315,10 @@ class PostgresSession:
 
     def migration(self) -> list[str]:
         """Return the statements that make the database ready, none where it is."""
-        present = {table: self.columns(table) for table in CREATE}
+        present = {table: self._described(table) for table in CREATE}
+        kind = self._types(VECTORS).get("vector", "vector")
+        problems = [] if kind == "vector" else [f"embeddings.vector is {kind}, and not pgvector's vector"]
+        refuse_unfit({table: columns for table, columns in present.items() if columns}, problems)
         statements = []
         if self.execute("SELECT to_regtype('vector')") == [(None,)]:
             statements.append("CREATE EXTENSION vector")
@@ -303,6 +329,58 @@ class PostgresSession:
             if not self._has_index(table, column):
                 statements.append(f"CREATE INDEX {name} ON {table} ({column})")
         return statements
+
+    def _described(self, table: str) -> list[Column]:
+        """Return the columns of a table that are not generated."""
+        rows = self.execute(
+            """SELECT a.attname, a.attnotnull AND NOT a.atthasdef AND a.attidentity = '',
+                t.typcategory = 'S' OR t.typname = 'uuid'
+            FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+            WHERE a.attrelid = to_regclass(?) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''""",
+            [table],
+        )
+        return [Column(*row) for row in rows]
+
+    def refuse_forbidden(self, statements: Sequence[str]) -> None:
+        """Raise OSError when the server does not let this user write versions, or run a migration's statements."""
+        problems = []
+        if self.execute("SHOW transaction_read_only") == [("on",)]:
+            problems.append("it is read-only (a standby, or default_transaction_read_only)")
+        if self.execute("SELECT to_regtype('vector')") == [(None,)]:
+            if not self.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"):
+                problems.append("its server has no pgvector; install that there")
+            elif self.execute("SELECT has_database_privilege(current_database(), 'CREATE')") == [(False,)]:
+                problems.append("CREATE EXTENSION vector is not allowed")
+        if any(statement.startswith("CREATE TABLE") for statement in statements) and self.execute(
+            "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+        ) == [(False,)]:
+            problems.append("CREATE TABLE is not allowed in the first schema of its search_path")
+        for table in CREATE:
+            problems += self._forbidden(table, [one for one in statements if not one.startswith("CREATE TABLE")])
+        if problems:
+            raise PermissionError(
+                f"no version can be written into it: {'; '.join(problems)}. Have that changed by who may, or set "
+                "documents.write_back: off"
+            )
+
+    def _forbidden(self, table: str, statements: Sequence[str]) -> list[str]:
+        """Return what this user may not do with a table that is there."""
+        found = self.execute(
+            """SELECT c.relkind::text, has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'),
+                pg_has_role(c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = to_regclass(?)""",
+            [table],
+        )
+        if not found:
+            return []
+        ((kind, may_write, owns),) = found
+        problems = [] if may_write else [f"SELECT, INSERT, UPDATE and DELETE are not all allowed on {table}"]
+        if kind not in "rp":
+            problems.append(f"{table} is no table")
+        changes = [one for one in statements if re.search(rf"\b{table}\b", one)]
+        if changes and not owns:
+            problems.append(f"{table} belongs to another, and its owner alone may run: {'; '.join(changes)}")
+        return problems
 
     def _has_index(self, table: str, column: str) -> bool:
         rows = self.execute(

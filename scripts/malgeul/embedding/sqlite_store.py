@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from malgeul.embedding.database import connect, file_state, locks_named, quoted, read_documents, survey, tables_of
 from malgeul.embedding.documents import Document, Survey
-from malgeul.embedding.migration import broken_references, lacks_version_in_key, migrate, migration
+from malgeul.embedding.migration import broken_references, lacks_version_in_key, migrate, migration, rehearse
 from malgeul.embedding.pragmas import leave_unprotected, tune, write_ahead
 from malgeul.embedding.settings import Database
 from malgeul.embedding.store import Store
@@ -47,6 +49,34 @@ class SqliteStore(Store):
         """Return the statements that make the database ready for versions side by side."""
         with closing(connect(self.path)) as connection:
             return migration(connection)
+
+    def rehearse(self, *, copied: bool = False) -> None:
+        """Raise OSError or RuntimeError when a version could not be written."""
+        with closing(connect(self.path)) as connection, locks_named(self.path):
+            rehearse(connection, migration(connection))
+        if not copied:
+            self._check_place()
+
+    def _check_place(self) -> None:
+        """Raise OSError when the file and its folder cannot be written, or hold no copy before the key changes."""
+        file = self.path.resolve()  # where a link leads: there SQLite keeps its log
+        places = [file, file.parent]
+        to_copy = self.needs_backup() and not self.backup_place().exists()
+        if to_copy:
+            places.append(self.backup_place().parent)
+        for place in places:
+            if not os.access(place, os.W_OK, effective_ids=True):
+                raise PermissionError(
+                    f"no version can be written into it: {place} is not writable (SQLite keeps its log, and a copy "
+                    "before a unique key changes, beside the database). Allow it, or set documents.write_back: copy"
+                )
+        size, free = file.stat().st_size, shutil.disk_usage(places[-1]).free
+        if to_copy and size > free:
+            raise OSError(
+                f"no version can be written into it: its unique key changes, a copy is kept before as "
+                f"{self.backup_place()}, and takes {size / 1e6:,.1f} MB, of which {free / 1e6:,.1f} MB are free. Make "
+                "room, or set documents.write_back: copy"
+            )
 
     def backup_place(self) -> Path:
         """Return where a copy is kept before the first change of a unique key."""
@@ -110,8 +140,8 @@ class SqliteSession:
             raise
 
     def columns(self, table: str) -> list[str]:
-        """Return the columns of a table that can be written, none where there is no such table."""
-        return [row[1] for row in self._connection.execute(f"PRAGMA table_info({quoted(table)})")]
+        """Return the columns of a table that can be written, in lower case; none where there is no such table."""
+        return [row[1].lower() for row in self._connection.execute(f"PRAGMA table_info({quoted(table)})")]
 
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert many rows."""
@@ -136,12 +166,16 @@ class SqliteSession:
 
         Other readers are never blocked afterwards: the database writes ahead (WAL).
         """
+        needed = migration(self._connection)
+        if needed:
+            rehearse(self._connection, needed)
+            if self._store.needs_backup() and not self._store.alone:
+                keep_backup(self._store)
+        # not before: how it is written is kept in the file, which stays as it is until the copy is there
         if not self._store.alone and not write_ahead(self._connection):
             log.warning("%s cannot be written ahead where it lies: readers wait for commits", self._store.path)
-        if not migration(self._connection):
+        if not needed:
             return
-        if self._store.needs_backup() and not self._store.alone:
-            keep_backup(self._store)
         with self.transaction():
             statements = migration(self._connection)  # again: now nobody else can change the schema
             migrate(self._connection, statements)

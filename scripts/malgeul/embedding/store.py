@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from malgeul.embedding.documents import Document, Survey
 from malgeul.embedding.session import Session
 from malgeul.embedding.settings import Database, is_server
 from malgeul.embedding.versions import Batches, Changes, Record, Stored, Version
+from malgeul.shards.verify import Damage, readable_ledgers
 
 
 class Store(ABC):
@@ -41,6 +42,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def rehearse(self, *, copied: bool = False) -> None:
+        """Raise OSError or RuntimeError when a version could not be written, as far as that can be told beforehand.
+
+        ``copied`` says that it is a copy that is written into. Costs milliseconds and changes nothing.
+        """
+
+    @abstractmethod
     def session(self, *, write: bool = False) -> AbstractContextManager[Session]:
         """Open a connection for the tables of versions."""
 
@@ -48,6 +56,11 @@ class Store(ABC):
         """Return the versions, oldest first."""
         with self.session() as session:
             return versions.stored(session)
+
+    def loss(self, name: str) -> str | None:
+        """Return what became of a version that was written whole and active, or None where it stands."""
+        with self.session() as session:
+            return versions.loss(session, name)
 
     def changes(self, survey: Survey) -> Changes | None:
         """Compare documents with those that the active version was made of; None when it does not say."""
@@ -89,3 +102,17 @@ def open_store(address: str | Path) -> Store:
     from malgeul.embedding.sqlite_store import SqliteStore
 
     return SqliteStore(Path(address))
+
+
+def lost_versions(results: Path, addresses: Mapping[str, str]) -> Iterator[Damage]:
+    """Yield the ledgers of a run that vouch for a version which its database does not hold any more.
+
+    ``addresses`` are those of the databases that were written into, by name.
+    """
+    for file, ledger in readable_ledgers(results, "write_back"):
+        if ledger is None or ledger.shard not in addresses or not ledger.measured.get("chunks"):
+            continue
+        name, address = ledger.measured["version"], addresses[ledger.shard]
+        if lost := open_store(address).loss(name):
+            what = f"says that the version {name} stands in {address}, but it {lost}"
+            yield Damage(ledger.stage, ledger.shard, str(file.relative_to(results)), what)

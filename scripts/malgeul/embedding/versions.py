@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 VERSIONS, CHUNKS, VECTORS, DOCUMENTS = "embedding_versions", "text_chunks", "embeddings", "malgeul_documents"
 """The tables of versions; the last one, of our own, holds the digest of every document a version was made of."""
 
+ROWS = ((CHUNKS, "embedding_version_id"), (VECTORS, "version_id"))
+"""The tables with the rows of versions, and the column that says of which one a row is."""
+
 READ = ("layout", "table", "query", "id", "text")
 """Settings that say how documents are found in a database."""
 
@@ -126,28 +129,55 @@ class Changes:
 # Looking
 
 
-def stored(session: Session) -> list[Stored]:
-    """Return the versions, oldest first."""
+def stored(session: Session, name: str | None = None) -> list[Stored]:
+    """Return the versions, oldest first; of a ``name`` that one alone, without looking at the rows of others."""
     if not session.columns(VERSIONS):
         return []
-    chunks = _rows_by_version(session, CHUNKS, "embedding_version_id")
-    vectors = _rows_by_version(session, VECTORS, "version_id")
     rows = session.execute(
         f"SELECT id, version_name, chunking_strategy, model_name, CAST(is_active AS INTEGER), metadata "  # noqa: S608
-        f"FROM {VERSIONS} ORDER BY id"
+        f"FROM {VERSIONS} {'WHERE version_name = ?' if name else ''} ORDER BY id",
+        [name] if name else [],
     )
+    counts = _count_all_rows(session) if name is None else {row[0]: _count_rows(session, row[0]) for row in rows}
     return [
-        Stored(
-            number, name, strategy, model, bool(active), chunks.get(number, 0), vectors.get(number, 0), parsed(facts)
-        )
+        Stored(number, name, strategy, model, bool(active), *counts.get(number, (0, 0)), parsed(facts))
         for number, name, strategy, model, active, facts in rows
     ]
 
 
-def _rows_by_version(session: Session, table: str, column: str) -> dict[int, int]:
-    if not session.columns(table):
-        return {}
-    return dict(session.execute(f"SELECT {column}, count(*) FROM {table} GROUP BY {column}"))  # type: ignore[arg-type] # noqa: S608
+def _count_all_rows(session: Session) -> dict[int, tuple[int, int]]:
+    """Return how many chunks and vectors carry the number of each version, reading both tables once."""
+    chunks, vectors = (
+        dict(session.execute(f"SELECT {column}, count(*) FROM {table} GROUP BY {column}"))  # type: ignore[arg-type] # noqa: S608
+        if session.columns(table)
+        else {}
+        for table, column in ROWS
+    )
+    return {number: (chunks.get(number, 0), vectors.get(number, 0)) for number in chunks.keys() | vectors.keys()}
+
+
+def _count_rows(session: Session, number: int) -> tuple[int, int]:
+    """Return how many chunks and vectors carry the number of a version."""
+    chunks, vectors = (
+        session.execute(f"SELECT count(*) FROM {table} WHERE {column} = ?", [number])[0][0]  # noqa: S608
+        if session.columns(table)
+        else 0
+        for table, column in ROWS
+    )
+    return chunks, vectors
+
+
+def loss(session: Session, name: str) -> str | None:
+    """Return what became of a version that was written whole and active, or None where it stands.
+
+    One that is whole while another is active stands: somebody switched.
+    """
+    found = next(iter(stored(session, name)), None)
+    if found is None:
+        return "is not there"
+    if found.problem:
+        return f"is not whole: {found.problem}"
+    return None if _active(session) else "is not active, and neither is another"
 
 
 def parsed(metadata: Any) -> dict[str, Any]:
@@ -238,7 +268,7 @@ def write(session: Session, version: Version, batches: Batches, record: Record) 
     version, or a unique key cannot be changed; Locked; and Stopped after SIGTERM, once the batch is finished.
     """
     session.prepare()
-    found = next((one for one in stored(session) if one.name == version.name), None)
+    found = next(iter(stored(session, version.name)), None)
     if found and found.active and not found.problem:
         _keep_record(session, found, version, record)
         return False
@@ -277,12 +307,17 @@ def _begin(session: Session, version: Version, found: Stored | None) -> tuple[in
             number = found.id
             session.execute(f"UPDATE {VERSIONS} SET metadata = ? WHERE id = ?", [_facts(version, 0), number])  # noqa: S608
         else:
-            ((number,),) = session.execute(
-                f"INSERT INTO {VERSIONS} (version_name, chunking_strategy, model_name, is_active, metadata) "  # noqa: S608
-                f"VALUES (?, ?, ?, {session.active_if.replace('id = ?', '1 = 0')}, ?) RETURNING id",
-                [version.name, version.strategy, version.model, _facts(version, 0)],
-            )
+            number = _free_number(session)
+            facts = (version.name, version.strategy, version.model, 0, _facts(version, 0))
+            columns = ("id", "version_name", "chunking_strategy", "model_name", "is_active", "metadata")
+            session.load(VERSIONS, columns, [(number, *facts)])
     return number, 0
+
+
+def _free_number(session: Session) -> int:
+    """Return a number above those of all versions and rows: rows of a version that was removed may still be there."""
+    numbered = ((VERSIONS, "id"), *ROWS)
+    return 1 + max(session.execute(f"SELECT max({column}) FROM {table}")[0][0] or 0 for table, column in numbered)  # noqa: S608
 
 
 def _facts(version: Version, written: int | None, record: Record | None = None) -> str:
@@ -319,7 +354,8 @@ def _compare_progress(session: Session, version: Version, number: int, written: 
 def _insert(session: Session, version: Version, number: int, batch: Batch, columns: set[str]) -> None:
     ((first,),) = session.execute(f"SELECT coalesce(max(id), 0) + 1 FROM {CHUNKS}")  # noqa: S608
     ids = range(first, first + len(batch))
-    known = {name: values for name, values in batch.columns.items() if name in columns}
+    # what is nowhere known is left out: the table may have a default for it
+    known = {name: values for name, values in batch.columns.items() if name in columns and values != [None] * len(ids)}
     rows = zip(ids, *known.values(), repeat(number))
     session.load(CHUNKS, ["id", *known, "embedding_version_id"], rows)
     vectors = session.vectors(batch.vectors)
@@ -330,11 +366,8 @@ def _insert(session: Session, version: Version, number: int, batch: Batch, colum
 def _switch(session: Session, version: Version, number: int, record: Record) -> None:
     """Count the rows of a version and make it the active one, in one transaction."""
     with session.transaction():
-        counts = [
-            session.execute(f"SELECT count(*) FROM {table} WHERE {column} = ?", [number])[0][0]  # noqa: S608
-            for table, column in ((CHUNKS, "embedding_version_id"), (VECTORS, "version_id"))
-        ]
-        if counts != [version.chunks] * 2:
+        counts = _count_rows(session, number)
+        if counts != (version.chunks, version.chunks):
             raise RuntimeError(
                 f"the version {version.name} has {counts[0]} chunks and {counts[1]} vectors, {version.chunks} of each "
                 "expected; it stays inactive"
@@ -352,8 +385,8 @@ def _note_documents(session: Session, number: int, version: Version, record: Rec
 
 
 def _delete_rows(session: Session, number: int) -> None:
-    session.execute(f"DELETE FROM {VECTORS} WHERE version_id = ?", [number])  # noqa: S608
-    session.execute(f"DELETE FROM {CHUNKS} WHERE embedding_version_id = ?", [number])  # noqa: S608
+    for table, column in reversed(ROWS):  # a server refuses to remove a chunk that has a vector
+        session.execute(f"DELETE FROM {table} WHERE {column} = ?", [number])  # noqa: S608
 
 
 # Switching and removing

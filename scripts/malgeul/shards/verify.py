@@ -33,14 +33,14 @@ class Damage:
         return f"{self.stage} {self.shard}: {self.file} {self.what}"
 
 
-def ledger_files(results: Path) -> list[Path]:
-    """Return all ledgers of a run in sorted order."""
-    return sorted((results / "ledger").glob("*/*.json"))
+def ledger_files(results: Path, stage: str = "*") -> list[Path]:
+    """Return the ledgers of a run in sorted order, all or those of a stage."""
+    return sorted((results / "ledger").glob(f"{stage}/*.json"))
 
 
-def readable_ledgers(results: Path) -> Iterator[tuple[Path, Ledger | None]]:
-    """Yield every ledger file with its ledger, or with None when it cannot be read."""
-    for file in ledger_files(results):
+def readable_ledgers(results: Path, stage: str = "*") -> Iterator[tuple[Path, Ledger | None]]:
+    """Yield every ledger file of a run, or of a stage, with its ledger, or with None when it cannot be read."""
+    for file in ledger_files(results, stage):
         try:
             yield file, read_ledger(file)
         except ValueError:

@@ -60,6 +60,26 @@ def test_paragraphs_are_joined_in_their_order_whatever_their_columns_are_declare
     assert texts == {"decision/A": ("A1\n\nA2\n\nA10", None), "decision/a": ("a1\n\na2\n\na10", None)}
 
 
+def test_tables_and_columns_of_the_law_layout_are_found_in_any_case(tmp_path):
+    path = tmp_path / "law.sqlite"
+    change(path, "CREATE TABLE Statute_Articles (ID INTEGER, Law_Name TEXT, Text TEXT)")
+    change(path, "CREATE TABLE Case_Paragraphs (Case_ID INTEGER, Para_Index INTEGER, TEXT TEXT)")
+    change(path, "INSERT INTO Statute_Articles VALUES (3, '법', '제3조')")
+    change(path, "INSERT INTO Case_Paragraphs VALUES (1, 1, '둘째'), (1, 0, '첫째')")
+    assert {d.id: (d.text, d.meta) for d in everything(path)} == {
+        "case/1": ("첫째\n\n둘째", {"paragraphs": 2, "kind": "case"}),
+        "statute/3": ("제3조", {"Law_Name": "법", "kind": "statute"}),
+    }
+
+
+def test_a_column_of_the_law_layout_that_is_missing_is_named_with_its_table(tmp_path):
+    path = tmp_path / "law.sqlite"
+    change(path, "CREATE TABLE case_paragraphs (case_id INTEGER, number INTEGER, text TEXT)")
+    problem = "there is no column 'para_index' in case_paragraphs; there are case_id, number, text"
+    with pytest.raises(ValueError, match=problem):
+        survey(path, LAW)
+
+
 def test_buckets_hold_every_document_once(database):
     buckets = buckets_of(database)
     assert len(buckets) == 8

@@ -1,10 +1,18 @@
 """Two versions of a chunk stand side by side whatever the unique key was; all else of the database stays as it is."""
 
+import os
+import shutil
 import sqlite3
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from malgeul.embedding.batches import RENAMED
+from malgeul.embedding.migration import KNOWN_OF_CHUNKS
 from malgeul.embedding.sqlite_store import SqliteStore
+from malgeul.shards.tables import CHUNKS
 
 from .versioning import RECORD, a_version, batches
 
@@ -147,3 +155,168 @@ def test_a_column_that_is_missing_is_named_before_anything_is_changed(tmp_path, 
     with pytest.raises(RuntimeError, match=rf"there is no {lacking}\. Nothing was written"):
         SqliteStore(path).write(a_version(), batches(), RECORD)
     assert schema(path) == before
+
+
+@pytest.mark.parametrize(
+    ("definition", "statements", "problem"),
+    [
+        (
+            COLUMNS + ")",
+            ["ALTER TABLE text_chunks ADD COLUMN lawyer TEXT NOT NULL DEFAULT 'x'"],
+            None,
+        ),
+        (
+            f"{COLUMNS}, lawyer TEXT NOT NULL)",
+            [],
+            "text_chunks.lawyer must have a value .NOT NULL without a default., and malgeul has none for it",
+        ),
+        (
+            COLUMNS.replace("id INTEGER PRIMARY KEY", "id TEXT PRIMARY KEY", 1) + ")",
+            [],
+            "text_chunks.id holds text, and the numbers of versions and chunks go into it",
+        ),
+        (COLUMNS + ")", ["CREATE VIEW embeddings AS SELECT id FROM text_chunks"], "embeddings is a view, and no table"),
+        (
+            COLUMNS + ")",
+            ["CREATE TABLE malgeul_documents (name TEXT)"],
+            "no malgeul_documents.digest, malgeul_documents.document_id, malgeul_documents.version_id",
+        ),
+        (
+            f"{COLUMNS}, {SHORT_KEY})",
+            ["CREATE INDEX malgeul_chunks_of_version ON text_chunks (text)"],
+            "index malgeul_chunks_of_version already exists .CREATE INDEX ",
+        ),
+    ],
+)
+def test_what_keeps_versions_out_is_said_before_any_work(tmp_path, definition, statements, problem):
+    path = tmp_path / "a.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"CREATE TABLE text_chunks ({definition}")
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+    store = SqliteStore(path)
+    before = path.read_bytes()
+    if problem is None:
+        store.rehearse()
+        assert path.read_bytes() == before
+        assert store.write(a_version(), batches(), RECORD)
+        return
+    for asked in (store.rehearse, lambda: store.write(a_version(), batches(), RECORD)):
+        with pytest.raises(
+            RuntimeError, match=rf"^versions cannot be written: .*{problem}.*Nothing was written"
+        ) as error:
+            asked()
+        assert "unique key" not in str(error.value), "it is not what is in the way"
+    assert path.read_bytes() == before, "not even how it is written"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.sqlite"]
+
+
+def test_tables_and_columns_in_another_case_are_the_same_tables(tmp_path):
+    path = tmp_path / "a.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE Embedding_Versions (ID INTEGER PRIMARY KEY, Version_Name TEXT UNIQUE, Chunking_Strategy TEXT,
+                Model_Name TEXT, Is_Active INTEGER, Metadata TEXT);
+            CREATE TABLE Text_Chunks (ID INTEGER PRIMARY KEY AUTOINCREMENT, Source_Type TEXT NOT NULL,
+                Source_ID TEXT NOT NULL, Chunk_Index INTEGER NOT NULL, Text TEXT NOT NULL, Embedding_Version_ID INTEGER,
+                UNIQUE (Source_Type, Source_ID, Chunk_Index));
+            CREATE INDEX By_Text ON Text_Chunks (Text);
+            CREATE TABLE Embeddings (Chunk_ID INTEGER, Model TEXT, Dim INTEGER, Vector BLOB, Version_ID INTEGER);
+            INSERT INTO Text_Chunks VALUES (7, 'case', '1', 0, '옛 조각', 99);
+            """
+        )
+    connection.close()
+    store = SqliteStore(path)
+    store.rehearse()
+    assert store.write(a_version(), batches(), RECORD)
+    assert rows(path, "SELECT text FROM text_chunks ORDER BY id") == [("옛 조각",), *[(f"조각 {k}",) for k in range(3)]]
+    assert {"Text_Chunks", "By_Text"} <= schema(path).keys()
+
+
+def test_a_table_with_the_name_of_the_new_one_is_left_alone(tmp_path):
+    left = "CREATE TABLE text_chunks_rebuilt (a TEXT)"
+    path = with_chunks(tmp_path / "a.sqlite", f"{COLUMNS}, {SHORT_KEY})", left)
+    assert SqliteStore(path).write(a_version(), batches(), RECORD)
+    assert schema(path)["text_chunks_rebuilt"] == left
+
+
+def test_columns_that_every_chunk_fills_are_those_of_the_batches(tmp_path):
+    """Those may be NOT NULL in a user's table, and no others."""
+    filled = {RENAMED.get(field.name, field.name) for field in CHUNKS if not field.nullable}
+    given = {"source_type", "source_id", "chunking_strategy", "chunk_group_id", "original_document_id"}
+    assert filled | given == KNOWN_OF_CHUNKS
+
+
+def test_a_migration_that_the_definitions_refuse_is_refused_before_any_work(tmp_path):
+    other = """CREATE TABLE other (a TEXT, b INTEGER, c INTEGER,
+        FOREIGN KEY (a, b, c) REFERENCES text_chunks (source_type, source_id, chunk_index))"""
+    path = with_chunks(tmp_path / "a.sqlite", f"{COLUMNS}, {SHORT_KEY})", other)
+    before = path.read_bytes()
+    for copied in (True, False):
+        with pytest.raises(RuntimeError, match="another table refers to it"):
+            SqliteStore(path).rehearse(copied=copied)
+    assert path.read_bytes() == before
+
+
+@pytest.fixture
+def open_folder():
+    """A folder below which nobody is root: permissions count also where tests run as root."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def as_another_user():
+    """Be a user without privileges."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_any_work(open_folder):
+    path = with_chunks(open_folder / "a.sqlite", f"{COLUMNS}, {SHORT_KEY})")
+    path.chmod(0o666)
+    open_folder.chmod(0o555)
+    store = SqliteStore(path)
+    with as_another_user():
+        with pytest.raises(PermissionError, match=rf"{open_folder} is not writable.*write_back: copy"):
+            store.rehearse()
+        store.rehearse(copied=True)
+    open_folder.chmod(0o777)
+    with as_another_user():
+        store.rehearse()
+
+
+def test_room_for_the_copy_before_the_key_changes_is_looked_for_before_any_work(tmp_path, monkeypatch):
+    path = with_chunks(tmp_path / "a.sqlite", f"{COLUMNS}, {SHORT_KEY})")
+    store = SqliteStore(path)
+    full = os.statvfs(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(full.f_blocks, full.f_blocks, 100))
+    with pytest.raises(OSError, match=r"a copy is kept before as .*a\.before-malgeul\.sqlite.*Make room"):
+        store.rehearse()
+    store.rehearse(copied=True)
+    store.backup_place().write_bytes(path.read_bytes())
+    store.rehearse()
+
+
+def test_the_copy_is_kept_before_anything_of_the_file_changes(tmp_path, monkeypatch):
+    path = with_chunks(tmp_path / "a.sqlite", f"{COLUMNS}, {SHORT_KEY})")
+    before = path.read_bytes()
+
+    def fails(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("malgeul.embedding.sqlite_store.keep_backup", fails)
+    with pytest.raises(OSError, match="No space left"):
+        SqliteStore(path).write(a_version(), batches(), RECORD)
+    assert path.read_bytes() == before

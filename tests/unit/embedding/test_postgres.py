@@ -89,6 +89,21 @@ def test_documents_of_the_law_layout_are_read_whole_and_in_order(address, store)
     }  # fmt: skip
 
 
+def test_paragraphs_are_joined_in_their_order_whatever_their_columns_are_declared_as(address, store):
+    rows(address, "CREATE TABLE decision_paragraphs (decision_id text, para_index text, text text)")
+    values = ", ".join(f"('{name}', '{number}', '{name}{number}')" for number in (10, 2, 1) for name in ("a", "A"))
+    rows(address, f"INSERT INTO decision_paragraphs VALUES {values}")
+    texts = {d.id: (d.text, d.fault) for d in store.documents(settings(address), 0, 1)}
+    assert texts == {"decision/A": ("A1\n\nA2\n\nA10", None), "decision/a": ("a1\n\na2\n\na10", None)}
+
+
+def test_a_column_of_the_law_layout_that_is_missing_is_named_with_its_table(address, store):
+    rows(address, "CREATE TABLE case_paragraphs (case_id int, number int, text text)")
+    problem = "there is no column 'para_index' in case_paragraphs; there are case_id, number, text"
+    with pytest.raises(ValueError, match=problem):
+        store.survey(settings(address))
+
+
 def test_one_changed_row_changes_one_bucket(address, store):
     fill_law(address)
     before = store.survey(settings(address)).buckets(8)
@@ -120,6 +135,9 @@ def test_any_table_and_any_query_and_what_is_wrong_with_them(address, store):
     assert len(store.survey(query).ids) == 11
     with pytest.raises(ValueError, match="there is no column 'body'; there are id, law_name"):
         store.survey(settings(address, layout="table", table="statute_articles", text="body"))
+    twice = query.model_copy(update={"query": "SELECT id AS key, text AS body, law_name AS body FROM statute_articles"})
+    with pytest.raises(ValueError, match="there are several columns 'body'; there are key, body, body"):
+        store.survey(twice)
     with pytest.raises(ValueError, match="no_such_table"):
         store.survey(settings(address, layout="table", table="no_such_table"))
     hostile = 'x"; DROP TABLE statute_articles; --'
@@ -161,6 +179,16 @@ def test_versions_are_written_switched_and_removed(address, store):
     assert rows(address, "SELECT count(*), min(vector_dims(vector)) FROM embeddings") == [(3, 2)]
 
 
+def test_a_version_that_somebody_took_away_is_missed_and_written_again(address, store):
+    assert store.loss("malgeul-1") == "is not there"
+    store.write(a_version(), batches(), RECORD)
+    assert store.loss("malgeul-1") is None
+    rows(address, "DELETE FROM embeddings WHERE chunk_id = 2")
+    assert store.loss("malgeul-1") == "is not whole: it has 3 chunks and 2 vectors, and should have 3 of each"
+    assert store.write(a_version(), batches(), RECORD)
+    assert rows(address, ACTIVE) == NEW
+
+
 def test_vectors_arrive_bit_by_bit_and_pgvector_finds_the_nearest(address, store):
     store.write(a_version(), batches(), RECORD)
     query = "SELECT text FROM embeddings JOIN text_chunks ON id = chunk_id ORDER BY vector <-> '[1.9,2.1]' LIMIT 1"
@@ -200,11 +228,44 @@ def test_the_forerunners_unique_key_gets_the_version_and_its_rows_stay(address, 
 
 
 def test_a_unique_key_that_cannot_be_changed_is_said_and_nothing_is_lost(address, store):
-    rows(address, "CREATE TABLE text_chunks (id serial, source_id integer, chunk_index integer)")
+    rows(address, "CREATE TABLE text_chunks (id int, source_id int, chunk_index int, embedding_version_id int)")
     rows(address, "CREATE UNIQUE INDEX partly ON text_chunks (source_id, chunk_index) WHERE id > 3")
     with pytest.raises(RuntimeError, match=r"the index partly is one of expressions.*Nothing was written"):
         store.write(a_version(), batches(), RECORD)
     assert rows(address, "SELECT to_regclass('embeddings')") == [(None,)]
+
+
+def test_what_keeps_versions_out_is_said_before_any_work(address, store):
+    store.rehearse()
+    rows(address, "CREATE TABLE text_chunks (id uuid, embedding_version_id int, lawyer text NOT NULL)")
+    rows(address, "CREATE TABLE embeddings (chunk_id int, model text, dim int, vector bytea)")
+    for asked in (store.rehearse, lambda: store.write(a_version(), batches(), RECORD)):
+        with pytest.raises(RuntimeError) as error:
+            asked()
+        for problem in (
+            "embeddings.vector is bytea, and not pgvector's vector",
+            "there is no embeddings.version_id",
+            "text_chunks.lawyer must have a value",
+            "text_chunks.id holds text",
+        ):
+            assert problem in str(error.value)
+    assert rows(address, "SELECT to_regclass('embedding_versions')") == [(None,)]
+
+
+def test_a_user_who_may_not_write_is_told_before_any_work(address, store):
+    store.write(a_version(), batches(), RECORD)
+    rows(address, "DROP INDEX malgeul_chunks_of_version")
+    rows(
+        address,
+        "DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+    )
+    reader = open_store(address.replace("//postgres@", "//reader@"))
+    assert reader.loss("malgeul-1") is None
+    with pytest.raises(PermissionError) as error:
+        reader.rehearse()
+    assert "SELECT, INSERT, UPDATE and DELETE are not all allowed on text_chunks" in str(error.value)
+    assert "text_chunks belongs to another, and its owner alone may run: CREATE INDEX" in str(error.value)
+    rows(address, "DROP OWNED BY reader; DROP ROLE reader")
 
 
 def test_readers_see_the_old_version_until_the_new_one_is_whole(address, store):

@@ -481,3 +481,56 @@ def test_an_id_that_is_no_utf8_can_be_recorded(store):
     store.write(a_version(), batches(), Record(survey.contents(), SETTINGS))
     assert store.changes(survey).counts == {"new": 0, "changed": 0, "removed": 0}
     assert store.changes(survey_of(**{"c\udcff": "two"})).changed == ["c\\xff"]
+
+
+# What a run wrote and somebody took away
+
+
+def removed_by_hand(database):
+    change(database, "DELETE FROM embeddings WHERE version_id = 2")
+    change(database, "DELETE FROM text_chunks WHERE embedding_version_id = 2")
+    change(database, "DELETE FROM embedding_versions WHERE id = 2")
+
+
+@pytest.mark.parametrize(
+    ("taken", "told"),
+    [
+        (removed_by_hand, "is not there"),
+        (lambda database: change(database, "DELETE FROM embedding_versions WHERE id = 2"), "is not there"),
+        (
+            lambda database: change(database, "DELETE FROM embeddings WHERE version_id = 2 AND chunk_id > 8"),
+            "is not whole: it has 3 chunks and 1 vectors",
+        ),
+        (
+            lambda database: change(database, "UPDATE embedding_versions SET is_active = 0"),
+            "is not active, and neither is another",
+        ),
+    ],
+)
+def test_a_version_that_somebody_took_away_is_missed_and_written_again(store, database, taken, told):
+    store.write(a_version(), batches(), RECORD)
+    assert store.loss("malgeul-1") is None
+    store.activate("old")
+    assert store.loss("malgeul-1") is None, "switching back is the user's choice"
+    store.activate("malgeul-1")
+    taken(database)
+    assert told in store.loss("malgeul-1")
+    assert store.write(a_version(), batches(), RECORD)
+    assert rows(database, ACTIVE) == NEW
+    assert store.loss("malgeul-1") is None
+
+
+def test_a_version_that_was_dropped_is_missed_also_where_there_is_no_table(store, database):
+    assert store.loss("malgeul-1") == "is not there"
+    change(database, "DROP TABLE embedding_versions")
+    assert store.loss("malgeul-1") == "is not there"
+
+
+def test_rows_that_a_removed_version_left_behind_do_not_become_those_of_the_next(store, database):
+    """SQLite gives the highest number again once its row is gone."""
+    store.write(a_version(), batches(), RECORD)
+    change(database, "DELETE FROM embedding_versions WHERE id = 2")
+    assert store.write(a_version("malgeul-2"), batches(), RECORD)
+    assert rows(database, ACTIVE) == NEW
+    assert rows(database, "SELECT count(*) FROM text_chunks WHERE embedding_version_id = 2") == [(3,)]
+    assert rows(database, "SELECT id FROM embedding_versions ORDER BY id") == [(1,), (3,)]
