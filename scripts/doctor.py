@@ -26,6 +26,7 @@ from malgeul.watch.checks import (
     Check,
     check_config,
     check_cores,
+    check_dimensions,
     check_disk,
     check_ffmpeg,
     check_gpu,
@@ -72,7 +73,10 @@ def examine(configfile: Path) -> tuple[list[Check], list[Advice]]:
     if config is not None:
         found, plan = check_inputs(config)
         checks.append(found)
-        checks += [guarded(one.key, lambda one=one: check_model(one)) for one in named_models(config, plan)]
+        models = list(named_models(config, plan))
+        checks += [guarded(one.key, lambda one=one: check_model(one)) for one in models]
+        if config.embed.dimensions is not None and any(one.key == "embed.model" for one in models):
+            checks.append(guarded("embed.dimensions", lambda: check_dimensions(config.embed)))
     machine = read_machine()
     checks += machine_checks(machine, Path("results") / (config.run if config else ""))
     return checks, list(advise(machine, config, plan))

@@ -272,3 +272,20 @@ def test_a_database_that_is_written_to_is_named_once(tmp_path, other):
         make_plan(read_config(given), tmp_path)
     given["documents"]["write_back"] = "copy"
     assert len(make_plan(read_config(given), tmp_path).databases) == 2
+
+
+@pytest.mark.parametrize("way", ["copy", "in_place"])
+def test_tables_that_no_version_fits_into_are_told_before_any_job(notes, tmp_path, way):
+    with sqlite3.connect(notes) as connection:
+        connection.execute("CREATE TABLE text_chunks (id INTEGER PRIMARY KEY, lawyer TEXT NOT NULL)")
+    connection.close()
+    config = of_database(notes)
+    with pytest.raises(
+        ConfigError, match=r"notes\.sqlite: versions cannot be written: .*text_chunks\.lawyer must have"
+    ):
+        make_plan(with_write_back(config, way), tmp_path)
+    make_plan(with_write_back(config, "off"), tmp_path)
+
+
+def with_write_back(config, way):
+    return config.model_copy(update={"documents": config.documents.model_copy(update={"write_back": way})})

@@ -34,6 +34,9 @@ from malgeul.shards.names import nfc
 
 Row = tuple[Any, ...]
 
+UNREADABLE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+"""What SQLite says of a database that is written ahead and beside which it can make no file."""
+
 
 def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     """Open a database, read-only unless asked; raises ValueError for a file that is none, Locked."""
@@ -50,6 +53,12 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
+        if not write and _is_written_ahead(path) and error.sqlite_errorcode & 0xFF in UNREADABLE:
+            raise PermissionError(
+                f"{path} is written ahead (WAL), and then SQLite reads it only where it can write beside it: allow "
+                f"this user to write into {path.resolve().parent}, name a copy elsewhere (with its -wal, where there "
+                f"is one), or have its owner run: sqlite3 {path} 'PRAGMA journal_mode = DELETE'"
+            ) from error
         if isinstance(error, sqlite3.OperationalError):
             raise
         raise ValueError(f"{path} is no SQLite database ({error})") from error
@@ -57,6 +66,15 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _is_written_ahead(path: Path) -> bool:
+    """Tell whether a database is written ahead, which bytes 18 and 19 of its file say (sqlite.org/fileformat2.html)."""
+    try:
+        with path.open("rb") as file:
+            return file.read(20)[18:] == b"\2\2"
+    except OSError:
+        return False
 
 
 def _attaches_nothing(action: int, *_: str | None) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from malgeul import ROOT
 from malgeul.config import ConfigError, RunConfig, read_config
+from malgeul.embedding.settings import EmbedSettings
 from malgeul.models.hub import PICKLED, ModelNotFound, cached_snapshot, fits, is_pickled, missing, needed, weights_of
 from malgeul.models.local import resolve
 from malgeul.named_models import NamedModel
@@ -259,6 +260,24 @@ def check_model(named: NamedModel) -> Check:
         return Check(named.key, "OK", f"{model} is cached ({cached})")
     state = f"cached without {', '.join(lacking)} ({cached})" if cached else "not cached"
     return _on_hub(named, state, cached)
+
+
+def check_dimensions(embed: EmbedSettings) -> Check:
+    """Compare embed.dimensions with how many numbers the model's vectors have."""
+    from malgeul.embedding.encoder import dimension_of
+    from malgeul.embedding.recipe import read_recipe
+    from malgeul.embedding.vectors import dimension_kept
+
+    key = "embed.dimensions"
+    folder = resolve(embed.model) or cached_snapshot(embed.model, embed.revision)
+    if folder is None or not (folder / "config.json").is_file():
+        return Check(key, "OK", f"{embed.dimensions}; {embed.model} is not here, so that its own is not known yet")
+    whole = dimension_of(folder, read_recipe(folder))
+    try:
+        kept = dimension_kept(whole, embed.dimensions)
+    except ValueError as error:
+        return Check(key, "FAIL", str(error), f"set it to at most {whole}, or leave it out")
+    return Check(key, "OK", f"the first {kept} of {whole} numbers of every vector are kept")
 
 
 def _on_hub(named: NamedModel, state: str, cached: Path | None) -> Check:

@@ -320,3 +320,13 @@ def test_the_copy_is_kept_before_anything_of_the_file_changes(tmp_path, monkeypa
     with pytest.raises(OSError, match="No space left"):
         SqliteStore(path).write(a_version(), batches(), RECORD)
     assert path.read_bytes() == before
+
+
+def test_a_database_that_is_written_ahead_and_cannot_be_read_where_it_lies_is_said(open_folder):
+    path = with_chunks(open_folder / "a.sqlite", f"{COLUMNS}, {SHORT_KEY})")
+    rows(path, "PRAGMA journal_mode = WAL")
+    path.chmod(0o644)
+    open_folder.chmod(0o555)
+    with as_another_user(), pytest.raises(PermissionError, match=rf"written ahead.*write into {open_folder}.*DELETE"):
+        SqliteStore(path).versions()
+    assert [file.name for file in open_folder.iterdir()] == ["a.sqlite"]

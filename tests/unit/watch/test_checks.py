@@ -10,6 +10,7 @@ import pytest
 import doctor
 from malgeul import ROOT
 from malgeul.config import read_config
+from malgeul.embedding.settings import EmbedSettings
 from malgeul.models.devices import Device
 from malgeul.named_models import NamedModel, named_models
 from malgeul.watch import checks as module
@@ -18,6 +19,7 @@ from malgeul.watch.checks import (
     GB,
     check_config,
     check_cores,
+    check_dimensions,
     check_disk,
     check_gpu,
     check_inputs,
@@ -280,6 +282,23 @@ def test_a_folder_without_a_model_fails(hub, tmp_path):
     (tmp_path / "empty/pytorch_model.bin").write_bytes(b"")
     assert verdict(look(str(tmp_path / "empty"))) == "OK"
     assert "converted once" in look(str(tmp_path / "empty")).found
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected", "told"),
+    [(64, "OK", "the first 64 of"), (100_000, "FAIL", "embed.dimensions is 100000, but the model's vectors have")],
+)
+def test_more_dimensions_than_the_model_has_are_told(asked, expected, told):
+    check = check_dimensions(EmbedSettings(model=BUNDLED, dimensions=asked))
+    assert verdict(check) == expected
+    assert told in check.found
+
+
+def test_dimensions_of_a_model_that_is_not_here_are_not_known(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    check = check_dimensions(EmbedSettings(model="someone/elsewhere", dimensions=64))
+    assert verdict(check) == "OK"
+    assert "not known yet" in check.found
 
 
 def test_a_path_that_is_no_folder_is_no_name_of_a_model_either(tmp_path):
