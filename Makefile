@@ -43,8 +43,9 @@ $(VENV)/.installed: requirements.txt constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	@$(INSTALL) --requirement requirements-dev.txt
-	@# Beside the others: transformers and peft import it wherever it is installed, with warnings.
+	@# Beside the others: transformers and peft import them wherever they are installed, with warnings.
 	@$(INSTALL) --no-deps --upgrade --target $(VENV)/torchao torchao
+	@$(INSTALL) --no-deps --upgrade --target $(VENV)/bitsandbytes bitsandbytes
 	@touch $@
 
 bench-text: $(VENV)/.installed-bench

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ sys.path[:0] = [str(ROOT / "scripts")]
 
 BUFFERS = (1 << 20, 4 << 20, 16 << 20)
 SWAPS = 50
-TORCHAO = Path(sys.prefix) / "torchao"
-"""Beside the other packages, as the tests have it."""
+BITS = {"int8": Path(sys.prefix) / "torchao", "int4": Path(sys.prefix) / "bitsandbytes"}
+"""What makes weights of so many bits: beside the other packages, as the tests have it."""
 PAGE = 4096
 PARTS = 8
 """The same weights are written once more, in files that hold an eighth of them at most."""
@@ -108,9 +109,9 @@ def import_libraries(side: str) -> None:
 
         assert peft
     if side in QUANTIZED:
-        from torchao import quantization
+        from malgeul.models.quantization import scheme
 
-        assert quantization
+        scheme("int4" if side == COPY_OF_FOUR else "int8")
 
 
 def parts_of(weight: Any) -> list[Any]:
@@ -243,13 +244,13 @@ ADAPTER = {SWAP: swap, "to one more adapter, loaded": put_on, "base and adapter 
 # Sides of quantized weights
 
 
-def load_quantized(work: Path) -> Result:
+def load_quantized(work: Path, bits: str) -> Result:
     """Load the copy that was quantized once."""
     from malgeul.models.devices import cpu
     from malgeul.models.loading import weight_files
     from malgeul.models.weights import load_model
 
-    folder = Path(json.loads((work / "quantized.json").read_text())["folder"])
+    folder = Path(json.loads((work / "quantized.json").read_text())[bits])
     read_bytes = sum(file.stat().st_size for file in weight_files(folder))
     return {**timed(lambda: touch(load_model("classify", folder, cpu()).model)), "bytes": read_bytes}
 
@@ -272,18 +273,22 @@ def quantize_at_load(work: Path) -> Result:
 
 
 def make_quantized(work: Path) -> Result:
-    """Make the copy, once."""
+    """Make the copies, once."""
     from malgeul.models.quantization import quantized_copy
 
-    def make_copy() -> None:
-        folder = quantized_copy(work / "model", "int8")
-        (work / "quantized.json").write_text(json.dumps({"folder": str(folder)}))
+    def make_copies() -> None:
+        folders = {bits: str(quantized_copy(work / "model", bits)) for bits in BITS}  # type: ignore[arg-type]
+        (work / "quantized.json").write_text(json.dumps(folders))
 
-    return timed(make_copy)
+    return timed(make_copies)
 
 
-COPY = "quantized copy of int8"
-QUANTIZED = {COPY: load_quantized, "quantized at load": quantize_at_load}
+COPY, COPY_OF_FOUR = "quantized copy of int8", "quantized copy of int4"
+QUANTIZED = {
+    COPY: partial(load_quantized, bits="int8"),
+    COPY_OF_FOUR: partial(load_quantized, bits="int4"),
+    "quantized at load": quantize_at_load,
+}
 
 SIDES: dict[str, Callable[[Path], Result]] = {
     "make": make, "make quantized": make_quantized, **LOAD, **ADAPTER, **QUANTIZED
@@ -314,7 +319,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.side:
         if "quantized" in given.side:
-            sys.path.append(str(TORCHAO))
+            sys.path += map(str, BITS.values())
         import_libraries(given.side)
         result = SIDES[given.side](given.work)
         print(json.dumps({**result, "peak_mb": peak()}))
@@ -348,8 +353,10 @@ def main() -> None:
             results = run_in_turn(ADAPTER, work, given.runs)
             table("change of adapter", results, SWAP)
         if "quantized" in wanted:
-            if not TORCHAO.is_dir():
-                raise SystemExit("quantized weights need torchao: make .venv/.installed-dev installs it")
+            if lacking := [folder.name for folder in BITS.values() if not folder.is_dir()]:
+                raise SystemExit(
+                    f"quantized weights need {' and '.join(lacking)}: make .venv/.installed-dev installs them"
+                )
             run_side(__file__, "make quantized", work)
             results = run_in_turn(QUANTIZED, work, given.runs)
             table("quantized weights", results, COPY, per_second=True)

@@ -52,9 +52,6 @@ rule quantize_model:
         "../envs/classifiers.yaml"
     threads: 1
     resources:
-        gpu=lambda wildcards: int(
-            quantized_models()[wildcards.model]["quantization"] == "int4"
-        ),
         mem_mb=growing(16000),
         runtime=growing(120),
     params:

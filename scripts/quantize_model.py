@@ -3,11 +3,9 @@
 import logging
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from malgeul.models.devices import claimed_device
 from malgeul.models.hub import ModelNotFound
 from malgeul.models.loading import folder_of, weight_files
 from malgeul.models.quantization import Quantization, quantized_copy
@@ -23,12 +21,11 @@ log = logging.getLogger(__name__)
 def quantize_model(model: str, revision: str | None, quantization: Quantization) -> dict[str, Any]:
     """Return what was made: bytes of the weights before and after, and seconds, which are few where the copy is there.
 
-    Raises ModuleNotFoundError without torchao, and ValueError for what this machine cannot make.
+    Raises ModuleNotFoundError where what makes it is not installed.
     """
     started = time.monotonic()
     folder = folder_of(model, revision)
-    with claimed_device() if quantization == "int4" else nullcontext():
-        copy = quantized_copy(folder, quantization)
+    copy = quantized_copy(folder, quantization)
     return {
         "model": model,
         "revision": revision,

@@ -1,15 +1,19 @@
 """Copies of models with weights in fewer bits, made once: quantizing while loading would read every byte every time.
 
-By torchao, which is to be installed by who wants them. The copies are safetensors, and transformers loads them as any
-other model: the fewer bits are in their config.
+8 bits by torchao, 4 bits (NF4, Dettmers et al. 2023) by bitsandbytes, which are to be installed by who wants them. A
+copy is safetensors that transformers loads as any other model, since its config says what the bits mean; it is made on
+a processor, and is the same for processors and GPUs: what a kernel wants packed in its own way is packed when it runs.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,15 +23,24 @@ from malgeul.shards.locks import shard_lock
 
 Quantization = Literal["int8", "int4"]
 
+PACKAGES: dict[Quantization, str] = {"int8": "torchao", "int4": "bitsandbytes"}
+"""What makes and loads weights of so many bits."""
+
+FORM = 2
+"""Of the copies: one in another form is another copy."""
+
+NF4_ROWS, NF4_COLUMNS = 32, 64
+"""What bitsandbytes' kernel for processors wants the two sides of a matrix to be multiples of; 64 weights share a
+scale."""
+
 
 def quantized_copy(folder: Path, to: Quantization) -> Path:
     """Return the copy of a model in so many bits a weight, made the first time; computing stays in halves or floats.
 
-    int8 runs anywhere, int4 on a GPU. Raises ModuleNotFoundError when torchao is not installed and ValueError for what
-    the machine cannot make.
+    Raises ModuleNotFoundError when what makes it is not installed.
     """
     content = {str(file.relative_to(folder)): sha256_of(file) for file in files_under(folder)}
-    target = copies_folder() / f"{name_of(folder)}-{to}" / digest_of(content)[:16]
+    target = copies_folder() / f"{name_of(folder)}-{to}" / digest_of([FORM, content])[:16]
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         with shard_lock(target.with_suffix(".lock"), CONVERSION_PATIENCE):
@@ -40,6 +53,16 @@ def is_quantized(folder: Path) -> bool:
     """Tell whether a model's config says that its weights have fewer bits."""
     config = folder / "config.json"
     return config.is_file() and "quantization_config" in json.loads(config.read_text(encoding="utf-8"))
+
+
+def ready_for(folder: Path) -> AbstractContextManager[None]:
+    """Return what a model is loaded in: where its weights have fewer bits, what reads them is made ready."""
+    if not is_quantized(folder):
+        return nullcontext()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["quantization_config"]
+    if config.get("quant_method") == "bitsandbytes":
+        _import(PACKAGES["int4"])
+    return tensor_by_tensor() if config.get("quant_method") == "torchao" else nullcontext()
 
 
 @contextmanager
@@ -75,21 +98,43 @@ def tensor_by_tensor() -> Iterator[None]:
         integration.TorchAoDeserialize = usual
 
 
+def scheme(to: Quantization, whole: Sequence[str] = ()) -> Any:
+    """Return how transformers is asked for so many bits, for all matrices but those of the modules named in ``whole``.
+
+    Raises ModuleNotFoundError where what does it is not installed.
+    """
+    import torch
+    import transformers
+
+    package = _import(PACKAGES[to])
+    if to == "int8":
+        bits = package.quantization.Int8WeightOnlyConfig()
+        return transformers.TorchAoConfig(bits, modules_to_not_convert=list(whole))
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,  # scales in 8 bits: 4.13 bits a weight and not 4.5
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=list(whole),  # of 4 bits, too
+    )
+
+
 def _make(folder: Path, to: Quantization, target: Path) -> None:
     import torch
     import transformers
 
-    wanted_bits = scheme(to)
-    if to == "int4" and not torch.cuda.is_available():
-        raise ValueError("weights of int4 are made and used on a GPU; int8 runs on processors, too")
     config = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     kind: Any = getattr(transformers, config.architectures[0])
-    device = "cuda:0" if to == "int4" else "cpu"
-    wanted = transformers.TorchAoConfig(wanted_bits)
-    dtype = torch.bfloat16 if to == "int4" else "auto"
-    model = kind.from_pretrained(
-        str(folder), quantization_config=wanted, device_map=device, dtype=dtype, use_safetensors=True
+    model, about = kind.from_pretrained(
+        str(folder),
+        quantization_config=scheme(to, _kept_whole(kind, config, to)),
+        device_map="cpu",
+        # Of 4 bits the rest is kept in what they are multiplied in.
+        dtype=torch.bfloat16 if to == "int4" else "auto",
+        use_safetensors=True,
+        output_loading_info=True,
     )
+    _leave_out(model, about["missing_keys"])
     staged = beside(target)
     remove(staged)
     model.save_pretrained(str(staged))
@@ -101,15 +146,61 @@ def _make(folder: Path, to: Quantization, target: Path) -> None:
     publish(staged, target)
 
 
-def scheme(to: Quantization) -> Any:
-    """Return how torchao is asked for so many bits; raises ModuleNotFoundError where it is not installed."""
+def _leave_out(model: Any, drawn: Iterable[str]) -> None:
+    """Take away the weights that a model's files lack: who loads its copy is to draw them, too, and to be told."""
+    wanted = model.config.quantization_config
+    whole = wanted.llm_int8_skip_modules if hasattr(wanted, "llm_int8_skip_modules") else wanted.modules_to_not_convert
+    for key in sorted(drawn):
+        place, _, name = key.rpartition(".")
+        model.get_submodule(place)._parameters[name] = None
+        if place not in whole:
+            whole.append(place)
+
+
+def _kept_whole(kind: Any, config: Any, to: Quantization) -> list[str]:
+    """Return the names of the modules of a model whose weights keep their bits.
+
+    Heads do: they are small, decide most, and an adapter may bring its own in their place. So does a matrix whose sides
+    a kernel cannot take.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = kind(config)
+    body = kind.base_model_prefix
+    heads = [name for name, _ in model.named_children() if name != body] if hasattr(model, body) else []
+    if to == "int8":
+        return heads
+    odd = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and (module.out_features % NF4_ROWS or module.in_features % NF4_COLUMNS)
+    ]
+    return heads + odd
+
+
+def _import(package: str) -> Any:
+    """Import what handles fewer bits; raises ModuleNotFoundError that says how to have it.
+
+    bitsandbytes (0.50), where the package kernels is installed, has it fetch compiled code from the hub and runs that,
+    and warns where it is not: here it finds none, in silence.
+    """
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    level, there = logger.level, sys.modules.get("kernels", _ABSENT)
+    logger.setLevel(logging.ERROR)
+    sys.modules["kernels"] = None  # type: ignore[assignment]
     try:
-        from torchao import quantization
+        return import_module(package)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"weights of {to} need torchao: pip install torchao") from error
-    made: dict[str, Callable[[], Any]] = {
-        "int8": quantization.Int8WeightOnlyConfig,
-        # In this packing torch's own kernels multiply; the default one asks for a package of its own (mslk).
-        "int4": lambda: quantization.Int4WeightOnlyConfig(int4_packing_format="tile_packed_to_4d"),
-    }
-    return made[to]()
+        if error.name != package:
+            raise
+        raise ModuleNotFoundError(f"weights of so few bits need {package}: pip install {package}") from error
+    finally:
+        logger.setLevel(level)
+        if there is _ABSENT:
+            del sys.modules["kernels"]
+        else:
+            sys.modules["kernels"] = there  # type: ignore[assignment]
+
+
+_ABSENT = object()

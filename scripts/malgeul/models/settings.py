@@ -17,8 +17,9 @@ class TextClassifier(Section):
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     quantization: Literal["int8", "int4"] | None = None
-    """Load a copy of the model in so many bits a weight, made the first time by torchao (pip install torchao; conda's
-    environment has it). int4 needs a GPU, and has not been tried on one yet."""
+    """Load a copy of the model in so many bits a weight, made the first time: int8 by torchao, int4 (NF4) by
+    bitsandbytes (pip install them; conda's environment has both). A copy is for processors and GPUs alike; a head keeps
+    its bits."""
     adapter: str | None = None
     """LoRA adapter (of peft) on the model: hub id or path. Classifiers of one model share it in memory."""
     adapter_revision: str | None = None
@@ -39,9 +40,4 @@ class TextClassifier(Section):
             raise ValueError("the question has no {text} in it")
         if (self.question is not None) != (len(self.answers) > 1):
             raise ValueError("a question needs two answers or more, and answers need a question")
-        if self.quantization and self.adapter and self.question is None:
-            raise ValueError(
-                "quantization and an adapter go together with a question alone: the adapter of a classifier brings a "
-                "head, which cannot be loaded into quantized weights"
-            )
         return self

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from malgeul.models.adapters import head_size, holds, put_on
 from malgeul.models.devices import Device
 from malgeul.models.loading import folder_of, quiet_transformers, weight_files
-from malgeul.models.quantization import Quantization, is_quantized, tensor_by_tensor
+from malgeul.models.quantization import Quantization, is_quantized, ready_for
 from malgeul.models.variables import MEMORY_CAP, memory_cap
 
 Task = Literal["transcribe", "embed", "classify", "write", "fill"]
@@ -65,7 +64,8 @@ def load_model(
 
     quiet_transformers()
     folder = model if isinstance(model, Path) else folder_of(model, revision, quantization=quantization)
-    native = precision == "native" or is_quantized(folder)
+    quantized = is_quantized(folder)
+    native = precision == "native" or quantized
     cap = memory_cap()
     if cap is not None:
         limit_gpu_memory(cap)
@@ -74,9 +74,10 @@ def load_model(
     worn = folder_of(adapter, adapter_revision) if isinstance(adapter, str) else adapter
     if worn is not None and task == "classify" and (labels := head_size(worn)):
         options = {"num_labels": labels, "ignore_mismatched_sizes": True, **options}
-    place = device_map or ("cuda:0" if device.kind == "cuda" else None)
+    # Told to none, bitsandbytes takes a GPU where it sees one.
+    place = device_map or ("cuda:0" if device.kind == "cuda" else "cpu" if quantized else None)
     spread = {} if cap is None or device_map is None else {"max_memory": _shares(cap)}
-    with tensor_by_tensor() if is_quantized(folder) else nullcontext():
+    with ready_for(folder):
         made, about = getattr(transformers, _KINDS[task]).from_pretrained(
             str(folder),
             dtype="auto" if native else getattr(torch, precision),

@@ -199,7 +199,6 @@ def test_the_batch_changes_no_answer_and_a_long_text_is_cut_before_the_question(
         ({"question": "사기?", "answers": ANSWERS}, "no {text}"),
         ({"question": "{text}?"}, "two answers"),
         ({"answers": ANSWERS}, "answers need a question"),
-        ({"quantization": "int8", "adapter": "y"}, "cannot be loaded into quantized weights"),
     ],
 )
 def test_a_question_that_cannot_be_asked_is_said(wrong, said):
