@@ -14,7 +14,15 @@ from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, count_rows, read_rows
 from malgeul.text.boilerplate import BOILERPLATE, line_key
-from malgeul.text.duplicates import DUPLICATES, REPEATED_ID, find_repeats, hash_table, id_hash, merge_clusters
+from malgeul.text.duplicates import (
+    DUPLICATES,
+    REPEATED_ID,
+    Hashed,
+    find_namesakes,
+    hash_table,
+    id_hash,
+    merge_clusters,
+)
 from malgeul.text.pii import masked_lines
 from malgeul.text.signatures import BAND_COLUMNS
 
@@ -29,36 +37,9 @@ def find_duplicates(job: Job) -> None:
     """Write every document but the first of each cluster (by shard id, then by row), and the lines that many have."""
     files = sorted(job.inputs["screened"], key=lambda file: file.stem)
     starts = np.cumsum([0, *map(count_rows, files)])
-    passing, signed = array("q"), array("q")
-
-    def names() -> Iterator[bytes]:
-        position = 0
-        with job.progress(int(starts[-1])) as progress:
-            for file in files:
-                source = job.params["sources"][file.stem]
-                for document in read_rows(file, ["id", "reason"]):
-                    job.ledger.use(document["id"])
-                    if document["reason"] is None:
-                        passing.append(position)
-                        yield id_hash(source, document["id"])
-                    position += 1
-                    progress.advance()
-
-    def hashes() -> Iterator[bytes]:
-        for position, document in enumerate(row for file in files for row in read_rows(file, ["text_hash"])):
-            if document["text_hash"] is not None:
-                signed.append(position)
-                yield document["text_hash"]
-
-    namesakes, named_first = (np.array(passing, np.int64)[rows] for rows in find_repeats(hash_table(names())))
-    table = hash_table(hashes())
-    at = np.array(signed, np.int64)
-    # Of the same name and the same text is a duplicate like any other.
-    other_text = ~_equal(table, at, namesakes, named_first)
-    namesakes, named_first = namesakes[other_text], named_first[other_text]
-    compared = ~np.isin(at, namesakes)  # a document that goes stands for no other
-    repeated, firsts = find_repeats(table[compared])
-    repeated, firsts = at[compared][repeated], at[compared][firsts]
+    texts = _texts(files)
+    namesakes, named_first = find_namesakes(_names(job, files, int(starts[-1])), texts)
+    repeated, firsts = texts.without(namesakes).repeats()  # a document that goes stands for no other
     clusters = np.arange(starts[-1])
     clusters[repeated] = firsts
     for column in BAND_COLUMNS:
@@ -92,15 +73,37 @@ def find_duplicates(job: Job) -> None:
     )
 
 
-def _equal(
-    table: npt.NDArray[np.void], at: npt.NDArray[np.int64], some: npt.NDArray[np.int64], others: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    """Tell of pairs of documents whether both have a hash and the same; ``table`` has the hashes of those ``at``."""
-    if not len(at):
-        return np.zeros(len(some), bool)
-    rows = [np.minimum(np.searchsorted(at, positions), len(at) - 1) for positions in (some, others)]
-    hashed = (at[rows[0]] == some) & (at[rows[1]] == others)
-    return hashed & (table[rows[0]] == table[rows[1]])
+def _names(job: Job, files: list[Path], documents: int) -> Hashed:
+    """Take all documents into the ledger and return the names of those that pass."""
+    positions = array("q")
+
+    def hashes() -> Iterator[bytes]:
+        position = 0
+        with job.progress(documents) as progress:
+            for file in files:
+                source = job.params["sources"][file.stem]
+                for document in read_rows(file, ["id", "reason"]):
+                    job.ledger.use(document["id"])
+                    if document["reason"] is None:
+                        positions.append(position)
+                        yield id_hash(source, document["id"])
+                    position += 1
+                    progress.advance()
+
+    return Hashed(hash_table(hashes()), np.array(positions, np.int64))
+
+
+def _texts(files: list[Path]) -> Hashed:
+    """Return the texts of the documents that were signed."""
+    positions = array("q")
+
+    def hashes() -> Iterator[bytes]:
+        for position, document in enumerate(row for file in files for row in read_rows(file, ["text_hash"])):
+            if document["text_hash"] is not None:
+                positions.append(position)
+                yield document["text_hash"]
+
+    return Hashed(hash_table(hashes()), np.array(positions, np.int64))
 
 
 def _write_boilerplate(job: Job, files: list[Path], starts: npt.NDArray[np.int64], stays: npt.NDArray[np.bool_]) -> int:

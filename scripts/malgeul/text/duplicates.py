@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,43 @@ def find_repeats(table: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.int64], np
     positions = order[repeated]
     ascending = np.argsort(positions)
     return positions[ascending], firsts[ascending]
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """Hashes of some of a corpus's documents: ``hashes[k]`` is of the document at ``positions[k]``, which ascend."""
+
+    hashes: npt.NDArray[np.void]
+    positions: npt.NDArray[np.int64]
+
+    def repeats(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the documents with a hash that an earlier one has, ascending, and of each the first that has it."""
+        repeated, firsts = find_repeats(self.hashes)
+        return self.positions[repeated], self.positions[firsts]
+
+    def without(self, documents: npt.NDArray[np.int64]) -> Hashed:
+        """Return the hashes of the other documents."""
+        others = ~np.isin(self.positions, documents)
+        return Hashed(self.hashes[others], self.positions[others])
+
+    def same(self, some: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Tell of pairs of documents whether both have a hash, and the same."""
+        if not len(self.positions):
+            return np.zeros(len(some), bool)
+        last = len(self.positions) - 1
+        one, other = (np.minimum(np.searchsorted(self.positions, documents), last) for documents in (some, others))
+        hashed = (self.positions[one] == some) & (self.positions[other] == others)
+        return hashed & (self.hashes[one] == self.hashes[other])
+
+
+def find_namesakes(names: Hashed, texts: Hashed) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the documents whose name an earlier one has with another text, ascending, and of each that first one.
+
+    Of the same name and the same text is a duplicate like any other.
+    """
+    repeated, firsts = names.repeats()
+    other_text = ~texts.same(repeated, firsts)
+    return repeated[other_text], firsts[other_text]
 
 
 def merge_clusters(

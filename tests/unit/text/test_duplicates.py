@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from malgeul.shards.ledger import Tally, read_ledger
-from malgeul.text.duplicates import find_repeats, hash_table, merge_clusters, text_hash
+from malgeul.text.duplicates import Hashed, find_namesakes, find_repeats, hash_table, merge_clusters, text_hash
 from unit.text.conftest import body, prose
 
 
@@ -23,6 +23,18 @@ def test_repeats_are_all_but_the_first_of_equal_hashes(values):
         places[value].append(position)
     expected = sorted((position, group[0]) for group in places.values() for position in group[1:])
     assert repeats(hash_table(text_hash(str(value)) for value in values)) == expected
+
+
+def test_of_one_name_another_text_goes_and_the_same_text_is_a_duplicate():
+    names = {0: "a", 2: "a", 3: "b", 5: "a", 6: "a"}
+    texts = {0: "first", 1: "first", 2: "other", 5: "first"}
+    named, signed = (
+        Hashed(hash_table(map(text_hash, some.values())), np.array(list(some), np.int64)) for some in (names, texts)
+    )
+    positions, firsts = find_namesakes(named, signed)
+    assert list(zip(positions.tolist(), firsts.tolist(), strict=True)) == [(2, 0), (6, 0)], "6 has no text to compare"
+    left, of = signed.without(positions).repeats()
+    assert list(zip(left.tolist(), of.tolist(), strict=True)) == [(1, 0), (5, 0)]
 
 
 def test_equal_halves_of_a_hash_are_no_repeat():
