@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malgeul import ROOT
-from malgeul.models.adapters import base_of
+from malgeul.models.adapters import AdapterBase, base_of
 from malgeul.models.devices import claimed_device
 from malgeul.models.loading import folder_of, identity, measured_imports, measured_load, quiet_transformers
 from malgeul.models.profiling import profiled
@@ -92,8 +92,9 @@ def _beside(job: Job, settings: TrainingChoice, base: Path, folder: Path) -> "Ca
     from malgeul.training.evaluation import Candidate
 
     stands_on = base_of(folder)
-    if stands_on not in {None, settings.base}:
-        raise ValueError(f"{folder} is an adapter on {stands_on}, not on {settings.base}")
+    if stands_on and not stands_on.is_that_of(settings.base, settings.revision):
+        wanted = AdapterBase(settings.base, settings.revision)
+        raise ValueError(f"{folder} is an adapter on {stands_on}, not on {wanted}")
     # An adapter may lack what it shares with its base: tokenizer, labels, positions.
     tasks = _tasks(job, settings, folder if (folder / "config.json").is_file() else base, task_beside)
     return Candidate(tasks, base, folder) if stands_on else Candidate(tasks, folder)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from malgeul.models.hub import cached_snapshot
+from malgeul.models.local import resolve
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -18,12 +22,37 @@ class OtherBase(ValueError):
     """An adapter was trained on another base than the model it is to be put on."""
 
 
-def base_of(folder: Path) -> str | None:
-    """Return what an adapter's trainer called its base; None for a folder that is no adapter."""
+@dataclass(frozen=True)
+class AdapterBase:
+    """What an adapter's trainer called its base, and the revision of it, None where that was not said."""
+
+    model: str
+    revision: str | None
+
+    def is_that_of(self, model: str, revision: str | None) -> bool:
+        """Tell whether a model as a config names it is this base, as far as names and the cache tell.
+
+        Of a hub id, revisions are the same whose files are of one commit; one that the adapter does not say is any. A
+        folder has none.
+        """
+        if self.model != model:
+            return False
+        if self.revision is None or self.revision == revision or resolve(model):
+            return True
+        one, other = cached_snapshot(model, self.revision), cached_snapshot(model, revision)
+        return one is not None and one == other
+
+    def __str__(self) -> str:
+        return self.model if self.revision is None else f"{self.model} at {self.revision}"
+
+
+def base_of(folder: Path) -> AdapterBase | None:
+    """Return what an adapter was trained on; None for a folder that is no adapter."""
     file = folder / ADAPTER_CONFIG
     if not file.is_file():
         return None
-    return str(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or "a base without a name")
+    told = json.loads(file.read_text(encoding="utf-8"))
+    return AdapterBase(str(told.get("base_model_name_or_path") or "a base without a name"), told.get("revision"))
 
 
 def labels_of(folder: Path) -> list[str] | None:
