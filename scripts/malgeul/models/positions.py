@@ -10,6 +10,13 @@ from typing import Any
 _BEHIND_PADDING = {
     "camembert",
     "data2vec-text",
+    "esm",
+    "ibert",
+    "layoutlmv3",
+    "lilt",
+    "longformer",
+    "luke",
+    "markuplm",
     "mpnet",
     "roberta",
     "roberta-prelayernorm",
@@ -17,7 +24,8 @@ _BEHIND_PADDING = {
     "xlm-roberta-xl",
     "xmod",
 }
-"""Kinds of models whose first position is the one behind the padding's id."""
+"""Kinds of models whose first position is the one behind the padding's id: a list, as who asks loads no torch; a test
+compares it with transformers' models."""
 
 
 def first_position(config: Mapping[str, Any]) -> int:
@@ -38,9 +46,8 @@ def longest_input_of(folder: Path) -> int | None:
 
 def room_of(model: Any) -> int | None:
     """Return how many tokens a loaded model has a learnt position for; None where positions are only relative."""
-    from torch.nn import Embedding
-
     for name, table in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(table, Embedding):
-            return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        # By what it has and not by its class: I-BERT's is one of its own.
+        if name.endswith("position_embeddings") and hasattr(table, "padding_idx"):
+            return len(table.weight) - (0 if table.padding_idx is None else int(table.padding_idx) + 1)
     return None

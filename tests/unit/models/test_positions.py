@@ -1,8 +1,13 @@
 """A model is given as many tokens as it has positions: one more ends a job, on GPUs without a word of why."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import transformers
 from transformers import AutoConfig, AutoModel
+from transformers.models.auto.configuration_auto import model_type_to_module_name
+from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from malgeul.models.positions import longest_input, room_of
 
@@ -13,6 +18,9 @@ KINDS = [
     "camembert",
     "data2vec-text",
     "electra",
+    "ibert",
+    "longformer",
+    "luke",
     "mpnet",
     "roberta",
     "roberta-prelayernorm",
@@ -33,6 +41,28 @@ def test_all_that_is_promised_and_not_one_more(kind):
     model(input_ids=torch.full((1, longest), 7))
     with pytest.raises((IndexError, RuntimeError)):
         model(input_ids=torch.full((1, longest + 1), 7))
+
+
+def test_of_all_models_that_count_from_the_padding_the_length_is_known():
+    """The list of their kinds is by hand; this asks transformers' models themselves, by their sources."""
+    models, counting = Path(transformers.__file__).parent / "models", []
+    for kind in MODEL_MAPPING_NAMES:
+        sources = (models / model_type_to_module_name(kind)).glob("modeling_*.py")
+        if not any("padding_idx + 1" in source.read_text(encoding="utf-8") for source in sources):
+            continue
+        config = AutoConfig.for_model(kind)
+        if kind == "evolla" or not getattr(config, "max_position_embeddings", None):
+            continue  # of pictures or sounds, with a text model within
+        if kind == "esm":  # which leaves them to its checkpoints
+            config.vocab_size, config.pad_token_id = 50, 1
+        if kind == "xmod":
+            config.default_language = config.languages[0]
+        with torch.device("meta"):
+            room = room_of(AutoModel.from_config(config))
+        if room is not None:  # a table that is learnt
+            counting.append(kind)
+            assert longest_input(config.to_dict()) == room, kind
+    assert {"camembert", "esm", "ibert", "layoutlmv3", "longformer", "markuplm", "xmod"} < set(counting)
 
 
 def test_positions_by_the_name_that_gpt_2_has_for_them():
