@@ -100,7 +100,8 @@ class Hashed:
         last = len(self.positions) - 1
         one, other = (np.minimum(np.searchsorted(self.positions, documents), last) for documents in (some, others))
         hashed = (self.positions[one] == some) & (self.positions[other] == others)
-        return hashed & (self.hashes[one] == self.hashes[other])
+        same: npt.NDArray[np.bool_] = hashed & (self.hashes[one] == self.hashes[other])
+        return same
 
 
 def find_namesakes(names: Hashed, texts: Hashed) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
