@@ -343,7 +343,8 @@ def wing_script(folder: Path) -> Result:
     from malgeul.audio.intake import Recording
     from malgeul.audio.manifest import row_of
     from malgeul.audio.settings import ConvertSettings
-    from malgeul.audio.sources import SourceFile, read_content
+    from malgeul.shards.inputs import InputFile
+    from malgeul.shards.sources import read_content
     from malgeul.speech.conversation import analyze_recording
     from malgeul.speech.lexicon import read_lexicons
     from malgeul.speech.settings import AnalyzeSettings
@@ -353,7 +354,8 @@ def wing_script(folder: Path) -> Result:
     with tempfile.TemporaryDirectory() as name, clock(result):
         rows = []
         for file in recordings(folder):
-            recording = Recording(read_content(str(file)), SourceFile(str(file), file.name))
+            content = read_content(str(file))
+            recording = Recording(content, InputFile(file.name, content.stat.size, str(file)))
             rows.append(row_of(recording, convert_recording(recording, Path(name), ConvertSettings()).facts))
         torch.set_num_threads(CORES)
         transcribe = pipeline("automatic-speech-recognition", model=str(MODEL), device="cpu", dtype=torch.float32)

@@ -2,13 +2,6 @@
 
 
 rule convert_audio:
-    input:
-        recordings=lambda wildcards: input_files(plan.recordings[wildcards.shard]),
-        twins=lambda wildcards: [
-            twin.path
-            for twin in plan.recordings[wildcards.shard].twins
-            if twin.modified is None
-        ],
     output:
         recordings=directory("<results>/recordings/{shard}"),
         ledger=ledger("convert"),
@@ -26,19 +19,9 @@ rule convert_audio:
         runtime=growing(60),
     params:
         settings=section("convert"),
-        files=lambda wildcards: [
-            {
-                "path": file.path,
-                "name": file.name,
-                "problem": file.problem,
-                "modified": file.modified,
-            }
-            for file in plan.recordings[wildcards.shard].files
-        ],
-        twins=lambda wildcards: [
-            {"path": twin.path, "shard": twin.shard, "modified": twin.modified}
-            for twin in plan.recordings[wildcards.shard].twins
-        ],
+        files=told(lambda wildcards: plan.recordings[wildcards.shard].files),
+        twins=told(lambda wildcards: plan.recordings[wildcards.shard].twins),
+        state=lambda wildcards: state(plan.recordings[wildcards.shard]),
         code=code_digest("convert_audio"),
     message:
         "Convert the recordings of {wildcards.shard} to 16 kHz mono"

@@ -1,5 +1,7 @@
 """What all wings share: the session, thread counts, resources that grow, and the list of what a run makes."""
 
+from dataclasses import asdict
+
 from snakemake.exceptions import WorkflowError
 
 from malgeul.models.devices import count_gpus
@@ -8,6 +10,7 @@ from malgeul.named_models import named_models
 from malgeul.plan import ALL
 from malgeul.report.ending import tell_failure, tell_success
 from malgeul.shards.digest import code_digest
+from malgeul.shards.files import digest_of
 from malgeul.shards.inputs import locate
 from malgeul.shards.names import SHARD_PATTERN, TRANSCRIPTS
 from malgeul.startup import start
@@ -149,31 +152,29 @@ def ledgered_outputs():
     return outputs + all_ledgers()
 
 
-def input_files(what):
-    """The files of a shard that can be inputs; the script knows the others by parameter, and which cannot be opened."""
-    return [file.path for file in what.files if file.is_input]
+def told(files):
+    """Files of the user's as a parameter: of an input that is gone, or oddly named, Snakemake ends the whole job.
+
+    ``files`` returns them by wildcards. Snakemake compares them by their :func:`state`, see :func:`hints`.
+    """
+    return lambda wildcards, threads: [asdict(file) for file in files(wildcards)]
+
+
+def state(shard):
+    """What starts the job of a shard of the user's files again: their names, sizes and times, as a digest."""
+    return digest_of(asdict(shard))[:16]
 
 
 def text_source(shard):
-    """What ingestion needs to know of a text shard: the source's fields, names, and its part of a large file.
+    """What ingestion needs to know of a text shard: its source's fields and its part of a large file.
 
-    Paths come as inputs where they can be, since results do not depend on them; a stream is read as a whole.
+    A stream is read as a whole.
     """
     what = plan.text[shard]
     source = plan.text_sources[what.source]
     return {
         **{key: source[key] for key in ("format", "text_field", "id_field")},
         "name": what.source,
-        "files": [
-            {
-                "name": file.name,
-                "size": file.size,
-                "problem": file.problem,
-                "path": None if file.is_input else file.path,
-                "modified": file.modified,
-            }
-            for file in what.files
-        ],
         "part": 0 if what.stream else what.part,
         "parts": 1 if what.stream else what.parts,
     }

@@ -2,8 +2,6 @@
 
 
 rule ingest_text:
-    input:
-        files=lambda wildcards: input_files(plan.text[wildcards.shard]),
     output:
         text="<results>/text/{shard}.parquet",
         ledger=ledger("ingest"),
@@ -23,6 +21,8 @@ rule ingest_text:
     params:
         settings=section("ingest"),
         source=lambda wildcards: text_source(wildcards.shard),
+        files=told(lambda wildcards: plan.text[wildcards.shard].files),
+        state=lambda wildcards: state(plan.text[wildcards.shard]),
         code=code_digest("ingest_text"),
     message:
         "Ingest {wildcards.shard}"
@@ -37,8 +37,6 @@ for stream, shards in plan.streams.items():
     rule:
         name:
             f"ingest_stream_{stream.replace('-', '_')}"
-        input:
-            files=input_files(plan.text[shards[0]]),
         output:
             **{
                 f"text_{part}": f"<results>/text/{shard}.parquet"
@@ -62,6 +60,8 @@ for stream, shards in plan.streams.items():
         params:
             settings=section("ingest"),
             source=text_source(shards[0]),
+            files=told(lambda wildcards, shard=shards[0]: plan.text[shard].files),
+            state=state(plan.text[shards[0]]),
             shards=shards,
             code=code_digest("ingest_stream"),
         message:

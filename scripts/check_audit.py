@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def check_audit(audit: Path) -> str | None:
     """Return why the run has to fail, naming stages, shards and items; None when it need not."""
-    verdict = json.loads(audit.read_text(encoding="utf-8", errors="surrogateescape"))
+    verdict = json.loads(audit.read_text(encoding="utf-8"))
     ledgers = (ledger for _, ledger in readable_ledgers(audit.parent) if ledger)
     return complaint(verdict, (fault for ledger in ledgers for fault in ledger.quarantined))
 

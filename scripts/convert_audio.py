@@ -1,6 +1,6 @@
 """Convert the recordings of a shard to 16 kHz mono PCM, as many at once as there are threads."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +9,12 @@ from malgeul.audio.decoder import ffmpeg_version
 from malgeul.audio.intake import Intake, Recording, take_in
 from malgeul.audio.manifest import MANIFEST, read_facts, row_of, write_manifest
 from malgeul.audio.settings import ConvertSettings
-from malgeul.audio.sources import SourceFile, read_content
 from malgeul.shards.faults import RETRYABLE, Fault, ItemFault
 from malgeul.shards.files import link_or_copy
+from malgeul.shards.inputs import InputFile, Twin
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
+from malgeul.shards.sources import digests_of
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 
 def convert_audio(job: Job) -> None:
     """Take the shard's files in, convert what is not finished yet, and account for every file."""
-    files = [SourceFile(**file) for file in job.params["files"]]
     with ThreadPoolExecutor(job.threads) as pool:
-        intake = take_in(files, job.params["twins"], pool.map)
+        intake = take_in(_files(job), _twins(job), pool.map)
         outcomes = dict(_outcomes(job, intake.recordings, pool))
     folder = job.staged("recordings")
     rows = []
@@ -137,21 +137,28 @@ def _account_others(job: Job, intake: Intake) -> None:
         job.ledger.quarantine(file.path, fault)
 
 
-def _contents(role: str) -> Callable[[Job], list[str]]:
-    """Return a function that gives the content of every file of an input, or the fault of one that cannot be read."""
-
-    def contents(job: Job) -> list[str]:
-        return [_content(str(path)) for path in job.inputs.get(role, [])]
-
-    return contents
+def _files(job: Job) -> list[InputFile]:
+    return [InputFile(**file) for file in job.params["files"]]
 
 
-def _content(path: str) -> str:
-    try:
-        return read_content(path).sha256
-    except ItemFault as error:
-        return error.fault.kind
+def _twins(job: Job) -> list[Twin]:
+    return [Twin.from_json(twin) for twin in job.params["twins"]]
 
+
+def _own(job: Job) -> list[list[str]]:
+    """Return what the shard depends on of its files: the paths that its ledger counts, the names it shows, contents."""
+    files = _files(job)
+    return [[file.path, file.name, content] for file, content in zip(files, digests_of(files), strict=True)]
+
+
+def _others(job: Job) -> list[list[str]]:
+    """Return what the shard depends on of files of lower shards."""
+    twins = _twins(job)
+    contents = digests_of(twin.file for twin in twins)
+    return [[twin.shard, content] for twin, content in zip(twins, contents, strict=True)]
+
+
+RELEVANT = {"files": _own, "twins": _others}
 
 if __name__ == "__main__":
     run_job(
@@ -160,5 +167,5 @@ if __name__ == "__main__":
         Units("recording", "channel"),
         packages=("numpy", "pydub", "silero-vad", "torch"),
         identity=lambda params: {"ffmpeg": ffmpeg_version()},
-        relevant={"recordings": _contents("recordings"), "twins": _contents("twins")},
+        relevant=RELEVANT,
     )

@@ -9,7 +9,7 @@ from malgeul.shards.job import Job, run_jobs
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import DOCUMENTS, GROUP_CHARACTERS, TableWriter
 from malgeul.text.documents import Intake
-from malgeul.text.records import Source, read_source
+from malgeul.text.records import Source, read_source, source_digests
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -21,14 +21,14 @@ WAITING_CHARACTERS = 1 << 27
 def ingest_stream(jobs: Sequence[Job]) -> None:
     """Give record k of the file to shard k modulo their number."""
     first = jobs[0]
-    source = Source.from_params(first.params["source"])
+    source = Source.from_params(first.params)
     _allow_open_files(len(jobs))
     share = min(GROUP_CHARACTERS, WAITING_CHARACTERS // len(jobs))
     with ExitStack() as stack:
         tables = [stack.enter_context(TableWriter(job.staged("text"), DOCUMENTS, share)) for job in jobs]
         intakes = [Intake(source, table, job.ledger) for table, job in zip(tables, jobs, strict=True)]
         progress = stack.enter_context(first.progress(None))
-        records = read_source(source, first.inputs["files"], first.params["settings"]["max_record_bytes"])
+        records = read_source(source, first.params["settings"]["max_record_bytes"])
         for number, record in enumerate(records):
             intakes[number % len(intakes)].take(record)
             progress.advance()
@@ -44,4 +44,10 @@ def _allow_open_files(shards: int) -> None:
 
 
 if __name__ == "__main__":
-    run_jobs(snakemake, ingest_stream, Units("record", "document"), packages=("pyarrow", "zstandard"))
+    run_jobs(
+        snakemake,
+        ingest_stream,
+        Units("record", "document"),
+        packages=("pyarrow", "zstandard"),
+        relevant={"files": lambda job: source_digests(job.params)},
+    )

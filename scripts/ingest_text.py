@@ -6,7 +6,7 @@ from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import DOCUMENTS, TableWriter
 from malgeul.text.documents import Intake
-from malgeul.text.records import Source, part_digest, read_source
+from malgeul.text.records import Source, read_source, source_digests
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def ingest_text(job: Job) -> None:
     """Write the documents of the shard's files, or of its part of one large file."""
-    source = Source.from_params(job.params["source"])
-    records = read_source(source, job.inputs["files"], job.params["settings"]["max_record_bytes"])
+    source = Source.from_params(job.params)
+    records = read_source(source, job.params["settings"]["max_record_bytes"])
     with TableWriter(job.staged("text"), DOCUMENTS) as table, job.progress(None) as progress:
         intake = Intake(source, table, job.ledger)
         for record in records:
@@ -24,19 +24,11 @@ def ingest_text(job: Job) -> None:
         intake.close()
 
 
-def _own_part(job: Job) -> str | None:
-    """Return the digest of the shard's part of one large file: hashing the whole for every part would take longer."""
-    source = Source.from_params(job.params["source"])
-    if source.format != "jsonl" or source.parts == 1 or not job.inputs["files"]:
-        return None
-    return part_digest(job.input("files"), source.part, source.parts, job.params["settings"]["max_record_bytes"])
-
-
 if __name__ == "__main__":
     run_job(
         snakemake,
         ingest_text,
         Units("record", "document"),
         packages=("pyarrow", "zstandard"),
-        relevant={"files": _own_part},
+        relevant={"files": lambda job: source_digests(job.params)},
     )

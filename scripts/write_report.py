@@ -16,4 +16,4 @@ if __name__ == "__main__":
     with logged(snakemake.log[0]):
         die_with_owner()
         audit = Path(snakemake.input.audit)
-        write_report(audit.parent, json.loads(audit.read_text(encoding="utf-8", errors="surrogateescape")))
+        write_report(audit.parent, json.loads(audit.read_text(encoding="utf-8")))

@@ -20,7 +20,7 @@ from malgeul.embedding.settings import Database
 from malgeul.models.local import ModelFolder, model_folder
 from malgeul.named_models import named_models
 from malgeul.shards.buckets import Limits, power_of_two, split
-from malgeul.shards.inputs import Found, InputFile, find_files, locate, sketch
+from malgeul.shards.inputs import Found, InputFile, Twin, find_files, locate, sketch
 from malgeul.shards.ledger import Tally
 from malgeul.shards.names import TRANSCRIPTS, slug, stable_hash
 from malgeul.shards.settings import Section, ShardLimits
@@ -43,15 +43,6 @@ TEXT_SUFFIXES = {
     "arrow": ["arrow"],
     "txt": ["txt", "md", "markdown"],
 }
-
-
-@dataclass(frozen=True)
-class Twin:
-    """A recording of a lower shard that may have the same bytes as one of this shard (``modified``: see InputFile)."""
-
-    path: str
-    shard: str
-    modified: int | None = None
 
 
 @dataclass(frozen=True)
@@ -229,6 +220,12 @@ class Plan:
             return Tally.of(file.path for file in self.recordings[shard].files)
         return None
 
+    @property
+    def sources(self) -> dict[tuple[str, str], list[InputFile]]:
+        """The user's files by the stage and shard that read them."""
+        recordings = {("convert", shard): what.files for shard, what in self.recordings.items()}
+        return recordings | {("ingest", shard): what.files for shard, what in self.text.items()}
+
     # Its form on disk
 
     def to_json(self) -> dict[str, Any]:
@@ -239,7 +236,7 @@ class Plan:
     def from_json(cls, value: dict[str, Any]) -> Plan:
         """Read what :meth:`to_json` wrote."""
         recordings = {
-            shard: RecordingShard(what["source"], _files(what), [Twin(**twin) for twin in what["twins"]])
+            shard: RecordingShard(what["source"], _files(what), list(map(Twin.from_json, what["twins"])))
             for shard, what in value["recordings"].items()
         }
         text = {shard: TextShard(**{**what, "files": _files(what)}) for shard, what in value["text"].items()}
@@ -254,7 +251,7 @@ def _files(shard: dict[str, Any]) -> list[InputFile]:
 
 def read_plan(file: Path) -> Plan:
     """Read a plan; raises FileNotFoundError."""
-    return Plan.from_json(json.loads(file.read_text(encoding="utf-8", errors="surrogateescape")))
+    return Plan.from_json(json.loads(file.read_text(encoding="utf-8")))
 
 
 def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan:
@@ -460,9 +457,7 @@ def _with_twins(recordings: dict[str, RecordingShard]) -> dict[str, RecordingSha
             if file.problem or file.size == 0 or sizes[file.size] < 2:
                 continue
             group = groups[file.size, sketch(file)]
-            twins[shard] += [
-                Twin(other.path, lower, other.modified) for lower, other in group[:MOST_TWINS] if lower != shard
-            ]
+            twins[shard] += [Twin(other, lower) for lower, other in group[:MOST_TWINS] if lower != shard]
             group.append((shard, file))
     return {
         shard: RecordingShard(what.source, what.files, list(dict.fromkeys(twins[shard])))

@@ -15,7 +15,7 @@ from malgeul.models.variables import answers, memory_cap
 from malgeul.plan import Plan, make_plan, read_plan
 from malgeul.shards.files import write_json
 from malgeul.shards.locks import OWNER, holder_of, try_lock
-from malgeul.shards.verify import Damage, find_damage, remove_damaged
+from malgeul.shards.verify import Damage, find_damage, find_returned, remove_damaged
 
 PLAN = "plan.json"
 LOCK = ".run.lock"
@@ -84,7 +84,7 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         if not main:
             os.environ[OWNER] = str(os.getpid())
             return Session(config, results, read_plan(results / PLAN))
-        former = read_plan(results / PLAN) if (results / PLAN).is_file() else None
+        former = _former_plan(results / PLAN)
         plan = make_plan(config, root, former)
     except ConfigError as error:
         raise SystemExit(f"malgeul: {error}") from None
@@ -96,7 +96,10 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         damage = [*find_damage(results), *_lost_versions(results, plan)]
         for bad in damage:
             print(f"malgeul: damaged: {bad}; it is made again", file=sys.stderr)
-        remove_damaged(results, damage)
+        returned = find_returned(results, plan.sources)
+        for known in returned:
+            print(f"malgeul: {known}; the shard is made again", file=sys.stderr)
+        remove_damaged(results, damage + returned)
         for told in lost_models(results):
             print(
                 f"malgeul: {told} names no model that is there; it is had again where a job needs it", file=sys.stderr
@@ -119,6 +122,14 @@ def _lost_versions(results: Path, plan: Plan) -> list[Damage]:
         raise SystemExit(
             f"malgeul: the database that was written into cannot be asked for its version: {error}"
         ) from None
+
+
+def _former_plan(file: Path) -> Plan | None:
+    """Return the plan of the last run; None where there is none, or another version's."""
+    try:
+        return read_plan(file)
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _answer_variables() -> None:

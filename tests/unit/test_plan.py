@@ -79,7 +79,7 @@ def test_a_recording_with_the_bytes_of_one_in_a_lower_shard_names_it(calls, tmp_
     for k in range(40):  # until one falls into a higher shard
         (calls / f"copy{k}.wav").write_bytes(Path(first.path).read_bytes())
     plan = make_plan(config(calls), tmp_path)
-    twins = {twin.path for what in plan.recordings.values() for twin in what.twins}
+    twins = {twin.file for what in plan.recordings.values() for twin in what.twins}
     assert twins
     assert all(twin.shard < shard for shard, what in plan.recordings.items() for twin in what.twins)
 

@@ -86,6 +86,8 @@ def test_names_that_snakemake_would_fill_in_or_cannot_write_are_only_names(tmp_p
     assert first.jobs["convert_audio"] == 1
     ledgers = [fresh.ledger("convert", "calls-0000"), fresh.ledger("ingest", "notes-0000")]
     assert [ledger["used"] for ledger in ledgers] == [ledger["in"] for ledger in ledgers]
+    for file in fresh.results.rglob("*.json"):
+        file.read_text("utf-8")  # raises on a raw byte of a name
     assert not fresh.succeed(*until).jobs
     with (fresh.folder / "input/notes/{shard}.txt").open("a", encoding="utf-8") as file:
         file.write(" 덧붙인 글이다.")
@@ -247,3 +249,39 @@ def test_scorers_and_boilerplate_work_where_the_config_asks_for_them(fresh_text)
     fresh.config["filter"]["scorers"]["length"]["maximum"] = 3000
     again = fresh.succeed()
     assert "score_text" not in again.jobs, "a limit does not change what was measured"
+
+
+def test_files_that_are_deleted_while_the_run_waits_for_their_shards_are_quarantined_and_taken_when_they_are_back(
+    tmp_path,
+):
+    tiny_inputs(tmp_path)
+    config = {**tiny_config(), "documents": {"databases": []}}
+    config["recordings"] = {"paths": ["input/calls"], "shard": {"files": 2}}
+    fresh = Workflow(tmp_path, config)
+    calls, notes = fresh.folder / "input/calls", fresh.folder / "input/notes"
+    until = ("--until", "convert_audio", "ingest_text")
+    process = fresh.start(*until, cores=1)
+    wait_for(lambda: list((fresh.results / "journal/convert").glob("*.lock")))
+    plan = json.loads((fresh.results / "plan.json").read_text("utf-8"))
+    begun = {lock.stem for lock in (fresh.results / "journal/convert").glob("*.lock")}
+    shard, what = next((shard, what) for shard, what in plan["recordings"].items() if shard not in begun)
+    gone = [fresh.folder / what["files"][0]["path"], min(notes.glob("*.txt"))]
+    kept = {file: (file.read_bytes(), file.stat()) for file in gone}
+    for file in gone:
+        file.unlink()
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output[-3000:]
+    for ledger in (fresh.ledger("convert", shard), fresh.ledger("ingest", "notes-0000")):
+        assert [fault["class"] for fault in ledger["quarantined"]] == ["VANISHED"]
+        assert ledger["used"] == ledger["in"] - 1
+    for file, (content, stat) in kept.items():  # as when a file system is mounted again
+        file.write_bytes(content)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert fresh.succeed(*until).jobs == {"convert_audio": 1, "ingest_text": 1}
+    for ledger in (fresh.ledger("convert", shard), fresh.ledger("ingest", "notes-0000")):
+        assert ledger["quarantined"] == []
+    assert fresh.ledger("convert", shard)["reused"] == len(what["files"]) - 1
+    assert not fresh.succeed(*until).jobs
+    os.utime(min(calls.iterdir()))
+    assert fresh.succeed(*until).jobs == {"convert_audio": 1}, "a touched recording starts its own shard's job"
+    assert sum(ledger["computed"] for ledger in fresh.ledgers("convert").values()) <= len(what["files"])

@@ -13,10 +13,10 @@ from malgeul.audio.intake import Recording
 from malgeul.audio.levels import FLOOR_DBFS, NARROWBAND_HZ, Meter, measure
 from malgeul.audio.pcm import read_blocks, samples_of
 from malgeul.audio.settings import ConvertSettings
-from malgeul.audio.sources import opened, stat_key
 from malgeul.audio.voice import Span, detect_speech
 from malgeul.shards.faults import ItemFault
 from malgeul.shards.files import sync_file
+from malgeul.shards.sources import opened, stat_key
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from malgeul.audio.sources import Content, SourceFile, read_content
-from malgeul.shards.faults import Fault, ItemFault
+from malgeul.shards.faults import Fault
+from malgeul.shards.inputs import InputFile, Twin
+from malgeul.shards.sources import Content, content_of
 
 T = TypeVar("T")
 MapFunction = Callable[[Callable[[Any], T], Iterable[Any]], Iterable[T]]
@@ -20,8 +21,8 @@ class Recording:
     """A recording of this shard: its bytes, the file that stands for it, and the files that are the same bytes."""
 
     content: Content
-    file: SourceFile
-    aliases: tuple[SourceFile, ...] = ()
+    file: InputFile
+    aliases: tuple[InputFile, ...] = ()
 
     @property
     def id(self) -> str:
@@ -33,7 +34,7 @@ class Recording:
 class Copy:
     """A file whose recording belongs to a lower shard."""
 
-    file: SourceFile
+    file: InputFile
     id: str
     shard: str
 
@@ -44,20 +45,20 @@ class Intake:
 
     recordings: list[Recording] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
-    faults: list[tuple[SourceFile, Fault]] = field(default_factory=list)
+    faults: list[tuple[InputFile, Fault]] = field(default_factory=list)
 
 
-def take_in(files: Iterable[SourceFile], twins: Sequence[dict[str, str]], map_: MapFunction[Any] = map) -> Intake:
+def take_in(files: Iterable[InputFile], twins: Sequence[Twin] = (), map_: MapFunction[Any] = map) -> Intake:
     """Read every file and sort it into recordings, copies of what a lower shard has, and faults.
 
-    ``twins`` (``path``, ``shard``) are files of lower shards that may hold the same bytes. Of equal files the first by
+    ``twins`` are files of lower shards that may hold the same bytes. Of equal files the first by
     name is the recording. Recordings come in the order of their ids, whatever the order of ``files``.
     """
     ordered = sorted(files, key=lambda file: (file.name, file.path))
     lower = _lower_shards(twins, map_)
     intake = Intake()
-    same: dict[str, list[tuple[SourceFile, Content]]] = defaultdict(list)
-    for file, content in zip(ordered, map_(_read, ordered), strict=True):
+    same: dict[str, list[tuple[InputFile, Content]]] = defaultdict(list)
+    for file, content in zip(ordered, map_(content_of, ordered), strict=True):
         if isinstance(content, Fault):
             intake.faults.append((file, content))
         elif content.sha256 in lower:
@@ -71,19 +72,10 @@ def take_in(files: Iterable[SourceFile], twins: Sequence[dict[str, str]], map_: 
     return intake
 
 
-def _lower_shards(twins: Sequence[dict[str, str]], map_: MapFunction[Any]) -> dict[str, str]:
+def _lower_shards(twins: Sequence[Twin], map_: MapFunction[Any]) -> dict[str, str]:
     """Return the lowest shard of every content among ``twins``; one that cannot be read is nobody's twin."""
     shards: dict[str, str] = {}
-    for twin, content in zip(twins, map_(lambda twin: _read(SourceFile(twin["path"], "")), twins), strict=True):
+    for twin, content in zip(twins, map_(content_of, [twin.file for twin in twins]), strict=True):
         if isinstance(content, Content):
-            shards[content.sha256] = min(twin["shard"], shards.get(content.sha256, twin["shard"]))
+            shards[content.sha256] = min(twin.shard, shards.get(content.sha256, twin.shard))
     return shards
-
-
-def _read(file: SourceFile) -> Content | Fault:
-    if file.fault:
-        return file.fault
-    try:
-        return read_content(file.path)
-    except ItemFault as error:
-        return error.fault

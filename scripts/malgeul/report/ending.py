@@ -41,7 +41,7 @@ def _success(results: Path) -> Iterator[str]:
     from malgeul.pages.quantities import amount
     from malgeul.report.audit import AUDIT
 
-    verdict = json.loads((results / AUDIT).read_text(encoding="utf-8", errors="surrogateescape"))
+    verdict = json.loads((results / AUDIT).read_text(encoding="utf-8"))
     yield "nothing was lost" if verdict["holds"] else "the audit did not hold when it was last made"
     yield from _figures(results, verdict)
     if verdict["unplanned"]:

@@ -100,10 +100,13 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
-    """Write ``value`` as JSON, whole or not at all, with sorted keys."""
+    """Write ``value`` as JSON, whole or not at all, with sorted keys.
+
+    It is UTF-8 whatever is in it: bytes of a path that are none become the escapes by which JSON has half a surrogate.
+    """
     with written_whole(path) as staged:
         text = json.dumps(value, ensure_ascii=False, sort_keys=True, indent=indent)
-        staged.write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+        staged.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def link_or_copy(source: Path, target: Path) -> None:

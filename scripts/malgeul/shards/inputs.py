@@ -10,16 +10,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from malgeul.shards.buckets import Item
-from malgeul.shards.names import is_taken_as_it_is, nfc, stable_hash
+from malgeul.shards.faults import Fault
+from malgeul.shards.names import nfc, printable, stable_hash
 
 
 @dataclass(frozen=True)
 class InputFile(Item):
     """A file that goes in: name (NFC, relative to its source), size, raw path, and why it cannot be opened, if so.
 
-    Of a file that cannot be among a job's inputs for its name, ``modified`` (ns since 1970) tells that it has changed.
+    A job learns of it by parameter: an input that is deleted before its job starts would end the job for all of the
+    shard's files, and Snakemake does not take every name. ``size`` and ``modified`` (ns since 1970) are there for
+    Snakemake to see that it has changed; what it holds is the job's to read.
     """
 
     path: str
@@ -27,9 +31,30 @@ class InputFile(Item):
     modified: int | None = None
 
     @property
-    def is_input(self) -> bool:
-        """Whether Snakemake is given the path; a job learns of the others by parameter."""
-        return self.problem is None and self.modified is None
+    def shown(self) -> str:
+        """The name for a reader: valid Unicode whatever the bytes of the path are."""
+        return printable(self.name)
+
+    @property
+    def fault(self) -> Fault | None:
+        """What the plan knows to be wrong with the file (``CLASS: reason``)."""
+        if self.problem is None:
+            return None
+        kind, _, reason = self.problem.partition(": ")
+        return Fault(kind, reason)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A file of a lower shard that may have the same bytes as one of this shard."""
+
+    file: InputFile
+    shard: str
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Twin:
+        """Read what ``asdict`` made of it."""
+        return cls(InputFile(**value["file"]), value["shard"])
 
 
 @dataclass
@@ -117,8 +142,7 @@ def _input_file(file: Path, base: Path) -> InputFile:
         return InputFile(name, 0, str(file), "NOT_A_FILE: neither a file nor a folder")
     if not os.access(file, os.R_OK):
         return InputFile(name, status.st_size, str(file), "UNREADABLE: no permission to read")
-    modified = None if is_taken_as_it_is(str(file)) else status.st_mtime_ns
-    return InputFile(name, status.st_size, str(file), modified=modified)
+    return InputFile(name, status.st_size, str(file), modified=status.st_mtime_ns)
 
 
 SAMPLES, SAMPLE_BYTES = 16, 512

@@ -49,12 +49,9 @@ APART = frozenset({"ledger", "ancient", "model", "tokenizer"})
 """Inputs whose bytes are not hashed here: ledgers hold times, ``ancient`` ones have a parameter for a key, and what a
 model holds is in the job's identity."""
 
-MEMBERS = ("files", "twins")
-"""Params that say which items a shard has: its outputs depend on them, the result of one item does not."""
-
-
-APART_PARAMS = frozenset({"hints", "handling", "spelled", *MEMBERS})
-"""Params that no item's result hangs on; of a model that is ``spelled`` so, the job's identity says what it holds."""
+APART_PARAMS = frozenset({"hints", "handling", "spelled", "state"})
+"""Params that no result hangs on. Of a model that is ``spelled`` so, the job's identity says what it holds; of files
+whose names, sizes and times are in a ``state``, the job says what of them decides."""
 
 
 class DamagedInput(RuntimeError):
@@ -69,9 +66,10 @@ class Job:
     the output named ``ledger`` is the job's own and tells by its path where the results are, which stage this is and
     which shard. ``params`` come from the config; those that must not decide about a rerun are under ``hints``, and
     ``handling`` names those of its ``settings`` that say how the job goes about its work, or that the identity of a
-    model says better: changed, they start the job, which takes again what is finished. Of an
-    input whose name is in ``relevant`` only what that function returns decides (of a table for the whole run, the
-    shard's own rows); None stands for the whole. ``rule`` names the folder in which Snakemake puts the job's benchmark.
+    model says better: changed, they start the job, which takes again what is finished. Of an input or a param whose
+    name is in ``relevant`` only what that function returns decides, and of no single item (of a table for the whole
+    run, the shard's own rows; of the user's files, their bytes); None stands for the whole of an input. ``rule`` names
+    the folder in which Snakemake puts the job's benchmark.
     """
 
     inputs: dict[str, list[Path]]
@@ -141,14 +139,15 @@ class Job:
     @cached_property
     def settings_key(self) -> str:
         """Digest of all that an item's result depends on besides the item: code, settings, versions, models."""
-        params = {name: value for name, value in self.params.items() if name not in APART_PARAMS}
+        apart = APART_PARAMS | self.relevant.keys()
+        params = {name: value for name, value in self.params.items() if name not in apart}
         if handling := set(self.params.get("handling", ())):
             params["settings"] = {key: value for key, value in params["settings"].items() if key not in handling}
         return digest_of([self.stage, LAYOUT, params, self.versions, self.identity])
 
     @cached_property
     def input_digests(self) -> dict[str, str]:
-        """Content of every input by name: from the ledgers where there is one, else hashed."""
+        """Content of every input by name, and of the user's files: from the ledgers where there is one, else hashed."""
         ledgered: dict[Path, str] = {}
         below: dict[Path, list[Path]] = {}
         for ledger in self.upstream:
@@ -158,14 +157,12 @@ class Job:
                 for place in (file, *file.parents):
                     below.setdefault(place, []).append(file)
         digests: dict[str, str] = {}
-        for role, paths in sorted(self.inputs.items()):
-            if role in APART:
-                continue
+        for role in sorted({*self.inputs, *(self.relevant.keys() & self.params.keys())} - APART):
             part = self.relevant[role](self) if role in self.relevant else None
             if part is not None:
                 digests[role] = digest_of(part)
                 continue
-            for number, path in enumerate(paths):  # files of different folders may have one name
+            for number, path in enumerate(self.inputs[role]):  # files of different folders may have one name
                 for file in below.get(path) or files_under(path):
                     name = f"{role}[{number}]:{file.relative_to(path.parent)}"
                     digests[name] = ledgered.get(file) or sha256_of(file)
@@ -174,8 +171,7 @@ class Job:
     @cached_property
     def content_key(self) -> str:
         """Digest of everything that decides what the shard's outputs hold."""
-        members = {name: self.params[name] for name in MEMBERS if name in self.params}
-        return digest_of([self.settings_key, members, self.input_digests])
+        return digest_of([self.settings_key, self.input_digests])
 
     @cached_property
     def key(self) -> str:
@@ -339,7 +335,12 @@ def run_job(
 
 
 def run_jobs(
-    snakemake: Any, work: Callable[[Sequence[Job]], None], units: Units, *, packages: Sequence[str] = ()
+    snakemake: Any,
+    work: Callable[[Sequence[Job]], None],
+    units: Units,
+    *,
+    packages: Sequence[str] = (),
+    relevant: dict[str, Callable[[Job], Any]] | None = None,
 ) -> None:
     """Run ``work`` once for all the shards that a rule writes in one pass over its inputs.
 
@@ -354,8 +355,9 @@ def run_jobs(
         outputs[int(part)][role] = Path(value)
 
     def describe() -> list[Job]:
+        described = (units, snakemake.threads, packages)
         return [
-            Job(_inputs(snakemake), outputs[part], {**params, "part": part}, units, snakemake.threads, packages)
+            Job(_inputs(snakemake), outputs[part], {**params, "part": part}, *described, relevant=relevant or {})
             for part in sorted(outputs)
         ]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from malgeul.shards.faults import Fault
+from malgeul.shards.names import printable
 
 _MODULUS = 1 << 128
 
@@ -109,7 +110,7 @@ class Ledger:
         """A parent could not be worked on; the run goes on without it."""
         self.taken.add(parent)
         self.quarantined_ids.add(parent)
-        self.quarantined.append({"item": parent, **fault.to_json()})
+        self.quarantined.append({"item": printable(parent), **fault.to_json()})
 
     def give(self, child: str) -> None:
         """A child was written."""
@@ -117,7 +118,7 @@ class Ledger:
 
     def note(self, item: str, **facts: Any) -> None:
         """Keep something a reader should know of an item that was used: an alias, a salvaged part."""
-        self.notes.append({"item": item, **facts})
+        self.notes.append({"item": printable(item), **facts})
 
     def measure(self, **figures: Any) -> None:
         """Keep figures for the report (plain JSON values; null with a reason for what could not be measured)."""
@@ -209,6 +210,6 @@ class Ledger:
 def read_ledger(path: Path) -> Ledger:
     """Read one ledger; raises FileNotFoundError, or ValueError naming a file that is no ledger."""
     try:
-        return Ledger.from_json(json.loads(path.read_text(encoding="utf-8", errors="surrogateescape")))
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        return Ledger.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a ledger ({error}); remove it and run again") from error

@@ -34,13 +34,9 @@ def stable_hash(text: str) -> int:
     return int.from_bytes(digest, "big")
 
 
-def is_taken_as_it_is(path: str) -> bool:
-    """Tell whether Snakemake takes a path as it is.
-
-    It fills in ``<results>`` and ``{shard}`` and fails on what is no Unicode, such as names in EUC-KR that an archive
-    from Windows has left.
-    """
-    return path.isprintable() and not set(path) & set("<{")
+def printable(text: str) -> str:
+    """Return ``text`` as valid Unicode: bytes of a path that are no UTF-8 (names in EUC-KR) become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def content_id(sha256: str) -> str:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from malgeul.shards.files import StatKey, remove, sha256_of, write_json
+from malgeul.shards.inputs import InputFile
 from malgeul.shards.ledger import Ledger, read_ledger
+from malgeul.shards.names import printable
 
 MEMORY = "verified.json"
 
@@ -86,6 +88,26 @@ def find_damage(results: Path, *, everything: bool = False, threads: int | None 
     if seen != memory and results.is_dir():
         write_json(memory_file, seen, indent=None)
     return damage
+
+
+def find_returned(results: Path, sources: Mapping[tuple[str, str], Iterable[InputFile]]) -> list[Damage]:
+    """Return the shards whose ledger says of a file that it had vanished, though it is there.
+
+    ``sources`` are the files of the user's by the stage and shard that read them. One that is as it was when it was
+    planned before is no change that Snakemake could see.
+    """
+    found: list[Damage] = []
+    for (stage, shard), files in sources.items():
+        try:
+            ledger = read_ledger(results / "ledger" / stage / f"{shard}.json")
+        except (FileNotFoundError, ValueError):
+            continue
+        gone = {fault["item"] for fault in ledger.quarantined if fault["class"] == "VANISHED"}
+        there = {printable(name) for file in files if not file.problem for name in (file.path, file.name)}
+        if back := sorted(gone & there):
+            name = str(Path("ledger", stage, f"{shard}.json"))
+            found.append(Damage(stage, shard, name, f"says that {back[0]} had vanished, which is there"))
+    return found
 
 
 def _read_memory(file: Path) -> dict[str, dict[str, int]]:

@@ -22,7 +22,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from malgeul.shards.faults import Fault, ItemFault, is_transient
+from malgeul.shards.inputs import InputFile
 from malgeul.shards.names import nfc
+from malgeul.shards.sources import digests_of
 
 CHUNK_BYTES = 1 << 20
 ZSTD_CHUNK_BYTES = 512
@@ -38,25 +40,6 @@ encoding it does not know, NotImplementedError)."""
 
 
 @dataclass(frozen=True)
-class SourceFile:
-    """A file of a source as the plan knows it: its NFC name, its size in bytes, and why it cannot be opened, if so.
-
-    One that is not among the job's inputs has its ``path`` here, and ``modified`` tells that it has changed.
-    """
-
-    name: str
-    size: int
-    problem: str | None = None
-    path: str | None = None
-    modified: int | None = None
-
-    @property
-    def printable(self) -> str:
-        """The name as text: bytes that are no UTF-8 are written as escapes."""
-        return self.name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-@dataclass(frozen=True)
 class Source:
     """How the files of a source are read. A large file has ``parts``, of which ``part`` is read."""
 
@@ -64,14 +47,14 @@ class Source:
     format: str
     text_field: str
     id_field: str | None
-    files: list[SourceFile]
+    files: list[InputFile]
     part: int = 0
     parts: int = 1
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> Source:
-        """Read what the rule says of a shard."""
-        return cls(**{**params, "files": [SourceFile(**file) for file in params["files"]]})
+        """Read what the rule says of a shard: its ``source`` and its ``files``."""
+        return cls(**params["source"], files=[InputFile(**file) for file in params["files"]])
 
 
 @dataclass(frozen=True)
@@ -87,37 +70,36 @@ class Record:
     file: str = ""
 
 
-def read_source(source: Source, paths: Iterable[Path], max_bytes: int) -> Iterator[Record]:
-    """Yield the records of all files of a source; ``paths`` are those of its files that are inputs, in order.
+def read_source(source: Source, max_bytes: int) -> Iterator[Record]:
+    """Yield the records of all files of a source.
 
     Raises OSError for a fault of the machine, RuntimeError for a file in parts that changed since it was planned.
     """
-    inputs = iter(paths)
     for file in source.files:
-        if file.problem:
-            kind, _, reason = file.problem.partition(": ")
-            yield Record(file.printable, Fault(kind, reason))
+        if file.fault:
+            yield Record(file.shown, file.fault)
         else:
-            yield from _read_file(source, file, Path(file.path) if file.path else next(inputs), max_bytes)
+            yield from _read_file(source, file, max_bytes)
 
 
-def _read_file(source: Source, file: SourceFile, path: Path, max_bytes: int) -> Iterator[Record]:
+def _read_file(source: Source, file: InputFile, max_bytes: int) -> Iterator[Record]:
+    path = Path(file.path)
     try:
         if source.parts > 1 and path.stat().st_size != file.size:
             raise RuntimeError(f"{path} changed while it was read in parts; run again")
         match source.format:
             case "txt":
-                yield _read_whole(path, file.printable, source.text_field, max_bytes)
+                yield _read_whole(path, file.shown, source.text_field, max_bytes)
             case "parquet" | "arrow":
-                yield from _read_table(path, file.printable, source, max_bytes)
+                yield from _read_table(path, file.shown, source, max_bytes)
             case _:
                 yield from _read_jsonl(path, file, source, max_bytes)
-    except FileNotFoundError:
-        yield Record(file.printable, Fault("VANISHED", "the file was there when the run was planned"))
+    except (FileNotFoundError, NotADirectoryError):
+        yield Record(file.shown, Fault("VANISHED", "the file was there when the run was planned"))
     except PermissionError:
-        yield Record(file.printable, Fault("UNREADABLE", "no permission to read"))
+        yield Record(file.shown, Fault("UNREADABLE", "no permission to read"))
     except ItemFault as found:
-        yield Record(file.printable, found.fault)
+        yield Record(file.shown, found.fault)
 
 
 def _rest(name: str, last: str, error: Exception) -> Record:
@@ -155,7 +137,7 @@ def decode(data: bytes) -> str:
 # A line a document
 
 
-def _read_jsonl(path: Path, file: SourceFile, source: Source, max_bytes: int) -> Iterator[Record]:
+def _read_jsonl(path: Path, file: InputFile, source: Source, max_bytes: int) -> Iterator[Record]:
     """Yield the records of a JSONL file, or of those lines that start in its part.
 
     A line's place is its number; in a part, which does not know how many lines come before it, the offset of its first
@@ -163,7 +145,7 @@ def _read_jsonl(path: Path, file: SourceFile, source: Source, max_bytes: int) ->
     """
     if path.stat().st_size == 0:
         raise ItemFault("EMPTY", "the file has no bytes")
-    name = file.printable
+    name = file.shown
     if source.parts == 1:
         lines = ((f"{name}:{number}", line) for number, line in enumerate_lines(path, max_bytes))
     else:
@@ -225,6 +207,22 @@ def part_digest(path: Path, part: int, parts: int, max_bytes: int) -> str:
         digest.update(b"%d:" % offset)
         digest.update(b"%d bytes" % line if isinstance(line, int) else line)
     return digest.hexdigest()
+
+
+def source_digests(params: dict[str, Any]) -> list[list[str]]:
+    """Return what a shard's documents depend on of its files, by what its rule says: their names, and what they hold.
+
+    Of one large file that is its own part: hashing the whole for every part would take longer.
+    """
+    source = Source.from_params(params)
+    contents = digests_of(source.files) if source.parts == 1 or source.format != "jsonl" else []
+    for file in source.files[len(contents) :]:
+        try:
+            path, max_bytes = Path(file.path), params["settings"]["max_record_bytes"]
+            contents.append(part_digest(path, source.part, source.parts, max_bytes))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            contents += digests_of([file])
+    return [[file.name, content] for file, content in zip(source.files, contents, strict=True)]
 
 
 def split_lines(chunks: Iterable[bytes], max_bytes: int, offset: int = 0) -> Iterator[tuple[int, bytes | int]]:

@@ -10,13 +10,13 @@ from malgeul.audio import conversion
 from malgeul.audio.conversion import convert_recording
 from malgeul.audio.intake import take_in
 from malgeul.audio.settings import ConvertSettings
-from malgeul.audio.sources import SourceFile
 from malgeul.shards.faults import ItemFault
+from malgeul.shards.inputs import InputFile
 from unit.audio.conftest import ffmpeg, noise
 
 
 def converted(file, tmp_path, **settings):
-    (recording,) = take_in([SourceFile(str(file), file.name)], []).recordings
+    (recording,) = take_in([InputFile(file.name, file.stat().st_size, str(file))]).recordings
     folder = tmp_path / "out"
     folder.mkdir(exist_ok=True)
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from dataclasses import asdict
 
 import pytest
 
@@ -11,6 +13,7 @@ import convert_audio as script
 from malgeul.audio.settings import ConvertSettings
 from malgeul.shards.faults import ItemFault
 from malgeul.shards.files import files_under, remove
+from malgeul.shards.inputs import InputFile, Twin, find_files
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Tally, Units
 from unit.audio.conftest import noise
@@ -33,22 +36,21 @@ def calls(tmp_path, m4a):
 
 def job_of(tmp_path, calls, *, threads=1, twins=(), run="run", **settings) -> Job:
     results = tmp_path / "results" / run
-    files = [{"path": str(file), "name": file.name, "problem": None} for file in sorted(calls.iterdir())]
     return Job(
-        inputs={"recordings": sorted(calls.iterdir()), "twins": []},
+        inputs={},
         outputs={
             "recordings": results / "recordings" / "calls-0000",
             "ledger": results / "ledger" / "convert" / "calls-0000.json",
         },
         params={
             "settings": ConvertSettings(**settings).model_dump(mode="json"),
-            "files": files,
+            "files": [asdict(file) for file in find_files(calls, None).files],
             "twins": list(twins),
             "code": "c0de",
         },
         units=Units("recording", "channel"),
         threads=threads,
-        relevant={"recordings": script._contents("recordings"), "twins": script._contents("twins")},
+        relevant=script.RELEVANT,
     )
 
 
@@ -115,7 +117,7 @@ def test_the_manifest_and_the_items_name_the_files_there_are(tmp_path, calls):
 def test_what_a_lower_shard_has_is_rejected_here(tmp_path, calls):
     twin = tmp_path / "elsewhere.wav"
     shutil.copy(calls / "one.wav", twin)
-    ledger, folder = run(tmp_path, calls, twins=[{"path": str(twin), "shard": "other-0000"}])
+    ledger, folder = run(tmp_path, calls, twins=[asdict(Twin(InputFile(twin.name, 0, str(twin)), "other-0000"))])
     assert ledger["rejected"] == {"duplicate": 2}
     assert {note["shard"] for note in ledger["notes"] if note["what"] == "duplicate"} == {"other-0000"}
     assert len(list(folder.glob("*.wav"))) == 3
@@ -186,6 +188,15 @@ def test_a_renamed_file_is_not_converted_again_and_has_its_new_name(tmp_path, ca
     _, folder = run(tmp_path, calls)
     assert "renamed.mp3" not in conversions
     assert '"name": "renamed.mp3"' in (folder / "manifest.jsonl").read_text("utf-8")
+
+
+def test_a_recording_that_is_touched_keeps_the_shard_and_one_that_is_altered_does_not(tmp_path, calls):
+    before = job_of(tmp_path, calls)
+    os.utime(calls / "one.wav", ns=(1, 1))
+    assert job_of(tmp_path, calls).key == before.key
+    assert job_of(tmp_path, calls).params["files"] != before.params["files"], "by which Snakemake starts the job"
+    noise(calls / "one.wav", seed=8)
+    assert job_of(tmp_path, calls).key != before.key
 
 
 def test_another_setting_converts_again(tmp_path, calls, conversions):

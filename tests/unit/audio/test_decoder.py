@@ -19,9 +19,9 @@ from malgeul.audio import decoder
 from malgeul.audio.decoder import Limits, command_line, decode, is_protected, riff_seconds
 from malgeul.audio.pcm import read_blocks, samples_of
 from malgeul.audio.settings import AUDIO_SUFFIXES
-from malgeul.audio.sources import opened
 from malgeul.shards.faults import ItemFault, is_transient
 from malgeul.shards.locks import alive
+from malgeul.shards.sources import opened
 from unit.audio.conftest import ffmpeg, noise
 
 LIMITS = Limits(recording=60, decoding=30)
@@ -213,7 +213,7 @@ def test_a_job_with_tighter_bounds_of_its_own_can_still_decode(tmp_path):
     script = (
         "import resource, sys; from pathlib import Path\n"
         "from malgeul.audio.decoder import Limits, decode\n"
-        "from malgeul.audio.sources import opened\n"
+        "from malgeul.shards.sources import opened\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
         "with opened(sys.argv[1]) as source: decode(source, Path(sys.argv[2]), Limits(1e5, 60))\n"
     )
@@ -226,7 +226,7 @@ def test_a_decoder_dies_with_the_job_that_started_it(tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
         "from malgeul.audio.decoder import Limits, decode\n"
-        "from malgeul.audio.sources import opened\n"
+        "from malgeul.shards.sources import opened\n"
         "with opened(sys.argv[1]) as source: decode(source, Path(sys.argv[2]), Limits(1e5, 1e3))\n"
     )
     command = [sys.executable, "-c", script, str(endless(tmp_path / "a.wav")), str(tmp_path / "o.pcm")]

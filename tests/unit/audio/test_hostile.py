@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import wave
+from dataclasses import asdict
 
 import convert_audio as script
 from malgeul.audio.settings import ConvertSettings, RecordingsInput
@@ -21,14 +22,14 @@ def test_every_hostile_file_ends_where_it_belongs(tmp_path):
     found = find_files(folder, RecordingsInput().formats).files
     results = tmp_path / "results"
     job = Job(
-        inputs={"recordings": [], "twins": []},
+        inputs={},
         outputs={
             "recordings": results / "recordings/calls-0000",
             "ledger": results / "ledger/convert/calls-0000.json",
         },
         params={
             "settings": ConvertSettings(timeout_seconds=60).model_dump(mode="json"),
-            "files": [{"path": file.path, "name": file.name, "problem": file.problem} for file in found],
+            "files": [asdict(file) for file in found],
             "twins": [],
         },
         units=Units("recording", "channel"),

@@ -8,13 +8,15 @@ import unicodedata
 
 from malgeul.audio.intake import Recording
 from malgeul.audio.manifest import read_facts, row_of, write_manifest
-from malgeul.audio.sources import Content, SourceFile
 from malgeul.shards.files import StatKey
+from malgeul.shards.inputs import InputFile
+from malgeul.shards.names import nfc
+from malgeul.shards.sources import Content
 from malgeul.speech.manifest import read_manifest
 
 
 def recording(digit: str, *names: str) -> Recording:
-    first, *others = (SourceFile(name, name) for name in names)
+    first, *others = (InputFile(nfc(name), 1, name) for name in names)
     return Recording(Content(digit * 64, StatKey(1, 2, 3)), first, tuple(others))
 
 

@@ -125,7 +125,7 @@ class FabricatedRun:
 
     def read(self, stage: str, shard: str) -> dict[str, Any]:
         """Return a ledger as it is on disk."""
-        return json.loads(self.ledger_file(stage, shard).read_text(encoding="utf-8", errors="surrogateescape"))
+        return json.loads(self.ledger_file(stage, shard).read_text(encoding="utf-8"))
 
     def change(self, stage: str, shard: str, **fields: Any) -> None:
         """Change fields of a ledger on disk, as a fault in its stage would."""

@@ -1,8 +1,11 @@
 """Outputs appear whole or not at all (law 5)."""
 
+import json
+import os
+
 import pytest
 
-from malgeul.shards.files import files_under, sha256_of, written_whole
+from malgeul.shards.files import files_under, sha256_of, write_json, written_whole
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):
@@ -35,3 +38,10 @@ def test_snakemakes_timestamp_is_no_output(tmp_path):
     (tmp_path / ".snakemake_timestamp").touch()
     assert [file.name for file in files_under(tmp_path)] == ["a"]
     assert sha256_of(tmp_path / "a").startswith("ca978112")
+
+
+def test_json_is_utf8_whatever_the_bytes_of_a_path_and_comes_back_the_same(tmp_path):
+    path = os.fsdecode("통화.wav".encode("euc-kr"))
+    write_json(tmp_path / "plan.json", {"path": path})
+    text = (tmp_path / "plan.json").read_text("utf-8")
+    assert json.loads(text) == {"path": path}

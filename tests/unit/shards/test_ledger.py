@@ -1,10 +1,14 @@
 """Every parent appears exactly once: used, rejected or quarantined (law 1)."""
 
+import json
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from malgeul.shards.faults import Fault
+from malgeul.shards.files import write_json
 from malgeul.shards.ledger import Ledger, Tally, Units, read_ledger
 
 UNITS = Units("document", "document")
@@ -82,3 +86,15 @@ def test_a_damaged_ledger_is_named(tmp_path):
 def test_a_fault_needs_a_class_of_the_table():
     with pytest.raises(ValueError, match="no class of fault"):
         Fault("BAD_LUCK", "it happened")
+
+
+def test_a_ledger_names_items_in_unicode_that_any_program_reads_and_counts_them_by_their_bytes(tmp_path):
+    path = os.fsdecode("통화.wav".encode("euc-kr"))
+    ledger = Ledger("convert", "calls-0000", Units("recording", "channel"))
+    ledger.quarantine(path, Fault("EMPTY", "0 bytes"))
+    ledger.note(path, what="partial")
+    write_json(tmp_path / "ledger.json", ledger.to_json())
+    told = json.loads((tmp_path / "ledger.json").read_text("utf-8"))
+    for one in (*told["quarantined"], *told["notes"]):
+        assert one["item"].encode("utf-8").endswith(b".wav"), "no half of a surrogate, which is no text"
+    assert told["ids"]["in"] == Tally.of([path]).to_json()

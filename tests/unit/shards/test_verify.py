@@ -4,7 +4,11 @@ import os
 
 import pytest
 
-from malgeul.shards.verify import MEMORY, Damage, find_damage, prune, remove_damaged
+from malgeul.shards.faults import Fault
+from malgeul.shards.files import write_json
+from malgeul.shards.inputs import InputFile
+from malgeul.shards.ledger import Ledger, Units
+from malgeul.shards.verify import MEMORY, Damage, find_damage, find_returned, prune, remove_damaged
 from unit.shards.test_job import Copier, make_job
 
 
@@ -85,3 +89,20 @@ def test_a_name_that_is_also_a_folder_of_ours_takes_nothing_else_along(tmp_path)
     remove_damaged(tmp_path, [Damage("merge", "all", "dataset/train/0.arrow", "is wrong")])
     left = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
     assert left == {"database/ledger/a", "chunks/index", "ledger/s/b.json"}
+
+
+def test_a_shard_that_says_a_file_had_vanished_which_is_back_is_named(tmp_path):
+    ledger = Ledger("ingest", "notes-0000", Units("record", "document"))
+    ledger.quarantine("봄.txt", Fault("VANISHED", "gone"))
+    ledger.quarantine("여름.txt", Fault("INVALID_UTF8", "byte 3"))
+    write_json(tmp_path / "ledger/ingest/notes-0000.json", ledger.to_json())
+
+    def returned(*files):
+        return find_returned(tmp_path, {("ingest", "notes-0000"): files, ("ingest", "notes-0001"): files})
+
+    others = [InputFile("여름.txt", 3, "in/여름.txt"), InputFile("봄.txt", 0, "in/봄.txt", "UNREADABLE: no permission")]
+    assert returned(*others) == []
+    (found,) = returned(*others, InputFile("봄.txt", 9, "in/봄.txt"))
+    assert "봄.txt" in str(found)
+    remove_damaged(tmp_path, [found])
+    assert not (tmp_path / "ledger/ingest/notes-0000.json").exists()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import cache
 
 import numpy as np
 import pytest
 from kiwipiepy import Kiwi
 
+from malgeul.shards.inputs import InputFile
 from malgeul.shards.ledger import read_ledger
 from malgeul.shards.tables import read_rows
 from malgeul.text.analyzer_process import ProcessAnalyzer
@@ -69,16 +71,16 @@ def ingest(make_job, tmp_path, results):
                 paths[-1].write_bytes(data)
         problems = problems or {}
         described = [
-            {"name": name, "size": len(data or b""), "problem": problems.get(name)} for name, data in files.items()
+            InputFile(name, len(data or b""), str(path), problems.get(name))
+            for (name, data), path in zip(files.items(), paths, strict=True)
         ]
-        source = {"name": "web", "format": "jsonl", "text_field": "text", "id_field": "id", "files": described}
         job = make_job(
             "ingest",
             shard,
             {"text": f"text/{shard}.parquet"},
             units=("record", "document"),
-            inputs={"files": [path for path in paths if path.name not in problems]},
-            source=source,
+            source={"name": "web", "format": "jsonl", "text_field": "text", "id_field": "id"},
+            files=[asdict(file) for file in described],
             settings={"max_record_bytes": 1 << 20},
         )
         job.run(ingest_text)

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from malgeul.shards.faults import Fault
-from malgeul.text.records import Source, SourceFile, part_digest, part_lines, read_source, split_lines, unpacked
+from malgeul.shards.inputs import InputFile
+from malgeul.text.records import Source, part_digest, part_lines, read_source, split_lines, unpacked
 from unit.text.conftest import jsonl
 
 LINES = [{"id": str(k), "text": f"{k}번 글입니다."} for k in range(3000)]
@@ -31,8 +32,8 @@ PACKED = {
 
 def read(path, *, kind="jsonl", max_bytes=1 << 20, part=0, parts=1, problem=None):
     size = path.stat().st_size if path.exists() else 0
-    source = Source("web", kind, "text", "id", [SourceFile(path.name, size, problem)], part, parts)
-    return list(read_source(source, [] if problem else [path], max_bytes))
+    source = Source("web", kind, "text", "id", [InputFile(path.name, size, str(path), problem)], part, parts)
+    return list(read_source(source, max_bytes))
 
 
 def faults(records):
@@ -167,9 +168,9 @@ def test_parts_have_the_byte_where_a_record_starts_as_its_place(tmp_path):
 def test_a_file_in_parts_that_changed_since_the_plan_breaks_the_step(tmp_path):
     file = tmp_path / "a.jsonl"
     file.write_bytes(jsonl(*LINES))
-    source = Source("web", "jsonl", "text", "id", [SourceFile("a.jsonl", 17)], 0, 2)
+    source = Source("web", "jsonl", "text", "id", [InputFile("a.jsonl", 17, str(file))], 0, 2)
     with pytest.raises(RuntimeError, match="changed while it was read in parts"):
-        list(read_source(source, [file], 100))
+        list(read_source(source, 100))
 
 
 @pytest.mark.parametrize("group", [700, 3000])
@@ -203,9 +204,9 @@ def test_long_rows_of_a_table_are_few_at_once(tmp_path, kind):
     else:
         with pa.ipc.new_stream(file, table.schema) as out:
             out.write_table(table)
-    source = Source("web", kind, "text", None, [SourceFile(file.name, file.stat().st_size)])
+    source = Source("web", kind, "text", None, [InputFile(file.name, file.stat().st_size, str(file))])
     tracemalloc.start()
-    characters = sum(len(record.fields["text"]) for record in read_source(source, [file], 1 << 20))
+    characters = sum(len(record.fields["text"]) for record in read_source(source, 1 << 20))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert characters == 100 << 20
@@ -257,13 +258,13 @@ def test_a_text_file_is_a_document_named_by_its_path(tmp_path):
     folder.mkdir()
     file = folder / "봄.1.txt"
     file.write_bytes(b"\xef\xbb\xbf" + "봄이 왔다.\n".encode())
-    source = Source("notes", "txt", "text", "id", [SourceFile("일기/봄.1.txt", 1)])
-    (record,) = read_source(source, [file], 100)
+    source = Source("notes", "txt", "text", "id", [InputFile("일기/봄.1.txt", 1, str(file))])
+    (record,) = read_source(source, 100)
     assert (record.place, record.given_id, record.fields) == ("일기/봄.1.txt", "일기/봄.1", {"text": "봄이 왔다.\n"})
-    (record,) = read_source(source, [file], 10)
+    (record,) = read_source(source, 10)
     assert record.fields.kind == "TOO_LARGE"
     file.write_bytes("봄이 왔다.".encode("cp949"))
-    (record,) = read_source(source, [file], 100)
+    (record,) = read_source(source, 100)
     assert record.fields.kind == "INVALID_UTF8"
 
 

@@ -18,16 +18,17 @@ def run(tmp_path, data, work=ingest_stream):
     file.write_bytes(data)
     results = tmp_path / "results" / "demo"
     source = {"name": "web", "format": "jsonl", "text_field": "text", "id_field": "id"}
-    files = [{"name": "big.jsonl.zst", "size": len(data), "problem": None}]
+    files = [{"name": "big.jsonl.zst", "size": len(data), "path": str(file)}]
     jobs = [
         Job(
-            inputs={"files": [file]},
+            inputs={},
             outputs={
                 "text": results / "text" / f"{shard}.parquet",
                 "ledger": results / "ledger" / "ingest" / f"{shard}.json",
             },
             params={
-                "source": {**source, "files": files},
+                "source": source,
+                "files": files,
                 "settings": {"max_record_bytes": 1000},
                 "shards": SHARDS,
                 "part": part,

@@ -9,8 +9,9 @@ import unicodedata
 
 import pytest
 
-from malgeul.audio.sources import SourceFile, opened, read_content
 from malgeul.shards.faults import ItemFault
+from malgeul.shards.inputs import InputFile, find_files
+from malgeul.shards.sources import digests_of, opened, read_content
 
 
 def fault_of(path):
@@ -29,20 +30,20 @@ def test_a_decomposed_name_is_shown_composed_and_opened_as_it_is(tmp_path):
     decomposed = unicodedata.normalize("NFD", "상담 녹음.wav")
     file = tmp_path / decomposed
     file.write_bytes(b"x")
-    source = SourceFile(str(file), decomposed)
+    (source,) = find_files(tmp_path, ["wav"]).files
     assert source.shown == unicodedata.normalize("NFC", "상담 녹음.wav")
     assert read_content(source.path).stat.size == 1
 
 
 def test_a_name_that_is_no_unicode_is_shown_as_valid_text():
     name = os.fsdecode(b"\xbf\xf8.wav")
-    SourceFile(name, name).shown.encode("utf-8")
+    assert InputFile(name, 0, name).shown == r"\udcbf\udcf8.wav"
 
 
 def test_a_problem_of_the_plan_becomes_a_fault():
-    fault = SourceFile("a", "a", "NOT_A_FILE: neither a file nor a folder").fault
+    fault = InputFile("a", 0, "a", "NOT_A_FILE: neither a file nor a folder").fault
     assert (fault.kind, fault.reason) == ("NOT_A_FILE", "neither a file nor a folder")
-    assert SourceFile("a", "a").fault is None
+    assert InputFile("a", 0, "a").fault is None
 
 
 def test_what_cannot_be_read_has_a_class(tmp_path):
@@ -74,3 +75,12 @@ def test_an_error_of_the_device_is_not_taken_for_one_of_the_file(tmp_path, monke
     monkeypatch.setattr(os, "open", refuse(errno.EIO, "Input/output error"))
     with pytest.raises(OSError, match="Input/output error"), opened(str(tmp_path / "a.wav")):
         pass
+
+
+def test_files_are_told_apart_by_their_content_or_by_what_is_wrong_with_them(tmp_path):
+    for name, content in (("a.wav", b"one"), ("b.wav", b"one"), ("c.wav", b"two"), ("d.wav", b"")):
+        (tmp_path / name).write_bytes(content)
+    files = [*find_files(tmp_path, ["wav"]).files, InputFile("e.wav", 3, str(tmp_path / "e.wav"))]
+    pipe = InputFile("f.wav", 0, "f.wav", "NOT_A_FILE: neither a file nor a folder")
+    one, two = (hashlib.sha256(content).hexdigest() for content in (b"one", b"two"))
+    assert digests_of([*files, pipe]) == [one, one, two, "EMPTY", "VANISHED", "NOT_A_FILE"]

@@ -1,4 +1,4 @@
-"""The files that go in: opened by their raw path, known by their bytes, shown under a readable name."""
+"""Reading the files that go in: opened by their raw path, known by their bytes."""
 
 from __future__ import annotations
 
@@ -6,43 +6,18 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 
 from malgeul.shards.faults import Fault, ItemFault
 from malgeul.shards.files import StatKey
-from malgeul.shards.names import content_id, nfc
+from malgeul.shards.inputs import InputFile
+from malgeul.shards.names import content_id
 
 NO_FILE = frozenset({errno.ENXIO, errno.ELOOP})
 """What opening a socket, or a link that leads to itself, gives."""
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file of the plan: its raw path, its name relative to its source, and why it cannot be opened, if so.
-
-    ``modified`` tells, of a file that is not among the job's inputs, that it has changed.
-    """
-
-    path: str
-    name: str
-    problem: str | None = None
-    modified: int | None = None
-
-    @property
-    def shown(self) -> str:
-        """The name for a reader: composed (NFC), valid Unicode whatever the bytes of the path are."""
-        return nfc(self.name).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-    @property
-    def fault(self) -> Fault | None:
-        """What the plan knows to be wrong with the file (``CLASS: reason``)."""
-        if self.problem is None:
-            return None
-        kind, _, reason = self.problem.partition(": ")
-        return Fault(kind, reason)
 
 
 @dataclass(frozen=True)
@@ -60,7 +35,7 @@ class Content:
 
 @contextmanager
 def opened(path: str) -> Iterator[FileIO]:
-    """Open a recording for reading; raises ItemFault when it is gone, unreadable or no regular file.
+    """Open a file for reading; raises ItemFault when it is gone, unreadable or no regular file.
 
     A pipe is not waited for: what a path is, is asked of the open file, so that it cannot change in between.
     """
@@ -94,3 +69,19 @@ def read_content(path: str) -> Content:
         if not before.size:
             raise ItemFault("EMPTY", "0 bytes", "open")
         return Content(hashlib.file_digest(file, "sha256").hexdigest(), before)
+
+
+def content_of(file: InputFile) -> Content | Fault:
+    """Return a file's content, or what is wrong with it by the plan or now."""
+    if file.fault:
+        return file.fault
+    try:
+        return read_content(file.path)
+    except ItemFault as error:
+        return error.fault
+
+
+def digests_of(files: Iterable[InputFile]) -> list[str]:
+    """Return the sha256 of every file, or the class of what is wrong with it."""
+    contents = map(content_of, files)
+    return [content.kind if isinstance(content, Fault) else content.sha256 for content in contents]
