@@ -13,7 +13,6 @@ import os
 import re
 import resource
 import signal
-import struct
 import subprocess
 import threading
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from pathlib import Path
 import imageio_ffmpeg
 
 from malgeul.audio import listing as lines
+from malgeul.audio.durations import STATED
 from malgeul.audio.listing import Listing
 from malgeul.audio.pcm import BYTES_PER_SAMPLE, RATE, WAV_HEADER, seconds_of
 from malgeul.shards.faults import ItemFault
@@ -249,21 +249,5 @@ def _declared_seconds(listing: Listing, source: FileIO) -> float | None:
     """Return the duration that the container states, or None where there is none (ffmpeg then estimates one)."""
     if not listing.estimated:
         return listing.declared_seconds
-    return riff_seconds(source) if listing.container == "wav" else None
-
-
-def riff_seconds(source: FileIO) -> float | None:
-    """Return the duration that a WAV's header states, in seconds.
-
-    None where the header leaves it open, as a recorder that writes to a pipe does: ``data`` then has size 0 or 2**32-1.
-    """
-    position, byte_rate = 12, 0
-    while len(chunk := os.pread(source.fileno(), 20, position)) >= 8:
-        name, size = struct.unpack_from("<4sI", chunk)
-        if name == b"data":
-            known = byte_rate and 0 < size < 0xFFFFFFFF
-            return size / byte_rate if known else None
-        if name == b"fmt " and len(chunk) == 20:
-            (byte_rate,) = struct.unpack_from("<I", chunk, 16)
-        position += 8 + size + size % 2
-    return None
+    stated = STATED.get(listing.container or "")
+    return stated(source) if stated else None
