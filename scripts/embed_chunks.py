@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +23,7 @@ from malgeul.models.memory import DoesNotFit
 from malgeul.models.precision import candidate_precisions, precision_for
 from malgeul.models.profiling import profiled
 from malgeul.models.sampling import sampled
+from malgeul.models.trials import tried_once
 from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
@@ -177,9 +178,9 @@ class Shard:
         if plan:
             precision = plan["precision"]
         elif settings.precision == "fastest":
-            trials = try_precisions(encoder, candidate_precisions(device), sample)
+            candidates = candidate_precisions(device)
+            trials = tried_once(job, device, candidates, lambda: try_precisions(encoder, candidates, sample))
             precision = fastest(trials, settings.parity)
-            job.ledger.measure(trials={name: asdict(trial) for name, trial in trials.items()})
         else:
             precision = precision_for(device, settings.precision)
         with measured_load(job.ledger, folder, device):

@@ -15,6 +15,7 @@ from malgeul.models.memory import DoesNotFit, cost_of, planned_size
 from malgeul.models.precision import candidate_precisions
 from malgeul.models.profiling import profiled
 from malgeul.models.sampling import sampled
+from malgeul.models.trials import Trials, tried_once
 from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
@@ -147,13 +148,19 @@ def _load(job: Job, settings: TranscribeSettings, folder: Path, device: Device, 
 
 
 def _precision(job: Job, settings: TranscribeSettings, folder: Path, device: Device, window: Window) -> str:
-    """Return the precision of the settings, or the one that hears ``window`` fastest: one model at a time is loaded."""
+    """Return the precision of the settings, or the one that hears a window fastest: one model at a time is loaded.
+
+    The first job of the run that asks has tried them, with its own ``window``.
+    """
     candidates = candidate_precisions(device) if settings.precision == "fastest" else [settings.precision]
     if len(candidates) == 1:
         return candidates[0]
-    seconds = {precision: _seconds_for(job, settings, folder, device, window, precision) for precision in candidates}
-    job.ledger.measure(seconds_a_window=seconds)
-    return min(seconds, key=lambda precision: seconds[precision])
+
+    def measure() -> Trials:
+        return {one: {"seconds": _seconds_for(job, settings, folder, device, window, one)} for one in candidates}
+
+    trials = tried_once(job, device, candidates, measure)
+    return min(candidates, key=lambda precision: trials[precision]["seconds"])
 
 
 def _seconds_for(

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from malgeul.embedding.encoder import Encoder, Vectors
 from malgeul.models.devices import Device
 from malgeul.models.memory import cost_of, planned_size
+from malgeul.models.trials import Trials
 
 SAMPLE_TOKENS = 2048
 """About so many are embedded in every precision to find the fastest."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """How many seconds a sample took in a precision, and the least cosine of its vectors with those of the first."""
-
-    seconds: float
-    cosine: float
 
 
 def sample_of(texts: Sequence[str], tokens: Sequence[int]) -> list[str]:
@@ -30,9 +22,12 @@ def sample_of(texts: Sequence[str], tokens: Sequence[int]) -> list[str]:
     return [texts[k] for k in order[:: max(1, sum(tokens) // SAMPLE_TOKENS)]]
 
 
-def try_precisions(load: Callable[[str], Encoder], precisions: Sequence[str], texts: Sequence[str]) -> dict[str, Trial]:
-    """Embed texts in every precision, one model after the other; what others are compared with comes first."""
-    trials: dict[str, Trial] = {}
+def try_precisions(load: Callable[[str], Encoder], precisions: Sequence[str], texts: Sequence[str]) -> Trials:
+    """Embed texts in every precision, one model after the other; what others are compared with comes first.
+
+    Of each: ``seconds`` that the texts took, and the least ``cosine`` of their vectors with those of the first.
+    """
+    trials: Trials = {}
     first: Vectors | None = None
     for precision in precisions:
         encoder = load(precision)
@@ -42,15 +37,16 @@ def try_precisions(load: Callable[[str], Encoder], precisions: Sequence[str], te
         seconds = time.monotonic() - started
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         first = vectors if first is None else first
-        trials[precision] = Trial(round(seconds, 4), round(float((vectors * first).sum(axis=1).min()), 6))
+        least = float((vectors * first).sum(axis=1).min())
+        trials[precision] = {"seconds": round(seconds, 4), "cosine": round(least, 6)}
     return trials
 
 
-def fastest(trials: dict[str, Trial], parity: float) -> str:
+def fastest(trials: Trials, parity: float) -> str:
     """Return the fastest precision whose vectors have at least the cosine ``parity`` with those of the first."""
     first = next(iter(trials))
-    fitting = [precision for precision, trial in trials.items() if precision == first or trial.cosine >= parity]
-    return min(fitting, key=lambda precision: trials[precision].seconds)
+    fitting = [precision for precision, trial in trials.items() if precision == first or trial["cosine"] >= parity]
+    return min(fitting, key=lambda precision: trials[precision]["seconds"])
 
 
 def tokens_that_fit(encoder: Encoder, device: Device, longest: str, most: int) -> int:
