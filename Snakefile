@@ -35,6 +35,7 @@ rule all:
 
 onsuccess:
     if is_audited():
+        forget_gone_items(session.results)
         print(tell_success(session.results), file=sys.stderr)
 
 

@@ -13,6 +13,7 @@ from malgeul.shards.digest import code_digest
 from malgeul.shards.files import digest_of
 from malgeul.shards.inputs import locate
 from malgeul.shards.names import SHARD_PATTERN, TRANSCRIPTS
+from malgeul.shards.verify import forget_gone_items
 from malgeul.startup import start
 from malgeul.training.settings import MEASURED_ON
 

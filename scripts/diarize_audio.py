@@ -12,7 +12,7 @@ from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter
 from malgeul.speech.manifest import read_manifest
 from malgeul.speech.settings import DiarizeSettings
-from malgeul.speech.speakers import SPEAKERS, Diarizer, Stretch, load_diarizer, read_turns
+from malgeul.speech.speakers import SPEAKERS, Diarizer, Stretch, load_diarizer
 from malgeul.speech.windows import read_audio
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ def diarize_audio(job: Job) -> None:
     folder = job.input("recordings")
     manifest = read_manifest(folder)
     table_name = f"speakers/{job.shard}.parquet"
-    kept_table = job.kept.file(table_name)
-    kept = read_turns([kept_table] if kept_table else [])
     diarizer: Diarizer | None = None
     with ExitStack() as stack:
         table = stack.enter_context(TableWriter(job.staged("speakers"), SPEAKERS))
@@ -48,8 +46,8 @@ def diarize_audio(job: Job) -> None:
             if key in job.journal:
                 found = [Stretch(**stretch) for stretch in job.journal.record(key)["stretches"]]
                 progress.resume(1)
-            elif job.kept.item(key) is not None:
-                found = kept.get(recording, [])
+            elif (known := job.finished_items.get(key)) is not None:
+                found = [Stretch(**stretch) for stretch in known]
                 job.ledger.reused += 1
                 progress.resume(1)
             else:
@@ -66,6 +64,7 @@ def diarize_audio(job: Job) -> None:
                 progress.advance()
             for stretch in found:
                 table.write({"recording": recording, **asdict(stretch)})
+            job.finished_items.put(key, [asdict(stretch) for stretch in found])
             job.ledger.items[key] = [table_name]
 
 

@@ -202,14 +202,11 @@ def _item_key(job: Job, recording: dict[str, Any]) -> str:
 
 
 def _finished(job: Job, key: str, name: str) -> dict[str, Any] | None:
-    """Return what is known of a recording already: from a killed job's journal or from the shard's last success.
+    """Return what is known of a recording already: from a killed job's journal, or from a success of any shard.
 
     It may have had another ``name`` then.
     """
-    transcript = job.journal.record(key)["transcript"] if key in job.journal else None
-    for file in job.kept.item(key) or []:
-        if file.suffix == ".json":
-            transcript = transcript or json.loads(file.read_text(encoding="utf-8"))
+    transcript = job.journal.record(key)["transcript"] if key in job.journal else job.finished_items.get(key)
     return {"transcript": {**transcript, "name": name}} if transcript else None
 
 
@@ -281,6 +278,7 @@ def _write(job: Job, manifest: list[dict[str, Any]], finished: dict[str, dict[st
             "vtt": to_vtt(transcript["segments"]),
             "txt": to_txt(transcript["segments"]),
         }
+        job.finished_items.put(keys[name], transcript)
         for suffix, text in forms.items():
             (folder / f"{name}.{suffix}").write_text(text, encoding="utf-8")
         job.ledger.items[keys[name]] = [f"transcripts/{job.shard}/{name}.{suffix}" for suffix in forms]

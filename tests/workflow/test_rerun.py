@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -10,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from workflow.conftest import DEMO
+from malgeul.shards.buckets import Item, Limits, split
+from workflow.conftest import DEMO, Workflow, tiny_config, tiny_inputs
 
 
 def test_a_second_run_has_nothing_to_do(tiny):
@@ -224,3 +226,34 @@ def test_the_config_can_be_any_part_of_the_whole(fresh):
         "ingest_text", "screen_text", "find_duplicates", "filter_text", "select_samples", "cap_entities",
         "tokenize_samples", "merge_dataset", "audit_run", "write_report", "check_audit",
     }  # fmt: skip
+
+
+def test_a_recording_that_is_renamed_into_another_shard_is_not_transcribed_again(tmp_path):
+    tiny_inputs(tmp_path)
+    config = tiny_config() | {"text": {"sources": []}, "documents": {"databases": []}}
+    config["recordings"] = {"paths": ["input/calls"], "shard": {"files": 2}}
+    fresh = Workflow(tmp_path, config)
+    until = ("--until", "transcribe_audio")
+    fresh.succeed(*until)
+    before = {file.name: json.loads(file.read_text("utf-8")) for file in fresh.results.glob("transcripts/*/*.json")}
+
+    def shards():
+        return {file.name: number for number, files in split(files_of(), Limits(2, 1 << 40)).items() for file in files}
+
+    def files_of():
+        return [Item(file.name, file.stat().st_size) for file in sorted((tmp_path / "input/calls").iterdir())]
+
+    home = shards()
+    moved = tmp_path / "input/calls" / min(home)
+    for number in range(100):  # until the name is one of another shard, and the others stay where they are
+        moved = moved.rename(moved.with_name(f"renamed {number}{moved.suffix}"))
+        now = shards()
+        if now[moved.name] != home[min(home)] and all(now[name] == home[name] for name in now if name in home):
+            break
+    finished = fresh.succeed(*until)
+    assert finished.jobs["transcribe_audio"] == 2
+    assert all(ledger["computed"] == 0 for ledger in fresh.ledgers("transcribe").values())
+    after = {file.name: json.loads(file.read_text("utf-8")) for file in fresh.results.glob("transcripts/*/*.json")}
+    assert {name: what["segments"] for name, what in after.items()} == {
+        name: what["segments"] for name, what in before.items()
+    }

@@ -33,6 +33,7 @@ from malgeul.shards.files import (
     sha256_of,
     write_json,
 )
+from malgeul.shards.items import FinishedItems, items_folder
 from malgeul.shards.journal import Journal
 from malgeul.shards.kept import Kept
 from malgeul.shards.ledger import Ledger, Units, read_ledger
@@ -221,6 +222,11 @@ class Job:
     def kept(self) -> Kept:
         """What is kept of this shard's last success."""
         return Kept(self.results / "kept" / self.stage / self.shard)
+
+    @cached_property
+    def finished_items(self) -> FinishedItems:
+        """What any shard of this stage has finished, for items that are too dear to be computed in another again."""
+        return FinishedItems(items_folder(self.results, self.stage))
 
     def progress(self, total: int | None, unit: str | None = None) -> Progress:
         """Return a progress display for ``total`` items."""

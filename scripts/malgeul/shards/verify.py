@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from malgeul.shards.files import StatKey, remove, sha256_of, write_json
 from malgeul.shards.inputs import InputFile
+from malgeul.shards.items import forget_items
 from malgeul.shards.ledger import Ledger, read_ledger
 from malgeul.shards.names import printable
 
@@ -143,8 +145,16 @@ def _output_of(file: Path) -> Path:
     return Path(*file.parts[: 1 if file.parts[0] in WHOLE_FOLDERS else 2])
 
 
+def forget_gone_items(results: Path) -> int:
+    """Remove the finished items that no ledger names any more; return how many. Not while a job may look for one."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for file, ledger in readable_ledgers(results):
+        named[file.parent.name].update(ledger.items if ledger else ())
+    return forget_items(results, named)
+
+
 def prune(results: Path, wanted: dict[str, set[str]]) -> list[str]:
-    """Remove the results of shards that no plan holds any more; ``wanted`` maps stages to shard ids.
+    """Remove the results of shards and items that no plan holds any more; ``wanted`` maps stages to shard ids.
 
     Returns the ledgers that were removed.
     """
@@ -159,4 +169,5 @@ def prune(results: Path, wanted: dict[str, set[str]]) -> list[str]:
             remove(results / folder / stage / shard)
         remove(file)
         removed.append(f"{stage}/{shard}")
+    forget_gone_items(results)
     return removed

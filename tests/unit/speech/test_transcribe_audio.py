@@ -250,6 +250,20 @@ def test_a_renamed_recording_is_not_transcribed_again_and_has_its_new_name(resul
     assert found[rows[0]["id"]] == {**first[rows[0]["id"]], "name": "renamed.m4a"}
 
 
+def test_a_recording_that_another_shard_had_is_not_transcribed_again(results, batches):
+    rows = read_manifest(results)
+    first, _ = run(results)
+    batches.clear()
+    write_manifest(results, rows[:2])  # its shard is made again before the one to which the others have gone
+    run(results)
+    shutil.rmtree(results / "kept/transcribe/calls-0000")
+    write_manifest(results, rows[2:])
+    found, ledger = run(results)
+    assert batches == []
+    assert ledger.reused == 5
+    assert found == {row["id"]: first[row["id"]] for row in rows[2:]}
+
+
 @pytest.mark.parametrize("changed", [{"batch_windows": 3}, {"revision": "main"}])
 def test_another_way_to_the_same_transcripts_decodes_nothing_again(results, batches, changed):
     first, before = run(results)
