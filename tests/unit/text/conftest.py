@@ -15,6 +15,7 @@ from malgeul.shards.ledger import read_ledger
 from malgeul.shards.tables import read_rows
 from malgeul.text.analyzer_process import ProcessAnalyzer
 from malgeul.text.morphology import MorphemeAnalyzer
+from malgeul.text.records import source_digests
 
 PROSE = """지난 토요일에 부산 해운대에서 바다를 치우는 모임이 열렸다. 아침부터 학생들이 장갑을 끼고 모래밭을 걷는다.
 김민수 씨는 작년에도 왔다고 말했다. 그는 올해 쓰레기가 조금 줄어든 것 같다며 웃었다. 사람들은 점심으로 김밥을 먹었다.
@@ -83,6 +84,7 @@ def ingest(make_job, tmp_path, results):
             files=[asdict(file) for file in described],
             settings={"max_record_bytes": 1 << 20},
         )
+        job.relevant = {"files": lambda job: source_digests(job.params)}
         job.run(ingest_text)
         return read_ledger(results / "ledger" / "ingest" / f"{shard}.json")
 
