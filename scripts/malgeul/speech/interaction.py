@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from statistics import median
 
 LEAST_OVERLAP = 0.2
@@ -112,13 +112,8 @@ def talk_of(utterances: Iterable[Utterance]) -> list[Interval]:
 
 def turns_of(utterances: Iterable[Utterance]) -> list[Turn]:
     """Return the turns of a conversation in order."""
-    turns: list[Turn] = []
-    for utterance in sorted(utterances, key=lambda u: (u.start, u.end, u.speaker or "")):
-        if turns and turns[-1].speaker == utterance.speaker:
-            turns[-1] = Turn(utterance.speaker, (*turns[-1].utterances, utterance))
-        else:
-            turns.append(Turn(utterance.speaker, (utterance,)))
-    return turns
+    in_order = sorted(utterances, key=lambda u: (u.start, u.end, u.speaker or ""))
+    return [Turn(speaker, tuple(together)) for speaker, together in groupby(in_order, key=lambda u: u.speaker)]
 
 
 def transitions_of(turns: Sequence[Turn]) -> list[Transition]:

@@ -75,4 +75,4 @@ def test_rows_without_id_are_quarantined_each(export):
 def test_bytes_that_are_no_utf8_are_quarantined(export):
     ledger, documents = export([("a", b"\xff\xfe"), ("b", "둘"), (b"c\xff", "셋")])
     assert documents == {"b": "둘"}
-    assert faults(ledger) == [("a", "INVALID_UTF8"), ("c\udcff", "INVALID_UTF8")]
+    assert faults(ledger) == [("a", "INVALID_UTF8"), ("c\\udcff", "INVALID_UTF8")]
