@@ -368,7 +368,7 @@ def test_a_profiled_job_gives_the_same_transcripts_and_does_not_start_again_for_
     profiled, ledger = run(results, hints={"profile": True})
     assert profiled == plain
     facts = ledger.measured["profile"]
-    assert facts["batches"] >= 2
+    assert facts["batches"] >= 1
     operators = json.loads((results / facts["folder"] / "operators.json").read_text("utf-8"))["operators"]
     assert any("scaled_dot_product" in row["name"] for row in operators[:10])
     assert ledger.measured["load"]["bytes"] == (ROOT / WEIGHTS).stat().st_size
