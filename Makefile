@@ -23,10 +23,10 @@ run: $(VENV)/.installed
 	@$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_ARGS)
 	@echo "The report: results/demo/report.html"
 
-# Files of unit tests run side by side; the workflow's tests share runs, and a run takes all cores itself.
+# Files of unit tests run side by side, and so do runs of the workflow, which leave cores idle by turns.
 test: $(VENV)/.installed-dev lint
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/unit
-	@$(BIN)/python -m pytest tests/workflow
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup tests/workflow
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/snakemake --lint

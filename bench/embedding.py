@@ -160,7 +160,7 @@ def _fastest_size(texts: Sequence[str], embed: Callable[[Sequence[str], int], An
     return min(tried, key=lambda size: tried[size])
 
 
-def multiply(work: dict[str, Any]) -> Result:
+def multiply(work: dict[str, Any], precision: str) -> Result:
     """The limit: the products of the linear layers and nothing else, by torch.mm, for as many tokens at a time."""
     import torch
     from tokenizers import Tokenizer
@@ -173,10 +173,14 @@ def multiply(work: dict[str, Any]) -> Result:
     tokenizer.no_padding()
     tokenizer.enable_truncation(LONGEST)
     tokens = sum(len(found.ids) for found in tokenizer.encode_batch(work["texts"]))
-    narrow, wide = torch.randn(CORE_TOKENS, dimension), torch.randn(CORE_TOKENS, 4 * dimension)
-    square = [[torch.randn(dimension, dimension) for _ in range(4)] for _ in range(layers)]
-    up = [torch.randn(dimension, 4 * dimension) for _ in range(layers)]
-    down = [torch.randn(4 * dimension, dimension) for _ in range(layers)]
+
+    def drawn(rows: int, columns: int) -> torch.Tensor:
+        return torch.randn(rows, columns).to(getattr(torch, precision))
+
+    narrow, wide = drawn(CORE_TOKENS, dimension), drawn(CORE_TOKENS, 4 * dimension)
+    square = [[drawn(dimension, dimension) for _ in range(4)] for _ in range(layers)]
+    up = [drawn(dimension, 4 * dimension) for _ in range(layers)]
+    down = [drawn(4 * dimension, dimension) for _ in range(layers)]
 
     def batch(n: int) -> None:
         for layer in range(layers):
@@ -224,15 +228,17 @@ SIDES: dict[str, Callable[[Any], Result]] = {
     "malgeul, int8": lambda work: embed_malgeul(work, "int8"),
     "sentence-transformers, float32": lambda work: embed_sentence_transformers(work, "float32"),
     "sentence-transformers, bfloat16": lambda work: embed_sentence_transformers(work, "bfloat16"),
-    "bare products": multiply,
+    "bare products, float32": lambda work: multiply(work, "float32"),
+    "bare products, bfloat16": lambda work: multiply(work, "bfloat16"),
     "memory": memory_of_stage,
 }
 
 COMPARISONS = [
     ("malgeul, float32", "sentence-transformers, float32", "≥ 1"),
-    ("malgeul, float32", "bare products", "≥ 0.7"),
+    ("malgeul, float32", "bare products, float32", "≥ 0.7"),
     ("malgeul, bfloat16", "sentence-transformers, bfloat16", "≥ 1"),
     ("malgeul, bfloat16", "sentence-transformers, float32", "≥ 3 with AMX"),
+    ("malgeul, bfloat16", "bare products, bfloat16", ""),
     ("malgeul, int8", "sentence-transformers, float32", ""),
 ]
 

@@ -85,7 +85,7 @@ class Workflow:
             text=True,
         )
 
-    def run(self, *args: str, cores: int = 2, timeout: float = 400) -> Finished:
+    def run(self, *args: str, cores: int = 2, timeout: float = 800) -> Finished:
         process = self.start(*args, cores=cores)
         try:
             output, _ = process.communicate(timeout=timeout)

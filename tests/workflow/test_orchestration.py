@@ -67,7 +67,7 @@ def test_a_file_added_during_a_run_does_not_disturb_it(fresh_text, undisturbed):
     shutil.copy(sorted((fresh.folder / "input/notes").glob("*.txt"))[0], added)
     with added.open("a", encoding="utf-8") as file:
         file.write(" 덧붙인 글이다. 실행 중에 생긴 파일이다.")
-    output, _ = process.communicate(timeout=400)
+    output, _ = process.communicate(timeout=800)
     assert process.returncode == 0, output[-3000:]
     assert fresh.digests_of("web", "notes") == undisturbed.digests_of("web", "notes")
     assert fresh.succeed().jobs["ingest_text"] == 1
@@ -269,7 +269,7 @@ def test_files_that_are_deleted_while_the_run_waits_for_their_shards_are_quarant
     kept = {file: (file.read_bytes(), file.stat()) for file in gone}
     for file in gone:
         file.unlink()
-    output, _ = process.communicate(timeout=400)
+    output, _ = process.communicate(timeout=800)
     assert process.returncode == 0, output[-3000:]
     for ledger in (fresh.ledger("convert", shard), fresh.ledger("ingest", "notes-0000")):
         assert [fault["class"] for fault in ledger["quarantined"]] == ["VANISHED"]

@@ -16,7 +16,7 @@ import pytest
 
 from workflow.conftest import ROOT
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]  # one cluster: one after the other
 
 PROFILES = ["--profile", str(ROOT / "profiles/slurm"), "--workflow-profile", str(ROOT / "tests/workflow/slurm")]
 
