@@ -6,6 +6,7 @@ with cores of their own wait for one another once.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
@@ -39,8 +40,9 @@ class Cores:
             return work(part)
 
         try:
-            running = [self._pool.submit(on_share, part) for part in parts]
+            running = deque(self._pool.submit(on_share, part) for part in parts)
             wait(running)  # what runs on would take the memory that a smaller batch is tried with
-            return [one.result() for one in running]
+            # One that is kept here would hold its error, whose traceback holds this: no tensor in it would be freed.
+            return [running.popleft().result() for _ in parts]
         finally:
             torch.set_num_threads(self.threads)

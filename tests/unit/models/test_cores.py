@@ -1,7 +1,10 @@
 """Parts of a batch are computed side by side, each on its share of the cores, and no part is left running."""
 
+import contextlib
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 import torch
@@ -43,3 +46,26 @@ def test_nothing_runs_on_when_a_part_fails():
         cores.compute(work, range(4))
     assert sorted(ended) == [1, 2, 3]
     assert torch.get_num_threads() == 2
+
+
+def test_the_memory_of_parts_that_failed_is_free_before_a_smaller_batch_is_tried():
+    held = []
+
+    def work(part):
+        tensor = torch.zeros(10)
+        held.append(weakref.ref(tensor))
+        raise torch.OutOfMemoryError(f"full at {part}")
+
+    cores = Cores(2)
+    gc.disable()
+    try:
+        with contextlib.suppress(torch.OutOfMemoryError):
+            cores.compute(work, range(4))
+        assert len(held) == 4
+        for _ in range(1000):  # a thread lets go of its error just after it has told of it
+            if not any(tensor() is not None for tensor in held):
+                break
+            time.sleep(0.01)
+        assert [tensor() for tensor in held] == [None] * 4
+    finally:
+        gc.enable()
