@@ -48,8 +48,13 @@ KNOWN_OF_CHUNKS = frozenset(
 )  # fmt: skip
 """Columns of text_chunks that every chunk has a value for (see batches.py), where the table has them."""
 
-NUMBERED = (("embedding_versions", "id"), ("text_chunks", "id"), ("text_chunks", "embedding_version_id"))
-"""Columns that hold numbers given by malgeul, each one more than the last."""
+NUMBERED = (
+    ("embedding_versions", "id"),
+    ("text_chunks", "id"),
+    ("text_chunks", "embedding_version_id"),
+    ("embeddings", "version_id"),
+)
+"""Columns that hold numbers given by malgeul, of which the largest is asked for."""
 
 BY_VERSION = {
     "text_chunks": "CREATE INDEX malgeul_chunks_of_version ON text_chunks (embedding_version_id)",

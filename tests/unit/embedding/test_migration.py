@@ -182,6 +182,11 @@ def test_a_column_that_is_missing_is_named_before_anything_is_changed(tmp_path, 
             "no malgeul_documents.digest, malgeul_documents.document_id, malgeul_documents.version_id",
         ),
         (
+            COLUMNS + ")",
+            ["CREATE TABLE embeddings (chunk_id INTEGER, model TEXT, dim INTEGER, vector BLOB, version_id TEXT)"],
+            "embeddings.version_id holds text",
+        ),
+        (
             f"{COLUMNS}, {SHORT_KEY})",
             ["CREATE INDEX malgeul_chunks_of_version ON text_chunks (text)"],
             "index malgeul_chunks_of_version already exists .CREATE INDEX ",
