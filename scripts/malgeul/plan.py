@@ -222,8 +222,11 @@ class Plan:
 
     @property
     def sources(self) -> dict[tuple[str, str], list[InputFile]]:
-        """The user's files by the stage and shard that read them."""
-        recordings = {("convert", shard): what.files for shard, what in self.recordings.items()}
+        """The user's files by the stage and shard that read them, those of lower shards among them."""
+        recordings = {
+            ("convert", shard): [*what.files, *(twin.file for twin in what.twins)]
+            for shard, what in self.recordings.items()
+        }
         return recordings | {("ingest", shard): what.files for shard, what in self.text.items()}
 
     # Its form on disk

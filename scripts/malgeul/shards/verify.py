@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,23 +92,32 @@ def find_damage(results: Path, *, everything: bool = False, threads: int | None 
     return damage
 
 
-def find_returned(results: Path, sources: Mapping[tuple[str, str], Iterable[InputFile]]) -> list[Damage]:
-    """Return the shards whose ledger says of a file that it had vanished, though it is there.
+def find_returned(results: Path, sources: Mapping[tuple[str, str], Sequence[InputFile]]) -> list[Damage]:
+    """Return the shards that hang on a file of which a ledger says that it had vanished, though it is there.
 
-    ``sources`` are the files of the user's by the stage and shard that read them. One that is as it was when it was
-    planned before is no change that Snakemake could see.
+    ``sources`` are the files of the user's by the stage and shard whose results hang on them: a recording that vanished
+    leaves its bytes to an equal one of another shard. A file that is as it was when it was planned before is no change
+    that Snakemake could see.
     """
-    found: list[Damage] = []
-    for (stage, shard), files in sources.items():
+    gone: dict[tuple[str, str], set[str]] = {}
+    for stage, shard in sources:
         try:
             ledger = read_ledger(results / "ledger" / stage / f"{shard}.json")
         except (FileNotFoundError, ValueError):
             continue
-        gone = {fault["item"] for fault in ledger.quarantined if fault["class"] == "VANISHED"}
-        there = {printable(name) for file in files if not file.problem for name in (file.path, file.name)}
-        if back := sorted(gone & there):
+        gone[stage, shard] = {fault["item"] for fault in ledger.quarantined if fault["class"] == "VANISHED"}
+    back = {
+        file.path
+        for key, names in gone.items()
+        for file in sources[key]
+        if not file.problem and not names.isdisjoint((printable(file.path), printable(file.name)))
+    }
+    found: list[Damage] = []
+    for stage, shard in gone:
+        if again := sorted(back.intersection(file.path for file in sources[stage, shard])):
             name = str(Path("ledger", stage, f"{shard}.json"))
-            found.append(Damage(stage, shard, name, f"says that {back[0]} had vanished, which is there"))
+            what = f"is of a run in which {printable(again[0])} had vanished, which is back"
+            found.append(Damage(stage, shard, name, what))
     return found
 
 

@@ -4,9 +4,10 @@ import os
 
 import pytest
 
+from malgeul.plan import Plan, RecordingShard
 from malgeul.shards.faults import Fault
 from malgeul.shards.files import write_json
-from malgeul.shards.inputs import InputFile
+from malgeul.shards.inputs import InputFile, Twin
 from malgeul.shards.ledger import Ledger, Units
 from malgeul.shards.verify import MEMORY, Damage, find_damage, find_returned, prune, remove_damaged
 from unit.shards.test_job import Copier, make_job
@@ -106,3 +107,18 @@ def test_a_shard_that_says_a_file_had_vanished_which_is_back_is_named(tmp_path):
     assert "봄.txt" in str(found)
     remove_damaged(tmp_path, [found])
     assert not (tmp_path / "ledger/ingest/notes-0000.json").exists()
+
+
+def test_a_recording_that_is_back_starts_the_shards_that_had_its_bytes_while_it_was_gone(tmp_path):
+    """Else the copy in the higher shard would stay the recording, beside the one that is back."""
+    lower = Ledger("convert", "calls-0000", Units("recording", "channel"))
+    lower.quarantine("in/봄.wav", Fault("VANISHED", "gone"))
+    for ledger in (lower, *(Ledger("convert", f"calls-000{k}", lower.units) for k in (1, 2))):
+        write_json(tmp_path / f"ledger/convert/{ledger.shard}.json", ledger.to_json())
+    first, copy, other = (InputFile(f"{name}.wav", 9, f"in/{name}.wav") for name in ("봄", "봄 사본", "여름"))
+    shards = {
+        "calls-0000": RecordingShard("calls", [first]),
+        "calls-0001": RecordingShard("calls", [copy], [Twin(first, "calls-0000")]),
+        "calls-0002": RecordingShard("calls", [other]),
+    }
+    assert [found.shard for found in find_returned(tmp_path, Plan(shards).sources)] == ["calls-0000", "calls-0001"]
