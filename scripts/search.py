@@ -36,7 +36,11 @@ def open_searcher(results: Path) -> Searcher:
     if not (results / PLAN).is_file():
         raise SystemExit(f"malgeul: there is no run in {results}; run the workflow, or name another with --run")
     try:
-        return Searcher(results, read_plan(results / PLAN).embedded_shards, len(os.sched_getaffinity(0)))
+        shards = read_plan(results / PLAN).embedded_shards
+    except ValueError as error:
+        raise SystemExit(f"malgeul: {error}") from None
+    try:
+        return Searcher(results, shards, len(os.sched_getaffinity(0)))
     except (CannotSearch, ModelNotFound, OtherModel) as error:
         raise SystemExit(f"malgeul: {error}") from None
 

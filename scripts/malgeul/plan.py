@@ -253,8 +253,11 @@ def _files(shard: dict[str, Any]) -> list[InputFile]:
 
 
 def read_plan(file: Path) -> Plan:
-    """Read a plan; raises FileNotFoundError."""
-    return Plan.from_json(json.loads(file.read_text(encoding="utf-8")))
+    """Read a plan; raises FileNotFoundError, or ValueError naming a file that is none, or that of another version."""
+    try:
+        return Plan.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is no plan of this version of malgeul ({error!r}); run the workflow again") from error
 
 
 def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan:

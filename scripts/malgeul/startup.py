@@ -128,7 +128,7 @@ def _former_plan(file: Path) -> Plan | None:
     """Return the plan of the last run; None where there is none, or another version's."""
     try:
         return read_plan(file)
-    except (FileNotFoundError, KeyError, TypeError, ValueError):
+    except (FileNotFoundError, ValueError):
         return None
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from malgeul.config import ConfigError, read_config
 from malgeul.models.local import ModelFolder
-from malgeul.plan import Plan, make_plan
+from malgeul.plan import Plan, make_plan, read_plan
 from malgeul.shards.inputs import find_files, sketch
 from malgeul.speech.settings import TranscribeSettings
 
@@ -289,3 +289,18 @@ def test_tables_that_no_version_fits_into_are_told_before_any_job(notes, tmp_pat
 
 def with_write_back(config, way):
     return config.model_copy(update={"documents": config.documents.model_copy(update={"write_back": way})})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"recordings": {"calls-0001": {"source": "calls", "files": [], "twins": [{"path": "a", "shard": "b"}]}}}',
+        b'{"recordings": {}, "text": {}, "documents": {}, "whole": 1}',
+        b'{"recordings": {}, "name": "\xb0\xa1"}',
+        b'{"recordings"',
+    ],
+)
+def test_the_plan_of_another_version_is_told_as_one(tmp_path, content):
+    (tmp_path / "plan.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"plan\.json is no plan of this version .*; run the workflow again"):
+        read_plan(tmp_path / "plan.json")

@@ -169,7 +169,7 @@ class RunReader:
             changed = file.stat().st_mtime_ns
             if self._plan is None or self._plan[0] != changed:
                 self._plan = changed, read_plan(file)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # that of another version is replaced when a run begins
             return None
         return self._plan[1]
 
