@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 
@@ -30,16 +31,21 @@ def try_precisions(load: Callable[[str], Encoder], precisions: Sequence[str], te
     trials: Trials = {}
     first: Vectors | None = None
     for precision in precisions:
-        encoder = load(precision)
-        encoder.encode_texts(texts)  # the first time costs more
-        started = time.monotonic()
-        vectors = encoder.encode_texts(texts)
-        seconds = time.monotonic() - started
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors, seconds = _timed(load(precision), texts)
+        gc.collect()  # the model, in which things know one another, before the next one is loaded
         first = vectors if first is None else first
         least = float((vectors * first).sum(axis=1).min())
         trials[precision] = {"seconds": round(seconds, 4), "cosine": round(least, 6)}
     return trials
+
+
+def _timed(encoder: Encoder, texts: Sequence[str]) -> tuple[Vectors, float]:
+    """Return the vectors of texts, of length 1, and the seconds that they took."""
+    encoder.encode_texts(texts)  # the first time costs more
+    started = time.monotonic()
+    vectors = encoder.encode_texts(texts)
+    seconds = time.monotonic() - started
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), seconds
 
 
 def fastest(trials: Trials, parity: float) -> str:

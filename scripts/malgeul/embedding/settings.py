@@ -203,7 +203,7 @@ class EmbedSettings(Section):
     """In what the model computes. auto: float16 on a GPU, float32 on a processor. fastest: what embeds a sample of
     the texts fastest on this machine, of the precisions that keep to ``parity``: float32, bfloat16 (where there are
     instructions for it) and int8 on a processor; measured once in a run. int8 hangs a little on which texts are in a
-    batch."""
+    batch, and so on the number of cores."""
     parity: float = Field(0.9999, gt=0, le=1)
     """precision fastest: the least cosine that every vector of the sample must have with that of float32."""
     prompt: str | None = None

@@ -242,8 +242,12 @@ class Whisper:
         ]
 
     def _parts_of(self, windows: int) -> list[range]:
-        """Return which windows of a batch are decoded together, long and short ones alike in every part."""
-        count = max(1, min(self._cores.threads, windows // LEAST_WINDOWS)) if self.device == "cpu" else 1
+        """Return which windows of a batch are decoded together, long and short ones alike in every part.
+
+        int8 scales what is multiplied by the largest of a part: its parts are the same on any number of cores.
+        """
+        cores = windows if self.precision == "int8" else self._cores.threads
+        count = max(1, min(cores, windows // LEAST_WINDOWS)) if self.device == "cpu" else 1
         return [range(first, windows, count) for first in range(count)]
 
     def _hear_part(self, batch: Sequence[Heard]) -> list[Chosen]:

@@ -56,6 +56,12 @@ def test_windows_that_cores_share_out_give_what_one_core_hears(word_times):
         assert [s.words for s in shared] == [s.words for s in alone]
 
 
+def test_in_int8_the_number_of_cores_changes_nothing():
+    sounds = (SOUNDS * 4)[:16]
+    one, two, five = (hear(load(threads, precision="int8"), sounds) for threads in (1, 2, 5))
+    assert one == two == five
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
 def test_a_gpu_hears_what_a_processor_hears(gpu, precision):
