@@ -172,13 +172,6 @@ def tiny_inputs(folder: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give what shares the long run of the demo to one worker, so that it is made once."""
-    for item in items:
-        if "demo" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("demo"))
-
-
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory) -> Workflow:
     """The tiny corpus after one run that nothing disturbed. Not to be changed: copy it."""

@@ -6,10 +6,13 @@ import json
 from collections import Counter
 
 import pyarrow.parquet as pq
+import pytest
 from making.measures import character_error_rate
 
 from malgeul.config import read_config
 from workflow.conftest import DEMO
+
+pytestmark = pytest.mark.xdist_group("demo")  # one run of it takes minutes: one worker makes it
 
 
 def expected(name):
