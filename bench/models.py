@@ -257,11 +257,11 @@ def load_quantized(work: Path, bits: str) -> Result:
 
 def quantize_at_load(work: Path) -> Result:
     """Quantize while loading, as a config of transformers asks for."""
-    from transformers import AutoModelForSequenceClassification, TorchAoConfig
+    from transformers import AutoModelForSequenceClassification
 
     from malgeul.models.quantization import scheme
 
-    wanted = TorchAoConfig(scheme("int8"))
+    wanted = scheme("int8")
     took = timed(
         lambda: touch(
             AutoModelForSequenceClassification.from_pretrained(
