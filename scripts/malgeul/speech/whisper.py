@@ -246,8 +246,8 @@ class Whisper:
 
         int8 scales what is multiplied by the largest of a part: its parts are the same on any number of cores.
         """
-        cores = windows if self.precision == "int8" else self._cores.threads
-        count = max(1, min(cores, windows // LEAST_WINDOWS)) if self.device == "cpu" else 1
+        most = windows if self.precision == "int8" else self._cores.threads
+        count = max(1, min(most, windows // LEAST_WINDOWS)) if self.device == "cpu" else 1
         return [range(first, windows, count) for first in range(count)]
 
     def _hear_part(self, batch: Sequence[Heard]) -> list[Chosen]:
