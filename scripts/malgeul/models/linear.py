@@ -39,6 +39,8 @@ def with_linear_layers_in(model: Model, kind: torch.dtype) -> Model:
     The layers that are replaced are gone: the model is for inference alone.
     """
     laid_out = torch._C._has_mkldnn and platform.machine() in {"x86_64", "AMD64"}
+    if kind == torch.bfloat16:  # it refuses processors without AVX-512, where torch itself multiplies, slowly
+        laid_out = laid_out and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is torch.nn.Linear:
