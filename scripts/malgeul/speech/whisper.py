@@ -142,6 +142,7 @@ class Whisper:
         from transformers import WhisperProcessor
 
         from malgeul.models.cores import Cores
+        from malgeul.models.linear import with_linear_layers_in
 
         quiet_transformers()
         self._torch = torch
@@ -155,6 +156,8 @@ class Whisper:
         self.dtype = self._model.dtype
         if self.precision == "int8":
             self._model = quantized(self._model)
+        elif self.device == "cpu" and self.precision == "float32":
+            self._model = with_linear_layers_in(self._model, torch.float32)
         self._batches = Batcher(self._transcribe, "window")
         self._read_tokens(language)
         room = self._model.config.max_target_positions - len(self._prompt)
