@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sides import CORES, Result, clock, peak_mb, ratios, run_side
+from sides import CORES, Result, clock, has_bfloat16, peak_mb, ratios, run_side
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "resources/models/scripts")]
@@ -285,6 +285,9 @@ def main() -> None:
     if given.side:
         print(json.dumps(SIDES[given.side](json.loads(given.petitions.read_text(encoding="utf-8")))))
         return
+    rows = [row for row in COMPARISONS if not given.only or row[0].startswith(tuple(given.only))]
+    if not has_bfloat16():
+        rows = [row for row in rows if "bfloat16" not in row[0]]
     names = ("torch", "transformers", "sentence-transformers")
     print(f"{platform.machine()}, {CORES} cores; {', '.join(f'{name} {version(name)}' for name in names)}\n")
     print("| what | beside | runs | malgeul, texts a second | peer | ratio (spread) | to reach | results |")
@@ -297,7 +300,6 @@ def main() -> None:
             texts = some_texts(given.petitions, given.texts or TEXTS[size])
             about = {"model": str(folder / size), "size": size, "folder": name, "texts": texts}
             work.write_text(json.dumps(about), encoding="utf-8")
-            rows = [row for row in COMPARISONS if not given.only or row[0].startswith(tuple(given.only))]
             sides = list(dict.fromkeys(side for row in rows for side in row[:2]))
             found: dict[str, list[Result]] = {side: [] for side in sides}
             for _ in range(given.runs):

@@ -39,6 +39,20 @@ def peak_mb() -> float:
     return sum(used) / 1024
 
 
+def has_bfloat16() -> bool:
+    """Return whether this processor has instructions for bfloat16; prints that its rows are left out where it has none.
+
+    Emulated it takes ten times as long as float32, which says nothing of either side.
+    """
+    from malgeul.models.devices import cpu
+    from malgeul.models.precision import candidate_precisions
+
+    found = "bfloat16" in candidate_precisions(cpu())
+    if not found:
+        print("This processor has no instructions for bfloat16: its rows are left out.\n")
+    return found
+
+
 def run_side(script: str, side: str, work: Path) -> Result:
     """Run one side of a comparison; ``script --side SIDE WORK`` prints its result as JSON on the last line."""
     command = [sys.executable, script, "--side", side, str(work)]
