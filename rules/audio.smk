@@ -21,7 +21,7 @@ rule convert_audio:
         settings=section("convert"),
         files=told(lambda wildcards: plan.recordings[wildcards.shard].files),
         twins=told(lambda wildcards: plan.recordings[wildcards.shard].twins),
-        state=lambda wildcards: state(plan.recordings[wildcards.shard]),
+        state=lambda wildcards: plan.state_of("convert", wildcards.shard),
         code=code_digest("convert_audio"),
     message:
         "Convert the recordings of {wildcards.shard} to 16 kHz mono"

@@ -10,7 +10,6 @@ from malgeul.named_models import named_models
 from malgeul.plan import ALL
 from malgeul.report.ending import tell_failure, tell_success
 from malgeul.shards.digest import code_digest
-from malgeul.shards.files import digest_of
 from malgeul.shards.inputs import locate
 from malgeul.shards.names import SHARD_PATTERN, TRANSCRIPTS
 from malgeul.shards.verify import forget_gone_items
@@ -156,14 +155,9 @@ def ledgered_outputs():
 def told(files):
     """Files of the user's as a parameter: of an input that is gone, or oddly named, Snakemake ends the whole job.
 
-    ``files`` returns them by wildcards. Snakemake compares them by their :func:`state`, see :func:`hints`.
+    ``files`` returns them by wildcards. Snakemake compares them by the param ``state``, see :func:`hints`.
     """
     return lambda wildcards, threads: [asdict(file) for file in files(wildcards)]
-
-
-def state(shard):
-    """What starts the job of a shard of the user's files again: their names, sizes and times, as a digest."""
-    return digest_of(asdict(shard))[:16]
 
 
 def text_source(shard):

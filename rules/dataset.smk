@@ -52,6 +52,7 @@ rule cap_entities:
         runtime=growing(60),
     params:
         settings=section("select"),
+        state=plan.state_of("cap", ALL),
         code=code_digest("cap_entities"),
     message:
         "Cap the samples of each entity over all shards"
@@ -117,6 +118,7 @@ rule merge_dataset:
         runtime=growing(60),
     params:
         settings=section("merge"),
+        state=plan.state_of("merge", ALL),
         kind=settings.select.kind,
         made_with={
             "samples": settings.select.kind,

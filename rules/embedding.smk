@@ -30,6 +30,7 @@ rule export_documents:
         rows=lambda wildcards: plan.documents[wildcards.shard].rows,
         digest=lambda wildcards: plan.documents[wildcards.shard].digest,
         name=lambda wildcards: plan.documents[wildcards.shard].database,
+        state=lambda wildcards: plan.state_of("export", wildcards.shard),
         code=code_digest("export_documents"),
     message:
         "Export {wildcards.shard}"
@@ -129,6 +130,7 @@ rule build_index:
         runtime=growing(60),
     params:
         settings=section("index"),
+        state=plan.state_of("index", ALL),
         embed={
             key: section("embed")[key]
             for key in ("model", "revision", "query_prompt", "dimensions")
@@ -181,6 +183,7 @@ rule write_back:
     params:
         settings=lambda wildcards: plan.databases[wildcards.database]["settings"],
         buckets=lambda wildcards: plan.databases[wildcards.database]["buckets"],
+        state=lambda wildcards: plan.state_of("write_back", wildcards.database),
         write_back=settings.documents.write_back,
         strategy=settings.chunk.strategy,
         model=settings.embed.model,

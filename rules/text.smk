@@ -22,7 +22,7 @@ rule ingest_text:
         settings=section("ingest"),
         source=lambda wildcards: text_source(wildcards.shard),
         files=told(lambda wildcards: plan.text[wildcards.shard].files),
-        state=lambda wildcards: state(plan.text[wildcards.shard]),
+        state=lambda wildcards: plan.state_of("ingest", wildcards.shard),
         code=code_digest("ingest_text"),
     message:
         "Ingest {wildcards.shard}"
@@ -61,7 +61,7 @@ for stream, shards in plan.streams.items():
             settings=section("ingest"),
             source=text_source(shards[0]),
             files=told(lambda wildcards, shard=shards[0]: plan.text[shard].files),
-            state=state(plan.text[shards[0]]),
+            state=plan.state_of("ingest", shards[0]),
             shards=shards,
             code=code_digest("ingest_stream"),
         message:
@@ -147,6 +147,7 @@ rule find_duplicates:
         runtime=growing(60),
     params:
         sources={shard: what.source for shard, what in sorted(plan.text.items())},
+        state=plan.state_of("dedup", ALL),
         boilerplate=settings.filter.boilerplate.documents,
         mask_personal_numbers=settings.filter.mask_personal_numbers,
         code=code_digest("find_duplicates"),

@@ -11,10 +11,8 @@ from malgeul.audio.manifest import MANIFEST, read_facts, row_of, write_manifest
 from malgeul.audio.settings import ConvertSettings
 from malgeul.shards.faults import RETRYABLE, Fault, ItemFault
 from malgeul.shards.files import link_or_copy
-from malgeul.shards.inputs import InputFile, Twin
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
-from malgeul.shards.sources import digests_of
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -22,8 +20,8 @@ if TYPE_CHECKING:
 
 def convert_audio(job: Job) -> None:
     """Take the shard's files in, convert what is not finished yet, and account for every file."""
+    intake = take_in(job.sources.files, job.sources.twins, job.sources.content_of)
     with ThreadPoolExecutor(job.threads) as pool:
-        intake = take_in(_files(job), _twins(job), pool.map)
         outcomes = dict(_outcomes(job, intake.recordings, pool))
     folder = job.staged("recordings")
     rows = []
@@ -137,25 +135,17 @@ def _account_others(job: Job, intake: Intake) -> None:
         job.ledger.quarantine(file.path, fault)
 
 
-def _files(job: Job) -> list[InputFile]:
-    return [InputFile(**file) for file in job.params["files"]]
-
-
-def _twins(job: Job) -> list[Twin]:
-    return [Twin.from_json(twin) for twin in job.params["twins"]]
-
-
 def _own(job: Job) -> list[list[str]]:
     """Return what the shard depends on of its files: the paths that its ledger counts, the names it shows, contents."""
-    files = _files(job)
-    return [[file.path, file.name, content] for file, content in zip(files, digests_of(files), strict=True)]
+    files = job.sources.files
+    return [[file.path, file.name, digest] for file, digest in zip(files, job.sources.digests_of(files), strict=True)]
 
 
 def _others(job: Job) -> list[list[str]]:
     """Return what the shard depends on of files of lower shards."""
-    twins = _twins(job)
-    contents = digests_of(twin.file for twin in twins)
-    return [[twin.shard, content] for twin, content in zip(twins, contents, strict=True)]
+    twins = job.sources.twins
+    digests = job.sources.digests_of(twin.file for twin in twins)
+    return [[twin.shard, digest] for twin, digest in zip(twins, digests, strict=True)]
 
 
 RELEVANT = {"files": _own, "twins": _others}

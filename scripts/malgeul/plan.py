@@ -20,6 +20,7 @@ from malgeul.embedding.settings import Database
 from malgeul.models.local import ModelFolder, model_folder
 from malgeul.named_models import named_models
 from malgeul.shards.buckets import Limits, power_of_two, split
+from malgeul.shards.files import digest_of
 from malgeul.shards.inputs import Found, InputFile, Twin, find_files, locate, sketch
 from malgeul.shards.ledger import Tally
 from malgeul.shards.names import TRANSCRIPTS, slug, stable_hash
@@ -31,6 +32,9 @@ Value = TypeVar("Value")
 
 ALL = "all"
 """Shard id of the stages that have one job for the whole run."""
+
+STATED = ("convert", "ingest", "export", "dedup", "cap", "merge", "index", "write_back")
+"""Stages that read the user's files or databases, or any number of shards: their rules have a param ``state``."""
 
 COMPRESSED = {"gz": 5, "zst": 5, "bz2": 6, "xz": 7}
 """Suffixes of compressed text and how many times larger it is taken to be unpacked."""
@@ -220,14 +224,29 @@ class Plan:
             return Tally.of(file.path for file in self.recordings[shard].files)
         return None
 
+    def state_of(self, stage: str, shard: str) -> str:
+        """Return a digest of what a shard is made of: the user's files, with sizes and times, or the shards before it.
+
+        It starts the shard's job again when it changes, by Snakemake's parameters and by the ledger. The parts of a
+        compressed file have one, since one job makes them.
+        """
+        made_of: Any = self.parents_of(stage, shard)
+        if stage == "convert":
+            recordings = self.recordings[shard]
+            twins = [{"file": vars(twin.file), "shard": twin.shard} for twin in recordings.twins]
+            made_of = {**_with_files(recordings), "twins": twins}
+        elif stage == "ingest" and shard in self.text:
+            text = self.text[shard]
+            made_of = {**_with_files(text), "part": 0 if text.stream else text.part}
+        elif stage == "export":
+            made_of = vars(self.documents[shard])
+        return digest_of(made_of)[:16]
+
     @property
-    def sources(self) -> dict[tuple[str, str], list[InputFile]]:
-        """The user's files by the stage and shard that read them, those of lower shards among them."""
-        recordings = {
-            ("convert", shard): [*what.files, *(twin.file for twin in what.twins)]
-            for shard, what in self.recordings.items()
-        }
-        return recordings | {("ingest", shard): what.files for shard, what in self.text.items()}
+    def states(self) -> dict[tuple[str, str], str]:
+        """The states of all shards that may be made of something else by another plan, by stage and shard."""
+        shards = self.shards_of()
+        return {(stage, shard): self.state_of(stage, shard) for stage in STATED for shard in shards.get(stage, ())}
 
     # Its form on disk
 
@@ -246,6 +265,11 @@ class Plan:
         documents = {shard: DocumentShard(**what) for shard, what in value["documents"].items()}
         models = {name: ModelFolder(**what) for name, what in value.get("models", {}).items()}
         return cls(**{**value, "recordings": recordings, "text": text, "documents": documents, "models": models})
+
+
+def _with_files(shard: RecordingShard | TextShard) -> dict[str, Any]:
+    """Return a shard with its files as plain data; asdict, which copies all, takes five times as long."""
+    return {**vars(shard), "files": [vars(file) for file in shard.files]}
 
 
 def _files(shard: dict[str, Any]) -> list[InputFile]:

@@ -15,10 +15,11 @@ from malgeul.models.variables import answers, memory_cap
 from malgeul.plan import Plan, make_plan, read_plan
 from malgeul.shards.files import write_json
 from malgeul.shards.locks import OWNER, holder_of, try_lock
-from malgeul.shards.verify import Damage, find_damage, find_returned, remove_damaged
+from malgeul.shards.verify import Damage, find_damage, find_stale, remove_damaged, remove_ledgers
 
 PLAN = "plan.json"
 LOCK = ".run.lock"
+SHARDS_SHOWN = 5
 
 # Options of Snakemake's command line with which no job runs.
 LOOKS_ONLY = (
@@ -96,10 +97,10 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         damage = [*find_damage(results), *_lost_versions(results, plan)]
         for bad in damage:
             print(f"malgeul: damaged: {bad}; it is made again", file=sys.stderr)
-        returned = find_returned(results, plan.sources)
-        for known in returned:
-            print(f"malgeul: {known}; the shard is made again", file=sys.stderr)
-        remove_damaged(results, damage + returned)
+        remove_damaged(results, damage)
+        if stale := find_stale(results, plan.states):
+            print(f"malgeul: not made of the input as it is now: {_named(stale)}; made again", file=sys.stderr)
+        remove_ledgers(results, stale)
         for told in lost_models(results):
             print(
                 f"malgeul: {told} names no model that is there; it is had again where a job needs it", file=sys.stderr
@@ -122,6 +123,13 @@ def _lost_versions(results: Path, plan: Plan) -> list[Damage]:
         raise SystemExit(
             f"malgeul: the database that was written into cannot be asked for its version: {error}"
         ) from None
+
+
+def _named(shards: list[tuple[str, str]]) -> str:
+    """Name a few shards, and say how many others there are."""
+    named = ", ".join(f"{stage} {shard}" for stage, shard in shards[:SHARDS_SHOWN])
+    others = len(shards) - SHARDS_SHOWN
+    return f"{named} and {others} more" if others > 0 else named
 
 
 def _former_plan(file: Path) -> Plan | None:

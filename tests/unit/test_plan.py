@@ -147,6 +147,8 @@ def test_a_large_file_has_parts_and_a_compressed_one_a_stream(tmp_path, suffix):
     (stream,) = plan.streams.values()
     assert len(stream) == 8
     assert sum(what.parts == 1 for what in plan.text.values()) == 1
+    assert len({plan.state_of("ingest", shard) for shard in stream}) == 1, "one job makes them all"
+    assert len({plan.state_of("ingest", shard) for shard in plan.text}) == 3 + 1 + 1
 
 
 @pytest.mark.parametrize(
@@ -182,6 +184,56 @@ def test_every_stage_but_the_first_ones_has_parents_that_the_plan_holds(calls, t
             parents = plan.parents_of(stage, shard)
             assert all(parent in stages[above] for above, parent in parents)
             assert parents or stage in {"convert", "ingest", "export"}
+
+
+# States
+
+
+def test_the_state_of_a_shard_changes_with_its_files_and_those_of_no_other(calls, tmp_path, monkeypatch):
+    def changed(before):
+        states = make_plan(config(calls), tmp_path).states
+        return {
+            shard for (stage, shard), state in states.items() if stage == "convert" and before[stage, shard] != state
+        }
+
+    plan = make_plan(config(calls), tmp_path)
+    [shard, *_] = plan.recordings
+    file = Path(plan.recordings[shard].files[0].path)
+    stat = file.stat()
+    assert changed(plan.states) == set()
+    os.utime(file, ns=(1, 1))
+    assert changed(plan.states) == {shard}
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert changed(plan.states) == set()
+    with monkeypatch.context() as patched:  # root may read everything
+        patched.setattr(os, "access", lambda path, _: Path(path) != file)
+        locked = make_plan(config(calls), tmp_path)
+        assert changed(plan.states) == {shard}
+    assert changed(locked.states) == {shard}, "it may be read now, though neither its size nor its time has changed"
+    file.unlink()
+    assert changed(plan.states) == {shard}
+
+
+def test_a_shard_with_a_copy_has_another_state_when_the_recording_in_a_lower_one_changes(calls, tmp_path):
+    for k in range(40):
+        (calls / f"copy{k}.wav").write_bytes((calls / "call00.wav").read_bytes())
+    plan = make_plan(config(calls), tmp_path)
+    home, twins = next((shard, what.twins) for shard, what in plan.recordings.items() if what.twins)
+    os.utime(twins[0].file.path, ns=(1, 1))
+    states = make_plan(config(calls), tmp_path).states
+    assert states["convert", home] != plan.states["convert", home]
+
+
+def test_a_table_over_all_shards_has_another_state_when_one_of_them_is_gone(calls, tmp_path):
+    plan = make_plan(config(calls), tmp_path)
+    [shard, *_] = plan.recordings
+    again = Plan.from_json(json.loads(json.dumps(plan.to_json(), sort_keys=True)))
+    assert again.states == plan.states, "as a job on another machine reads it"
+    for file in plan.recordings[shard].files:
+        Path(file.path).unlink()
+    states = make_plan(config(calls), tmp_path).states
+    changed = {key for key, state in states.items() if plan.states[key] != state}
+    assert {("merge", "all"), ("cap", "all"), ("index", "all")} <= changed
 
 
 # Databases
@@ -220,6 +272,7 @@ def test_a_changed_row_changes_the_shard_it_is_in(notes, tmp_path):
     changed = make_plan(of_database(notes), tmp_path, plan)
     assert changed.documents.keys() == plan.documents.keys()
     assert sum(changed.documents[name] != shard for name, shard in plan.documents.items()) == 1
+    assert sum(changed.states["export", name] != plan.states["export", name] for name in plan.documents) == 1
 
 
 def test_a_locked_database_is_named_with_its_holder_before_any_job(notes, tmp_path, monkeypatch):

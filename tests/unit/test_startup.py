@@ -38,6 +38,28 @@ def test_a_model_that_is_gone_from_where_it_was_is_fetched_again(begin, tmp_path
     assert "gone.json names no model that is there; it is had again" in capsys.readouterr().err
 
 
+def test_a_shard_that_is_not_made_of_the_files_there_are_loses_its_ledger(begin, tmp_path, capsys):
+    state = begin("--cores", "1", "--dry-run").plan.state_of("ingest", "a-0000")
+    ledger = tmp_path / "results/small/ledger/ingest/a-0000.json"
+    write_json(ledger, Ledger("ingest", "a-0000", Units("record", "document"), state=state).to_json())
+    begin("--cores", "1")
+    assert ledger.exists()
+    assert "input" not in capsys.readouterr().err
+    (tmp_path / "a.txt").write_text("다른 글")
+    begin("--cores", "1", "--dry-run")
+    startup.start({"run": "small"}, ROOT, main=False, argv=[])
+    assert ledger.exists(), "neither a dry run nor a job removes anything"
+    assert begin("--cores", "1").damage == []
+    assert not ledger.exists()
+    assert capsys.readouterr().err == "malgeul: not made of the input as it is now: ingest a-0000; made again\n"
+    begin("--cores", "1")
+    assert capsys.readouterr().err == "", "it is told once"
+
+
+def test_of_many_shards_a_few_are_named():
+    assert startup._named([("convert", f"c-{n}") for n in range(7)]).endswith("convert c-4 and 2 more")
+
+
 def test_a_cap_of_memory_that_is_none_is_told_before_the_first_job(begin, tmp_path, monkeypatch):
     monkeypatch.setenv("MAX_MEMORY_GB", "much")
     begin("--cores", "1", "--dry-run")

@@ -172,7 +172,9 @@ def test_verify_names_what_only_hashing_finds(tiny, undisturbed):
 def test_prune_removes_what_no_input_stands_for(tiny):
     shutil.rmtree(tiny.folder / "input/notes")
     tiny.config["text"]["sources"] = tiny.config["text"]["sources"][:1]
-    tiny.succeed()
+    before = tiny.ledger("merge", "all")["in"]
+    tiny.succeed("--rerun-triggers", "mtime")
+    assert tiny.ledger("merge", "all")["in"] < before, "no file of the others is newer, but one shard is missing"
     assert (tiny.results / "filtered/notes-0000.parquet").exists()
     finished = tiny.succeed("prune")
     assert "filter/notes-0000" in finished.output
@@ -226,6 +228,28 @@ def test_the_config_can_be_any_part_of_the_whole(fresh):
         "ingest_text", "screen_text", "find_duplicates", "filter_text", "select_samples", "cap_entities",
         "tokenize_samples", "merge_dataset", "audit_run", "write_report", "check_audit",
     }  # fmt: skip
+
+
+def test_changed_input_is_seen_without_snakemakes_memory_and_by_times_alone(tmp_path):
+    """Files of the user's are no inputs of Snakemake's: the ledgers tell what their shards were made of."""
+    tiny_inputs(tmp_path)
+    fresh = Workflow(tmp_path, tiny_config())
+    until = ("--until", "convert_audio", "ingest_text", "export_documents", "--rerun-triggers", "mtime")
+    fresh.succeed(*until)
+    shutil.rmtree(tmp_path / ".snakemake")
+    assert not fresh.succeed(*until).jobs
+    min((tmp_path / "input/calls").iterdir()).unlink()
+    (tmp_path / "input/notes/새 글.txt").write_text("한강은 서울을 지나 서해로 흐른다.", encoding="utf-8")
+    ask(tmp_path / "input/law.sqlite", "DELETE FROM statute_articles WHERE id = 1")
+    finished = fresh.succeed(*until)
+    assert finished.jobs == {"convert_audio": 1, "ingest_text": 1, "export_documents": 1}
+    assert "not made of the input as it is now: convert calls-0000, ingest notes-0000, export law-0000" in (
+        finished.output
+    )
+    calls = fresh.ledger("convert", "calls-0000")
+    assert (calls["in"], calls["reused"]) == (3, 3), "no other recording is converted again"
+    assert fresh.ledger("ingest", "notes-0000")["used"] == 7
+    assert not fresh.succeed(*until).jobs
 
 
 def test_a_recording_that_is_renamed_into_another_shard_is_not_transcribed_again(tmp_path):

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from malgeul.shards.faults import Fault
 from malgeul.shards.inputs import InputFile, Twin
 from malgeul.shards.sources import Content, content_of
 
-T = TypeVar("T")
-MapFunction = Callable[[Callable[[Any], T], Iterable[Any]], Iterable[T]]
-"""``map``, or that of a thread pool: results in the order of the arguments."""
+Reading = Callable[[InputFile], Content | Fault]
 
 
 @dataclass(frozen=True)
@@ -48,17 +45,18 @@ class Intake:
     faults: list[tuple[InputFile, Fault]] = field(default_factory=list)
 
 
-def take_in(files: Iterable[InputFile], twins: Sequence[Twin] = (), map_: MapFunction[Any] = map) -> Intake:
-    """Read every file and sort it into recordings, copies of what a lower shard has, and faults.
+def take_in(files: Iterable[InputFile], twins: Sequence[Twin] = (), content_of: Reading = content_of) -> Intake:
+    """Sort files by what they hold into recordings, copies of what a lower shard has, and faults.
 
     ``twins`` are files of lower shards that may hold the same bytes. Of equal files the first by
     name is the recording. Recordings come in the order of their ids, whatever the order of ``files``.
     """
     ordered = sorted(files, key=lambda file: (file.name, file.path))
-    lower = _lower_shards(twins, map_)
+    lower = _lower_shards(twins, content_of)
     intake = Intake()
     same: dict[str, list[tuple[InputFile, Content]]] = defaultdict(list)
-    for file, content in zip(ordered, map_(content_of, ordered), strict=True):
+    for file in ordered:
+        content = content_of(file)
         if isinstance(content, Fault):
             intake.faults.append((file, content))
         elif content.sha256 in lower:
@@ -72,10 +70,11 @@ def take_in(files: Iterable[InputFile], twins: Sequence[Twin] = (), map_: MapFun
     return intake
 
 
-def _lower_shards(twins: Sequence[Twin], map_: MapFunction[Any]) -> dict[str, str]:
+def _lower_shards(twins: Sequence[Twin], content_of: Reading) -> dict[str, str]:
     """Return the lowest shard of every content among ``twins``; one that cannot be read is nobody's twin."""
     shards: dict[str, str] = {}
-    for twin, content in zip(twins, map_(content_of, [twin.file for twin in twins]), strict=True):
+    for twin in twins:
+        content = content_of(twin.file)
         if isinstance(content, Content):
             shards[content.sha256] = min(twin.shard, shards.get(content.sha256, twin.shard))
     return shards

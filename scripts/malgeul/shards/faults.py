@@ -45,6 +45,9 @@ PERMANENT: dict[str, str] = {
 RETRYABLE = frozenset({"OUT_OF_MEMORY", "MODEL_FAILED", "TIMEOUT", "UNREADABLE", "VANISHED"})
 """Classes that another machine, or a repaired input, may mend."""
 
+NOT_READ = frozenset({"NOT_A_FILE", "UNREADABLE", "VANISHED"})
+"""Classes of files that tell nothing of what is in them."""
+
 TRANSIENT_ERRNO = frozenset(
     {errno.ENOMEM, errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EMFILE, errno.EDQUOT, errno.EBUSY}
 )

@@ -22,8 +22,8 @@ class InputFile(Item):
     """A file that goes in: name (NFC, relative to its source), size, raw path, and why it cannot be opened, if so.
 
     A job learns of it by parameter: an input that is deleted before its job starts would end the job for all of the
-    shard's files, and Snakemake does not take every name. ``size`` and ``modified`` (ns since 1970) are there for
-    Snakemake to see that it has changed; what it holds is the job's to read.
+    shard's files, and Snakemake does not take every name. ``size``, ``modified`` (ns since 1970) and ``problem`` tell
+    that it has changed; what it holds is the job's to read.
     """
 
     path: str
@@ -133,16 +133,23 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _input_file(file: Path, base: Path) -> InputFile:
-    name = nfc(str(file.relative_to(base)))
+    return look_at(str(file), nfc(str(file.relative_to(base))))
+
+
+def look_at(path: str, name: str) -> InputFile:
+    """Return what a file is like now; it is not opened. ``name`` is its own, relative to its source.
+
+    The time of its last change of status (ctime) is no part of it: backups that link files change it every night.
+    """
     try:
-        status = file.stat()
+        status = Path(path).stat()
     except OSError as error:
-        return InputFile(name, 0, str(file), f"NOT_A_FILE: {error.strerror}")
+        return InputFile(name, 0, path, f"NOT_A_FILE: {error.strerror}")
     if not stat.S_ISREG(status.st_mode):
-        return InputFile(name, 0, str(file), "NOT_A_FILE: neither a file nor a folder")
-    if not os.access(file, os.R_OK):
-        return InputFile(name, status.st_size, str(file), "UNREADABLE: no permission to read")
-    return InputFile(name, status.st_size, str(file), modified=status.st_mtime_ns)
+        return InputFile(name, 0, path, "NOT_A_FILE: neither a file nor a folder")
+    if not os.access(path, os.R_OK):
+        return InputFile(name, status.st_size, path, "UNREADABLE: no permission to read")
+    return InputFile(name, status.st_size, path, modified=status.st_mtime_ns)
 
 
 SAMPLES, SAMPLE_BYTES = 16, 512

@@ -39,6 +39,7 @@ from malgeul.shards.kept import Kept
 from malgeul.shards.ledger import Ledger, Units, read_ledger
 from malgeul.shards.locks import die_with_owner, shard_lock
 from malgeul.shards.progress import Progress
+from malgeul.shards.sources import Sources
 from malgeul.shards.stopping import Stopped
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ model holds is in the job's identity."""
 
 APART_PARAMS = frozenset({"hints", "handling", "spelled", "state"})
 """Params that no result hangs on. Of a model that is ``spelled`` so, the job's identity says what it holds; of files
-whose names, sizes and times are in a ``state``, the job says what of them decides."""
+whose names, sizes and times are in a ``state``, the job says what of them decides. The ledger has the ``state`` too."""
 
 
 class DamagedInput(RuntimeError):
@@ -129,6 +130,11 @@ class Job:
                 file = self.results / name
                 if StatKey.of(file) != _stat_key(known) and sha256_of(file) != known["sha256"]:
                     raise DamagedInput(f"{self.results / name} is not what {ledger.stage} wrote. Run again.")
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The user's files, where the rule names some."""
+        return Sources.from_params(self.params, self.threads)
 
     # What it depends on
 
@@ -259,6 +265,10 @@ class Job:
         ledger = self.ledger
         ledger.key, ledger.content_key = self.key, self.content_key
         ledger.versions, ledger.inputs = self.versions, self.input_digests
+        ledger.state = self.params.get("state")
+        if ledger.state is not None and not self.sources.were_as_planned(ledger.quarantined):
+            ledger.state = ""
+            log.warning("%s %s: files were not as planned; the next run makes it again", self.stage, self.shard)
         hashed = {_stat_key(proof): proof["sha256"] for above in self.upstream for proof in above.outputs.values()}
         ledger.outputs = {
             str(file.relative_to(self.results)): _proof(file, hashed) for path in outputs for file in files_under(path)
@@ -277,6 +287,7 @@ def run_together(jobs: Sequence[Job], work: Callable[[Sequence[Job]], None]) -> 
     first = jobs[0]
     first.check_inputs()
     for job in jobs:
+        job.sources = first.sources  # looked at before anything of them is read
         job.input_digests = first.input_digests  # a large input is hashed once
     # A job without an output of its own (writing into a database) has nothing to take again.
     if all(len(job.outputs) > 1 and job.kept.answers(job.key) for job in jobs):

@@ -31,6 +31,8 @@ class Kept:
         """Tell whether the shard was finished under ``key`` and its bytes are still what they were."""
         if self.ledger is None or self.ledger.key != key:
             return False
+        if self.ledger.state == "":
+            return False  # files changed meanwhile: the key may be of other bytes than the outputs
         if any(fault["retryable"] for fault in self.ledger.quarantined):
             return False  # another machine, or a repaired input, may mend it
         return all(self._intact(name) for name in self.ledger.outputs)

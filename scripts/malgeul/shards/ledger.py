@@ -69,7 +69,8 @@ class Ledger:
 
     Every parent is taken once and then used, rejected (with a reason) or quarantined (with a fault); every child is
     given once. ``measured`` holds figures for the report; ``items`` maps an item's key to the files that came of it,
-    where a stage writes files per item.
+    where a stage writes files per item. ``state`` is by what the plan knew what the shard is made of (Plan.state_of):
+    empty where the job did not find the user's files so, None where the stage has none, or an earlier version of this.
     """
 
     stage: str
@@ -77,6 +78,7 @@ class Ledger:
     units: Units
     key: str = ""
     content_key: str = ""
+    state: str | None = None
     taken: Tally = field(default_factory=Tally)
     used: Tally = field(default_factory=Tally)
     rejected_ids: Tally = field(default_factory=Tally)
@@ -150,6 +152,7 @@ class Ledger:
             "shard": self.shard,
             "key": self.key,
             "content_key": self.content_key,
+            "state": self.state,
             "unit_in": self.units.parent,
             "unit_out": self.units.child,
             "in": self.taken.n,
@@ -187,6 +190,7 @@ class Ledger:
             units=Units(value["unit_in"], value["unit_out"]),
             key=value["key"],
             content_key=value.get("content_key", value["key"]),
+            state=value.get("state"),
             taken=Tally.from_json(ids["in"]),
             used=Tally.from_json(ids["used"]),
             rejected_ids=Tally.from_json(ids["rejected"]),

@@ -10,16 +10,14 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from malgeul.shards.files import StatKey, remove, sha256_of, write_json
-from malgeul.shards.inputs import InputFile
 from malgeul.shards.items import forget_items
 from malgeul.shards.ledger import Ledger, read_ledger
-from malgeul.shards.names import printable
 
 MEMORY = "verified.json"
 
@@ -92,33 +90,28 @@ def find_damage(results: Path, *, everything: bool = False, threads: int | None 
     return damage
 
 
-def find_returned(results: Path, sources: Mapping[tuple[str, str], Sequence[InputFile]]) -> list[Damage]:
-    """Return the shards that hang on a file of which a ledger says that it had vanished, though it is there.
+def find_stale(results: Path, states: Mapping[tuple[str, str], str]) -> list[tuple[str, str]]:
+    """Return the stages and shards whose ledgers are not of the given states, which the plan knows them by now.
 
-    ``sources`` are the files of the user's by the stage and shard whose results hang on them: a recording that vanished
-    leaves its bytes to an equal one of another shard. A file that is as it was when it was planned before is no change
-    that Snakemake could see.
+    Snakemake sees the same by the parameters of the jobs, as long as it remembers them and is asked to compare them;
+    and it does not see that a job found a file other than the plan had. A ledger without a state stands as it is: it is
+    of an earlier version.
     """
-    gone: dict[tuple[str, str], set[str]] = {}
-    for stage, shard in sources:
+    stale: list[tuple[str, str]] = []
+    for (stage, shard), state in states.items():
         try:
             ledger = read_ledger(results / "ledger" / stage / f"{shard}.json")
         except (FileNotFoundError, ValueError):
             continue
-        gone[stage, shard] = {fault["item"] for fault in ledger.quarantined if fault["class"] == "VANISHED"}
-    back = {
-        file.path
-        for key, names in gone.items()
-        for file in sources[key]
-        if not file.problem and not names.isdisjoint((printable(file.path), printable(file.name)))
-    }
-    found: list[Damage] = []
-    for stage, shard in gone:
-        if again := sorted(back.intersection(file.path for file in sources[stage, shard])):
-            name = str(Path("ledger", stage, f"{shard}.json"))
-            what = f"is of a run in which {printable(again[0])} had vanished, which is back"
-            found.append(Damage(stage, shard, name, what))
-    return found
+        if ledger.state not in (None, state):
+            stale.append((stage, shard))
+    return stale
+
+
+def remove_ledgers(results: Path, shards: Iterable[tuple[str, str]]) -> None:
+    """Remove the ledgers of shards (stage and id), so that the next run makes these again."""
+    for stage, shard in shards:
+        remove(results / "ledger" / stage / f"{shard}.json")
 
 
 def _read_memory(file: Path) -> dict[str, dict[str, int]]:
@@ -135,9 +128,8 @@ def remove_damaged(results: Path, damage: Iterable[Damage]) -> None:
     The next run makes exactly those shards again.
     """
     for bad in damage:
-        ledger = results / "ledger" / bad.stage / f"{bad.shard}.json"
         remove(results / _output_of(Path(bad.file)))
-        remove(ledger)
+        remove_ledgers(results, [(bad.stage, bad.shard)])
 
 
 WHOLE_FOLDERS = frozenset({"dataset", "index"})

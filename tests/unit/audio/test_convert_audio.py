@@ -15,7 +15,7 @@ from malgeul.shards.faults import ItemFault
 from malgeul.shards.files import files_under, remove
 from malgeul.shards.inputs import InputFile, Twin, find_files
 from malgeul.shards.job import Job
-from malgeul.shards.ledger import Tally, Units
+from malgeul.shards.ledger import Tally, Units, read_ledger
 from unit.audio.conftest import noise
 
 
@@ -226,3 +226,31 @@ def test_a_shard_without_a_good_recording_is_empty_and_accounted_for(tmp_path, c
     ledger, folder = run(tmp_path, calls)
     assert (ledger["in"], ledger["out"]) == (1, 0)
     assert contents(folder) == {"manifest.jsonl": b""}
+
+
+def test_every_file_is_hashed_once_and_one_that_changes_before_it_is_decoded_is_found_out(tmp_path, calls, monkeypatch):
+    from malgeul.shards import sources
+
+    read: list[str] = []
+    hashing, converting = sources.read_content, script.convert_recording
+
+    def hashed(path):
+        read.append(path)
+        return hashing(path)
+
+    def changing(recording, *arguments):
+        if recording.file.name == "two.mp3":
+            os.utime(recording.file.path, ns=(1, 1))
+        return converting(recording, *arguments)
+
+    monkeypatch.setattr(sources, "read_content", hashed)
+    monkeypatch.setattr(script, "convert_recording", changing)
+    job = job_of(tmp_path, calls)
+    job.params["state"] = "as planned"
+    job.run(script.convert_audio)
+    ledger = read_ledger(job.outputs["ledger"])
+    assert sorted(read) == sorted(map(str, calls.iterdir()))
+    assert {"two.mp3": "TRUNCATED"}.items() <= {
+        fault["item"].rsplit("/")[-1]: fault["class"] for fault in ledger.quarantined
+    }.items()
+    assert ledger.state == ""

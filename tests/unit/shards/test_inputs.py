@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from malgeul.shards.inputs import find_files
+from malgeul.shards.inputs import find_files, look_at
 
 
 def test_a_file_that_a_glob_matches_more_than_once_is_found_once(tmp_path):
@@ -44,3 +44,27 @@ def test_of_every_file_its_raw_path_size_and_time_are_known(name, tmp_path):
     (found,) = find_files(tmp_path, ["wav"]).files
     assert (found.path, found.size, found.modified) == (str(file), 4, file.stat().st_mtime_ns)
     assert found.problem is None
+
+
+def test_a_file_that_is_looked_at_again_is_what_it_was_until_it_changes(tmp_path, monkeypatch):
+    file = tmp_path / "통화.wav"
+    file.write_bytes(b"RIFF")
+    (planned,) = find_files(tmp_path, ["wav"]).files
+
+    def is_the_same():
+        return look_at(planned.path, planned.name) == planned
+
+    assert is_the_same()
+    os.link(file, tmp_path / "backup")
+    assert is_the_same(), "a link more is no change, as of a backup"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "access", lambda *_: False)  # root may read everything
+        assert not is_the_same()
+        assert look_at(planned.path, planned.name).fault.kind == "UNREADABLE"
+    stat = file.stat()
+    os.utime(file, ns=(1, 1))
+    assert not is_the_same()
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert is_the_same()
+    file.unlink()
+    assert not is_the_same()

@@ -3,12 +3,15 @@
 """
 
 import json
-from dataclasses import replace
+import os
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
+from malgeul.shards.faults import Fault
+from malgeul.shards.inputs import InputFile, Twin, look_at
 from malgeul.shards.job import DamagedInput, Job
 from malgeul.shards.ledger import Units
 
@@ -182,3 +185,82 @@ def test_an_input_of_another_size_than_its_ledger_says_is_named(tmp_path, source
     )
     with pytest.raises(DamagedInput, match=r"copies/s-0000\.txt has 23 bytes, copy wrote 4"):
         consumer.run(lambda job: None)
+
+
+# The state of the user's files
+
+
+def state_of(tmp_path, source, files, work=None, twins=(), state="as planned"):
+    known = {"files": [asdict(file) for file in files], "twins": [asdict(twin) for twin in twins]}
+    return run(tmp_path, source, work or Copier(), state=state, **known)["state"]
+
+
+@pytest.fixture
+def note(tmp_path):
+    file = tmp_path / "봄.txt"
+    file.write_text("봄")
+    return look_at(str(file), file.name)
+
+
+def test_the_ledger_has_the_state_by_which_the_plan_knew_the_files(tmp_path, source, note):
+    assert run(tmp_path, source, Copier())["state"] is None
+    assert state_of(tmp_path, source, [note]) == "as planned"
+    pipe = InputFile("pipe", 0, str(tmp_path / "pipe"), "NOT_A_FILE: neither a file nor a folder")
+    os.mkfifo(pipe.path)
+    assert state_of(tmp_path, source, [note, pipe]) == "as planned"
+
+
+def test_a_shard_that_is_taken_again_has_the_new_state(tmp_path, source, note):
+    work = Copier()
+    state_of(tmp_path, source, [note], work)
+    os.utime(note.path, ns=(1, 1))
+    assert state_of(tmp_path, source, [look_at(note.path, note.name)], work, state="touched") == "touched"
+    assert work.calls == 2, "of files that no function of the rule says what of them decides, all of it does"
+
+
+@pytest.mark.parametrize("role", ["file", "twin"])
+def test_files_that_a_job_does_not_find_as_they_were_planned_are_of_no_state(tmp_path, source, note, role):
+    """No plan has it, so that the next one makes the shard again, also when the file is back as it was."""
+    files, twins = ([note], []) if role == "file" else ([], [Twin(note, "s-0000")])
+    Path(note.path).unlink()
+    assert state_of(tmp_path, source, files, twins=twins) == ""
+
+
+def test_a_file_that_changes_during_the_job_leaves_no_state_and_nothing_to_take_again(tmp_path, source, note):
+    work = Copier()
+
+    def changing(job):
+        work(job)
+        os.utime(note.path, ns=(1, 1))
+
+    assert state_of(tmp_path, source, [note], changing) == ""
+    os.utime(note.path, ns=(note.modified, note.modified))
+    assert state_of(tmp_path, source, [note], work) == "as planned"
+    assert work.calls == 2
+    assert state_of(tmp_path, source, [note], work) == "as planned"
+    assert work.calls == 2
+
+
+@pytest.mark.parametrize("kind", ["VANISHED", "UNREADABLE", "NOT_A_FILE"])
+def test_a_file_that_could_not_be_opened_for_a_moment_leaves_no_state(tmp_path, source, note, kind):
+    """As when a file system is away: it looks as planned before the job and after it."""
+
+    def met(job):
+        Copier()(job)
+        job.ledger.quarantine(note.shown, Fault(kind, "for a moment"))
+
+    assert state_of(tmp_path, source, [note], met) == ""
+
+
+def test_a_fault_that_the_plan_knew_is_no_change(tmp_path, source, note, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    locked = look_at(note.path, note.name)
+
+    def met(job):
+        Copier()(job)
+        job.ledger.quarantine(locked.shown, locked.fault)
+        job.ledger.quarantine("봄.txt:3", Fault("INVALID_UTF8", "byte 3"))
+
+    assert state_of(tmp_path, source, [locked], met) == "as planned"
+    monkeypatch.undo()
+    assert state_of(tmp_path, source, [locked], met) == "", "it may be read by now"

@@ -10,8 +10,8 @@ import unicodedata
 import pytest
 
 from malgeul.shards.faults import ItemFault
-from malgeul.shards.inputs import InputFile, find_files
-from malgeul.shards.sources import digests_of, opened, read_content
+from malgeul.shards.inputs import InputFile, Twin, find_files
+from malgeul.shards.sources import Sources, digests_of, opened, read_content
 
 
 def fault_of(path):
@@ -84,3 +84,33 @@ def test_files_are_told_apart_by_their_content_or_by_what_is_wrong_with_them(tmp
     pipe = InputFile("f.wav", 0, "f.wav", "NOT_A_FILE: neither a file nor a folder")
     one, two = (hashlib.sha256(content).hexdigest() for content in (b"one", b"two"))
     assert digests_of([*files, pipe]) == [one, one, two, "EMPTY", "VANISHED", "NOT_A_FILE"]
+
+
+def test_every_file_of_a_job_is_read_once_however_often_it_is_asked_for(tmp_path, monkeypatch):
+    for name in "abc":
+        (tmp_path / f"{name}.wav").write_text(name)
+    first, *others = find_files(tmp_path, ["wav"]).files
+    read: list[str] = []
+
+    def reading(path):
+        read.append(path)
+        return read_content(path)
+
+    monkeypatch.setattr("malgeul.shards.sources.read_content", reading)
+    sources = Sources([first, *others], [Twin(first, "s-0000")], threads=2)
+    one = sources.digests_of(sources.files)
+    assert sources.digests_of([twin.file for twin in sources.twins]) == one[:1]
+    assert sources.content_of(first).sha256 == one[0]
+    assert sorted(read) == [file.path for file in sources.files]
+    assert sources.were_as_planned([])
+
+
+def test_a_twin_that_could_not_be_opened_for_a_moment_is_not_as_planned(tmp_path, monkeypatch):
+    """Its bytes were taken for nobody's else, though it looks as planned before and after."""
+    (tmp_path / "a.wav").write_text("a")
+    (file,) = find_files(tmp_path, ["wav"]).files
+    sources = Sources([], [Twin(file, "s-0000")])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse(errno.ENOENT, "No such file or directory"))
+        assert sources.content_of(file).kind == "VANISHED"
+    assert not sources.were_as_planned([])

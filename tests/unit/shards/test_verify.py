@@ -4,12 +4,18 @@ import os
 
 import pytest
 
-from malgeul.plan import Plan, RecordingShard
-from malgeul.shards.faults import Fault
 from malgeul.shards.files import write_json
-from malgeul.shards.inputs import InputFile, Twin
 from malgeul.shards.ledger import Ledger, Units
-from malgeul.shards.verify import MEMORY, Damage, find_damage, find_returned, prune, remove_damaged
+from malgeul.shards.verify import (
+    MEMORY,
+    Damage,
+    find_damage,
+    find_stale,
+    ledger_files,
+    prune,
+    remove_damaged,
+    remove_ledgers,
+)
 from unit.shards.test_job import Copier, make_job
 
 
@@ -92,33 +98,15 @@ def test_a_name_that_is_also_a_folder_of_ours_takes_nothing_else_along(tmp_path)
     assert left == {"database/ledger/a", "chunks/index", "ledger/s/b.json"}
 
 
-def test_a_shard_that_says_a_file_had_vanished_which_is_back_is_named(tmp_path):
-    ledger = Ledger("ingest", "notes-0000", Units("record", "document"))
-    ledger.quarantine("봄.txt", Fault("VANISHED", "gone"))
-    ledger.quarantine("여름.txt", Fault("INVALID_UTF8", "byte 3"))
-    write_json(tmp_path / "ledger/ingest/notes-0000.json", ledger.to_json())
-
-    def returned(*files):
-        return find_returned(tmp_path, {("ingest", "notes-0000"): files, ("ingest", "notes-0001"): files})
-
-    others = [InputFile("여름.txt", 3, "in/여름.txt"), InputFile("봄.txt", 0, "in/봄.txt", "UNREADABLE: no permission")]
-    assert returned(*others) == []
-    (found,) = returned(*others, InputFile("봄.txt", 9, "in/봄.txt"))
-    assert "봄.txt" in str(found)
-    remove_damaged(tmp_path, [found])
-    assert not (tmp_path / "ledger/ingest/notes-0000.json").exists()
-
-
-def test_a_recording_that_is_back_starts_the_shards_that_had_its_bytes_while_it_was_gone(tmp_path):
-    """Else the copy in the higher shard would stay the recording, beside the one that is back."""
-    lower = Ledger("convert", "calls-0000", Units("recording", "channel"))
-    lower.quarantine("in/봄.wav", Fault("VANISHED", "gone"))
-    for ledger in (lower, *(Ledger("convert", f"calls-000{k}", lower.units) for k in (1, 2))):
-        write_json(tmp_path / f"ledger/convert/{ledger.shard}.json", ledger.to_json())
-    first, copy, other = (InputFile(f"{name}.wav", 9, f"in/{name}.wav") for name in ("봄", "봄 사본", "여름"))
-    shards = {
-        "calls-0000": RecordingShard("calls", [first]),
-        "calls-0001": RecordingShard("calls", [copy], [Twin(first, "calls-0000")]),
-        "calls-0002": RecordingShard("calls", [other]),
-    }
-    assert [found.shard for found in find_returned(tmp_path, Plan(shards).sources)] == ["calls-0000", "calls-0001"]
+def test_a_shard_that_was_made_of_something_else_is_stale(tmp_path):
+    for number, state in enumerate(["as planned", "of another plan", "", None]):
+        ledger = Ledger("ingest", f"notes-000{number}", Units("record", "document"), state=state)
+        write_json(tmp_path / f"ledger/ingest/{ledger.shard}.json", ledger.to_json())
+    (tmp_path / "ledger/ingest/notes-0004.json").write_text("{")
+    former = {key: value for key, value in ledger.to_json().items() if key != "state"}
+    write_json(tmp_path / "ledger/ingest/notes-0005.json", former)
+    states = {("ingest", f"notes-000{number}"): "as planned" for number in range(7)}
+    stale = find_stale(tmp_path, states)
+    assert stale == [("ingest", "notes-0001"), ("ingest", "notes-0002")]
+    remove_ledgers(tmp_path, stale)
+    assert [file.stem[-1] for file in ledger_files(tmp_path)] == ["0", "3", "4", "5"]
