@@ -101,7 +101,7 @@ def _account(job: Job, recording: Recording, outcome: Conversion | Fault) -> Non
     ledger, path = job.ledger, recording.file.path
     if isinstance(outcome, Fault):
         for file in (recording.file, *recording.aliases):
-            ledger.quarantine(file.path, outcome)
+            ledger.quarantine(file.path, outcome, id=recording.id)
         return
     facts = outcome.facts
     ledger.use(path)

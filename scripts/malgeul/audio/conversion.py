@@ -37,7 +37,7 @@ def convert_recording(recording: Recording, folder: Path, settings: ConvertSetti
         with opened(recording.file.path) as source:
             decoded = decode(source, pcm, Limits(settings.max_seconds, settings.timeout_seconds))
             if stat_key(source) != recording.content.stat:
-                raise ItemFault("TRUNCATED", "the file changed while it was read", "reading it twice")
+                raise ItemFault("CHANGED", "the file changed while it was read", "reading it twice")
         meter = measure(read_blocks(pcm))
         mix = choose_mix(meter, decoded.listing.audio[0].channels, settings.channel_correlation)
         files = write_mixed(pcm, mix, folder / recording.id)

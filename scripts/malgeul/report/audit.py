@@ -1,8 +1,8 @@
 """The proof that nothing was lost (law 1): it is read from the plan and the ledgers, never from the data.
 
 It holds when every planned shard has a ledger, every ledger balances (taken = used + rejected + quarantined, as
-multisets of ids), every edge carries all ids (what a shard took is what the stage before gave) and every output that a
-ledger vouches for is there in its size.
+multisets of ids), every edge carries all ids (what a shard took is what the stage before gave), every recording that is
+left out as a copy is in a shard, and every output that a ledger vouches for is there in its size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from malgeul.plan import Plan, read_plan
-from malgeul.report.ids import difference, ids_given, single_id
+from malgeul.report.ids import difference, ids_given, recordings_held, single_id
 from malgeul.shards.files import write_json
 from malgeul.shards.ledger import Ledger, Tally, read_ledger
 from malgeul.shards.verify import ledger_files
@@ -142,6 +142,7 @@ def audit(
         if imbalance := ledger.imbalance():
             broken.append(Finding(stage, shard, imbalance))
         broken += [Finding(stage, shard, what) for what in _outputs(ledger, size_of)]
+    broken += _lost_originals(ledgers)
     return {
         "holds": not broken and not missing,
         "broken": [asdict(finding) for finding in broken],
@@ -179,6 +180,25 @@ def _edge(
     if later:
         what += f" ({later[0]} was made again after it)"
     return what
+
+
+def _lost_originals(ledgers: Mapping[Shard, Ledger]) -> Iterator[Finding]:
+    """Yield the copies that were left out for a recording that no shard has.
+
+    Shards are converted apart: the file that a copy was left out for may go, or change, before its own shard reads it.
+    Of a shard whose ledger is missing, or of an earlier version, nothing can be told.
+    """
+    converted = {shard: ledger for (stage, shard), ledger in ledgers.items() if stage == "convert"}
+    held = {recording for ledger in converted.values() for recording in recordings_held(ledger)}
+    for shard, ledger in converted.items():
+        for note in ledger.notes:
+            original, home = note.get("duplicate_of"), note.get("shard", shard)
+            known = home in converted and converted[home].state is not None
+            if original is not None and original not in held and known:
+                what = (
+                    f"{note['item']} was left out as a copy of the recording {original} of {home}, which no shard has"
+                )
+                yield Finding("convert", shard, f"{what}: its file went or changed during the run. Run again")
 
 
 def _outputs(ledger: Ledger, size_of: Callable[[str], int | None]) -> Iterator[str]:

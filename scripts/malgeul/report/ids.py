@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from malgeul.report.samples import rows_of
+from malgeul.shards.faults import NOT_READ
 from malgeul.shards.ledger import Ledger, Tally
 
 ID_COLUMNS = {
@@ -32,6 +33,15 @@ def ids_given(results: Path, ledger: Ledger) -> Iterator[str]:
             yield from (row[column] for row in rows_of(file, [column]))
         elif file.suffix == ID_FILES.get(folder):
             yield file.stem
+
+
+def recordings_held(ledger: Ledger) -> Iterator[str]:
+    """Yield the ids of the recordings that a shard of conversion has: converted, or quarantined for what they hold."""
+    for name in ledger.outputs:
+        file = Path(name)
+        if file.suffix == ID_FILES["recordings"]:
+            yield file.name.partition(".")[0]  # of one with a file per channel, before the channel's number
+    yield from (f["id"] for f in ledger.quarantined if "id" in f and f["class"] not in NOT_READ)
 
 
 def difference(given: Tally, taken: Tally) -> Tally:

@@ -24,6 +24,7 @@ PERMANENT: dict[str, str] = {
     "NOT_A_FILE": "a folder, pipe, socket, device or a link that leads nowhere",
     "UNREADABLE": "the file may not be read by this user",
     "VANISHED": "the file was there when the run was planned and is gone",
+    "CHANGED": "the file changed while it was read",
     # text
     "BROKEN_JSON": "the line is no JSON object",
     "MISSING_FIELD": "the record has no such field, or it is not text",
@@ -42,10 +43,10 @@ PERMANENT: dict[str, str] = {
 }
 """Class of every permanent fault and what it means. They name what is wrong with the item."""
 
-RETRYABLE = frozenset({"OUT_OF_MEMORY", "MODEL_FAILED", "TIMEOUT", "UNREADABLE", "VANISHED"})
+RETRYABLE = frozenset({"OUT_OF_MEMORY", "MODEL_FAILED", "TIMEOUT", "UNREADABLE", "VANISHED", "CHANGED"})
 """Classes that another machine, or a repaired input, may mend."""
 
-NOT_READ = frozenset({"NOT_A_FILE", "UNREADABLE", "VANISHED"})
+NOT_READ = frozenset({"NOT_A_FILE", "UNREADABLE", "VANISHED", "CHANGED"})
 """Classes of files that tell nothing of what is in them."""
 
 TRANSIENT_ERRNO = frozenset(

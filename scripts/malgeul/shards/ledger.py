@@ -108,11 +108,11 @@ class Ledger:
         self.rejected_ids.add(parent)
         self.rejected[reason] += 1
 
-    def quarantine(self, parent: str, fault: Fault) -> None:
-        """A parent could not be worked on; the run goes on without it."""
+    def quarantine(self, parent: str, fault: Fault, **facts: Any) -> None:
+        """A parent could not be worked on; the run goes on without it. ``facts`` are what is known of it besides."""
         self.taken.add(parent)
         self.quarantined_ids.add(parent)
-        self.quarantined.append({"item": printable(parent), **fault.to_json()})
+        self.quarantined.append({"item": printable(parent), **facts, **fault.to_json()})
 
     def give(self, child: str) -> None:
         """A child was written."""

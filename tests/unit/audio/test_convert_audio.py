@@ -11,11 +11,16 @@ import pytest
 
 import convert_audio as script
 from malgeul.audio.settings import ConvertSettings
+from malgeul.config import read_config
+from malgeul.plan import make_plan
+from malgeul.report.audit import audit
 from malgeul.shards.faults import ItemFault
 from malgeul.shards.files import files_under, remove
 from malgeul.shards.inputs import InputFile, Twin, find_files
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Tally, Units, read_ledger
+from malgeul.shards.sources import read_content
+from malgeul.shards.verify import find_stale
 from unit.audio.conftest import noise
 
 
@@ -250,7 +255,106 @@ def test_every_file_is_hashed_once_and_one_that_changes_before_it_is_decoded_is_
     job.run(script.convert_audio)
     ledger = read_ledger(job.outputs["ledger"])
     assert sorted(read) == sorted(map(str, calls.iterdir()))
-    assert {"two.mp3": "TRUNCATED"}.items() <= {
+    assert {"two.mp3": "CHANGED"}.items() <= {
         fault["item"].rsplit("/")[-1]: fault["class"] for fault in ledger.quarantined
     }.items()
     assert ledger.state == ""
+
+
+# Two shards with the same bytes, of which one file goes
+
+
+class TwoShards:
+    """Shards of two folders that have one recording both: the file in the lower shard stands for the other one."""
+
+    def __init__(self, folder):
+        self.folder, self.results = folder, folder / "results" / "run"
+        self.lower, self.higher = self.plan().recordings
+        self.original, _ = self.plan().recordings[self.lower].files
+        self.id = read_content(self.original.path).id
+
+    def plan(self):
+        paths = [str(self.folder / name) for name in ("april", "may")]
+        return make_plan(read_config({"recordings": {"paths": paths}}), self.folder)
+
+    def convert(self, plan, shard):
+        what = plan.recordings[shard]
+        job = Job(
+            inputs={},
+            outputs={
+                "recordings": self.results / "recordings" / shard,
+                "ledger": self.results / "ledger" / "convert" / f"{shard}.json",
+            },
+            params={
+                "settings": ConvertSettings().model_dump(mode="json"),
+                "files": [asdict(file) for file in what.files],
+                "twins": [asdict(twin) for twin in what.twins],
+                "state": plan.state_of("convert", shard),
+            },
+            units=Units("recording", "channel"),
+            relevant=script.RELEVANT,
+        )
+        job.run(script.convert_audio)
+
+    def broken(self, plan):
+        ledgers = {
+            ("convert", shard): read_ledger(self.results / "ledger" / "convert" / f"{shard}.json")
+            for shard in plan.recordings
+        }
+        return audit(plan, ledgers, size_of=lambda name: (self.results / name).stat().st_size)["broken"]
+
+    def homes(self):
+        """Return the shards that have the recording."""
+        return [file.parent.name for file in self.results.glob(f"recordings/*/{self.id}.wav")]
+
+    def mend(self):
+        """Do what the next run does, and return the shards that it makes again."""
+        plan = self.plan()
+        stale = [shard for _, shard in find_stale(self.results, plan.states)]
+        for shard in stale:
+            self.convert(plan, shard)
+        assert self.broken(plan) == []
+        assert find_stale(self.results, plan.states) == []
+        return stale
+
+
+@pytest.fixture
+def two_shards(tmp_path):
+    for folder in ("april", "may"):
+        (tmp_path / folder).mkdir()
+    noise(tmp_path / "april/a.wav", seed=7)
+    noise(tmp_path / "april/b.wav", seed=8, seconds=1)
+    shutil.copy(tmp_path / "april/a.wav", tmp_path / "may/copy of a.wav")
+    return TwoShards(tmp_path)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_copy_whose_original_goes_before_it_is_converted_is_told_and_mended(two_shards, tmp_path, back):
+    shards = two_shards
+    plan = shards.plan()
+    shards.convert(plan, shards.higher)
+    away = tmp_path / "away"
+    shutil.move(shards.original.path, away)
+    shards.convert(plan, shards.lower)
+    (broken,) = shards.broken(plan)
+    assert (broken["stage"], broken["shard"]) == ("convert", shards.higher)
+    assert "was left out as a copy" in broken["what"]
+    assert shards.homes() == []
+    if back:  # as it was: size and time are those of the plan
+        shutil.move(away, shards.original.path)
+    assert shards.mend() == ([shards.lower] if back else [shards.lower, shards.higher])
+    assert shards.homes() == [shards.lower if back else shards.higher]
+
+
+def test_an_original_that_is_back_is_the_recording_again(two_shards, tmp_path):
+    """Else the copy in the higher shard would stay a recording, beside the one that is back."""
+    shards = two_shards
+    plan = shards.plan()
+    away = tmp_path / "away"
+    shutil.move(shards.original.path, away)
+    for shard in (shards.lower, shards.higher):
+        shards.convert(plan, shard)
+    assert shards.homes() == [shards.higher]
+    shutil.move(away, shards.original.path)
+    assert shards.mend() == [shards.lower, shards.higher]
+    assert shards.homes() == [shards.lower]

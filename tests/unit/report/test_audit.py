@@ -78,6 +78,34 @@ def test_a_recording_that_no_ledger_accounts_for_is_named(run):
     assert what == f"took 3 recordings where the plan names 4: {good[0]!r} is lost"
 
 
+def test_a_copy_of_a_recording_that_no_shard_has_is_named(run):
+    """Its file went after the copy was left out, and before its own shard was converted."""
+    note = {"item": "/data/calls/copy.m4a", "what": "duplicate", "duplicate_of": "f00d", "shard": "calls-0000"}
+    for shard in run.plan.recordings:
+        run.change("convert", shard, state="s")
+    before = run.read("convert", "calls-0001")["notes"]
+    run.change("convert", "calls-0001", notes=[*before, note])
+    verdict = write_audit(run.results, "quarantine")
+    assert not verdict["holds"]
+    what = findings(verdict)["convert", "calls-0001"]
+    assert "/data/calls/copy.m4a was left out as a copy of the recording f00d of calls-0000, which no shard has" in what
+    faults = run.read("convert", "calls-0000")["quarantined"]
+    run.change("convert", "calls-0000", quarantined=[faults[0] | {"id": "f00d"}, *faults[1:]])
+    assert write_audit(run.results, "quarantine")["holds"], "one that could not be converted is accounted for, too"
+    run.change("convert", "calls-0000", quarantined=[faults[0] | {"id": "f00d", "class": "CHANGED"}, *faults[1:]])
+    assert not write_audit(run.results, "quarantine")["holds"], "what the id was of has gone"
+
+
+def test_an_original_whose_shard_is_missing_or_of_an_earlier_version_is_not_guessed(run):
+    note = {"item": "copy.m4a", "what": "duplicate", "duplicate_of": "f00d", "shard": "calls-0000"}
+    run.change("convert", "calls-0001", notes=[note], state="s")
+    assert write_audit(run.results, "quarantine")["holds"], "it does not tell which recordings it quarantined"
+    run.ledger_file("convert", "calls-0000").unlink()
+    verdict = write_audit(run.results, "quarantine")
+    assert [(m["stage"], m["shard"]) for m in verdict["missing"]] == [("convert", "calls-0000")]
+    assert verdict["broken"] == []
+
+
 def test_an_edge_from_many_shards_is_their_sum(run):
     taken = [item for item in run.taken("merge", "all") if not item.startswith("notes/")]
     set_ids(run, "merge", "all", **{"in": taken, "used": taken, "out": taken})

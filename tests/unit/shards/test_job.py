@@ -241,7 +241,7 @@ def test_a_file_that_changes_during_the_job_leaves_no_state_and_nothing_to_take_
     assert work.calls == 2
 
 
-@pytest.mark.parametrize("kind", ["VANISHED", "UNREADABLE", "NOT_A_FILE"])
+@pytest.mark.parametrize("kind", ["VANISHED", "UNREADABLE", "NOT_A_FILE", "CHANGED"])
 def test_a_file_that_could_not_be_opened_for_a_moment_leaves_no_state(tmp_path, source, note, kind):
     """As when a file system is away: it looks as planned before the job and after it."""
 
