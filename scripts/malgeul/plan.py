@@ -476,21 +476,27 @@ MOST_TWINS = 4
 def _with_twins(recordings: dict[str, RecordingShard]) -> dict[str, RecordingShard]:
     """Name for every shard the files of lower shards that may hold the same bytes as one of its own.
 
-    Equal size and equal samples make a candidate; the conversion compares the whole bytes and decides.
+    Equal size and equal samples make a candidate; the conversion compares the whole bytes and decides. A file that
+    cannot be opened for them, whatever its permissions say, is left to the next plan: its shard is stale until then.
     """
     order = sorted(recordings)
     sizes = Counter(file.size for what in recordings.values() for file in what.files if not file.problem)
     groups: dict[tuple[int, int], list[tuple[str, InputFile]]] = defaultdict(list)
     twins: dict[str, list[Twin]] = {shard: [] for shard in order}
+    files = {shard: list(what.files) for shard, what in recordings.items()}
     for shard in order:
-        for file in recordings[shard].files:
+        for number, file in enumerate(files[shard]):
             if file.problem or file.size == 0 or sizes[file.size] < 2:
                 continue
-            group = groups[file.size, sketch(file)]
+            try:
+                group = groups[file.size, sketch(file)]
+            except OSError as error:
+                files[shard][number] = replace(file, problem=f"UNREADABLE: {error.strerror}", modified=None)
+                continue
             twins[shard] += [Twin(other, lower) for lower, other in group[:MOST_TWINS] if lower != shard]
             group.append((shard, file))
     return {
-        shard: RecordingShard(what.source, what.files, list(dict.fromkeys(twins[shard])))
+        shard: RecordingShard(what.source, files[shard], list(dict.fromkeys(twins[shard])))
         for shard, what in recordings.items()
     }
 

@@ -1,5 +1,6 @@
 """Shards are known at parse time and stay what they are when inputs are added (law 4)."""
 
+import errno
 import json
 import os
 import sqlite3
@@ -82,6 +83,25 @@ def test_a_recording_with_the_bytes_of_one_in_a_lower_shard_names_it(calls, tmp_
     twins = {twin.file for what in plan.recordings.values() for twin in what.twins}
     assert twins
     assert all(twin.shard < shard for shard, what in plan.recordings.items() for twin in what.twins)
+
+
+def test_a_recording_that_cannot_be_opened_for_comparison_stops_no_run(calls, tmp_path, monkeypatch):
+    """It may have gone since it was listed, or a server may refuse what the permissions allow."""
+    (calls / "copy.wav").write_bytes((calls / "call00.wav").read_bytes())
+
+    def refusing(file):
+        if file.name == "copy.wav":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return sketch(file)
+
+    whole = make_plan(config(calls), tmp_path)
+    monkeypatch.setattr("malgeul.plan.sketch", refusing)
+    plan = make_plan(config(calls), tmp_path)
+    problems = {file.name: file.problem for what in plan.recordings.values() for file in what.files if file.problem}
+    assert problems == {"copy.wav": "UNREADABLE: Permission denied"}
+    assert not any(twin.file.name == "copy.wav" for what in plan.recordings.values() for twin in what.twins)
+    home = next(shard for shard, files in names(plan).items() if "copy.wav" in files)
+    assert plan.states["convert", home] != whole.states["convert", home]
 
 
 def test_a_sketch_tells_files_of_one_size_apart(tmp_path):
