@@ -15,6 +15,7 @@ from malgeul.models.variables import answers, memory_cap
 from malgeul.plan import Plan, make_plan, read_plan
 from malgeul.shards.files import write_json
 from malgeul.shards.locks import OWNER, holder_of, try_lock
+from malgeul.shards.retries import forget_failures
 from malgeul.shards.verify import Damage, find_damage, find_stale, remove_damaged, remove_ledgers
 
 PLAN = "plan.json"
@@ -94,6 +95,7 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         os.environ[OWNER] = str(os.getpid())
         _answer_variables()
         _lock(results)
+        forget_failures(results)
         damage = [*find_damage(results), *_lost_versions(results, plan)]
         for bad in damage:
             print(f"malgeul: damaged: {bad}; it is made again", file=sys.stderr)

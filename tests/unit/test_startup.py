@@ -11,6 +11,7 @@ from malgeul.embedding.versions import Record
 from malgeul.shards.files import write_json
 from malgeul.shards.ledger import Ledger, Units
 from malgeul.shards.locks import OWNER
+from malgeul.shards.retries import failed_before, note_failure
 from unit.embedding.versioning import a_version, batches
 
 
@@ -58,6 +59,15 @@ def test_a_shard_that_is_not_made_of_the_files_there_are_loses_its_ledger(begin,
 
 def test_of_many_shards_a_few_are_named():
     assert startup._named([("convert", f"c-{n}") for n in range(7)]).endswith("convert c-4 and 2 more")
+
+
+def test_what_failed_for_good_in_the_last_run_is_tried_again(begin, tmp_path):
+    journal = tmp_path / "results/small/journal/train/names"
+    note_failure(journal, ValueError("steps"))
+    begin("--cores", "1", "--dry-run")
+    assert failed_before(journal) == "ValueError: steps"
+    begin("--cores", "1")
+    assert failed_before(journal) is None
 
 
 def test_a_cap_of_memory_that_is_none_is_told_before_the_first_job(begin, tmp_path, monkeypatch):

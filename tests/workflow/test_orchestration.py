@@ -138,14 +138,32 @@ def test_a_broken_conservation_fails_the_run_with_the_report_written(fresh_text,
     assert (fresh.results / "report.html").stat().st_size > 1000
 
 
-def test_a_failed_shard_fails_the_run_with_the_report_written_and_the_others_done(fresh_text, own_workflow):
-    fresh = fresh_text
-    script = own_workflow / "scripts/filter_text.py"
+def plant(workflow, bomb):
+    """Have the filter's job of the notes run a statement before its work."""
+    script = workflow / "scripts/filter_text.py"
     source = script.read_text(encoding="utf-8")
-    bomb = "    if job.shard == 'notes-0000':\n        raise RuntimeError('planted')\n"
     head, tail = source.split("def filter_text(job: Job) -> None:\n", 1)
     docstring, rest = tail.split('"""\n', 1)
+    bomb = f"    if job.shard == 'notes-0000':\n        {bomb}\n"
     script.write_text(f'{head}def filter_text(job: Job) -> None:\n{docstring}"""\n{bomb}{rest}', encoding="utf-8")
+
+
+@pytest.mark.parametrize(("error", "attempts"), [("ValueError", 1), ("RuntimeError", 3)])
+def test_a_permanent_error_is_worked_up_to_once_in_a_run(fresh_text, own_workflow, error, attempts):
+    fresh = fresh_text
+    tried = fresh.folder / "tried"
+    plant(own_workflow, f"open({str(tried)!r}, 'a').write('x'); raise {error}('planted')")
+    fresh.root = own_workflow
+    for run in (1, 2):
+        finished = fresh.run("--until", "filter_text", "--retries", "2")
+        assert finished.code != 0
+        assert finished.output.count("Trying to restart job") == 2, "Snakemake looks at no exit status"
+        assert len(tried.read_text()) == run * attempts
+
+
+def test_a_failed_shard_fails_the_run_with_the_report_written_and_the_others_done(fresh_text, own_workflow):
+    fresh = fresh_text
+    plant(own_workflow, "raise RuntimeError('planted')")
     fresh.root = own_workflow
     finished = fresh.run()
     assert finished.code != 0

@@ -1,12 +1,14 @@
-"""The table of faults: which belong to an item and are quarantined, which break a step and are retried.
+"""The table of faults: which belong to an item and are quarantined, which break a step, and which of these are retried.
 
-A permanent fault is the item's own (a truncated file stays truncated). A transient one is the machine's (memory, a lost
-node, a locked database): the shard fails, and Snakemake runs it again.
+A permanent fault of an item is its own (a truncated file stays truncated). A transient one is the machine's (memory, a
+lost node, a locked database): the shard fails, and Snakemake runs it again. A permanent error of a step (what a job was
+given is wrong, or the program is) fails the shard once. Of any other error nobody knows, and it is tried again.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +55,20 @@ TRANSIENT_ERRNO = frozenset(
     {errno.ENOMEM, errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EMFILE, errno.EDQUOT, errno.EBUSY}
 )
 
+PERMANENT_ERRORS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    NameError,
+    AssertionError,
+    ArithmeticError,
+)
+"""Errors of values and of programs: with the same inputs on another day or node they are raised again."""
+
+FAILED, FAILED_FOR_GOOD, WORTH_A_RETRY = 1, os.EX_DATAERR, os.EX_TEMPFAIL
+"""Exit statuses of a job, and of a process of a training, by its error."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -93,3 +109,10 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in TRANSIENT_ERRNO
     return type(error).__name__ in {"OutOfMemoryError", "AcceleratorError", "BrokenProcessPool"}
+
+
+def exit_status(error: BaseException) -> int:
+    """Return with which status the step ends that an error broke."""
+    if is_transient(error):
+        return WORTH_A_RETRY
+    return FAILED_FOR_GOOD if isinstance(error, PERMANENT_ERRORS) else FAILED

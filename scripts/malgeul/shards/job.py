@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from malgeul.shards import LAYOUT
-from malgeul.shards.faults import is_transient
+from malgeul.shards.faults import FAILED_FOR_GOOD, WORTH_A_RETRY, exit_status
 from malgeul.shards.files import (
     StatKey,
     beside,
@@ -39,6 +39,7 @@ from malgeul.shards.kept import Kept
 from malgeul.shards.ledger import Ledger, Units, read_ledger
 from malgeul.shards.locks import die_with_owner, shard_lock
 from malgeul.shards.progress import Progress
+from malgeul.shards.retries import failed_before, note_failure
 from malgeul.shards.sources import Sources
 from malgeul.shards.stopping import Stopped
 
@@ -207,7 +208,7 @@ class Job:
     @property
     def journal_folder(self) -> Path:
         """Where this shard's journal is while the job is unfinished."""
-        return self.results / "journal" / self.stage / self.shard
+        return _journal_folder(self.outputs["ledger"])
 
     @property
     def samples_file(self) -> Path:
@@ -338,7 +339,8 @@ def run_job(
 
     ``packages`` are the distributions whose versions decide the result, ``optional`` those whose absence decides too;
     ``identity`` returns what else it depends on (a model's revision), given the params; ``relevant`` says what of an
-    input does (see Job). A transient fault ends with status 75, SIGTERM with 143, any other error with 1.
+    input does (see Job). SIGTERM ends with status 143, an error with that of :func:`exit_status`; after a permanent one
+    a retry of the same run ends at once.
     """
     params = dict(snakemake.params.items())
     outputs = {name: Path(value) for name, value in snakemake.output.items()}
@@ -383,22 +385,32 @@ def run_jobs(
 
 def _execute(snakemake: Any, describe: Callable[[], list[Job]], work: Callable[[Sequence[Job]], None]) -> None:
     set_thread_counts(snakemake.threads)
+    (ledger, *_) = (Path(value) for name, value in snakemake.output.items() if name.partition("_")[0] == "ledger")
+    journal, shard = _journal_folder(ledger), f"{ledger.parent.name} {ledger.stem}"
     with logged(snakemake.log[0] if snakemake.log else None):
         die_with_owner()
-        jobs = describe()
-        first = jobs[0]
         try:
-            with shard_lock(first.results / "journal" / first.stage / f"{first.shard}.lock", LOCK_PATIENCE):
-                run_together(jobs, work)
+            with shard_lock(journal.with_name(f"{journal.name}.lock"), LOCK_PATIENCE):
+                if (known := failed_before(journal)) is not None:
+                    log.error("%s is not tried again in this run, since it would fail as before: %s", shard, known)
+                    sys.exit(FAILED_FOR_GOOD)
+                run_together(describe(), work)
         except Stopped as stopped:
-            log.warning("%s %s: %s", first.stage, first.shard, stopped)
+            log.warning("%s: %s", shard, stopped)
             raise
         except Exception as error:
-            if is_transient(error):
-                log.exception("%s %s failed; the fault may pass, so the job is worth a retry", first.stage, first.shard)
-                sys.exit(os.EX_TEMPFAIL)
-            log.exception("%s %s failed", first.stage, first.shard)
-            sys.exit(1)
+            status = exit_status(error)
+            if status == WORTH_A_RETRY:
+                log.exception("%s failed; the fault may pass, so the job is worth a retry", shard)
+            else:
+                log.exception("%s failed", shard)
+            if status == FAILED_FOR_GOOD:
+                note_failure(journal, error)
+            sys.exit(status)
+
+
+def _journal_folder(ledger: Path) -> Path:
+    return ledger.parents[2] / "journal" / ledger.parent.name / ledger.stem
 
 
 def _inputs(snakemake: Any) -> dict[str, list[Path]]:

@@ -25,7 +25,7 @@ from typing import Any
 from malgeul.models.devices import Device
 from malgeul.models.loading import measured_imports
 from malgeul.models.sampling import sampled
-from malgeul.shards.faults import is_transient
+from malgeul.shards.faults import FAILED, FAILED_FOR_GOOD, WORTH_A_RETRY, exit_status
 from malgeul.shards.files import remove, write_json
 from malgeul.shards.job import Job
 from malgeul.shards.ledger import Units
@@ -51,8 +51,8 @@ def run_processes(
 
     ``work["journal"]`` is a folder for what they tell each other; ``ledger``, ``rule`` and ``hints`` are the job's, and
     ``device`` is what the first computes on. The result has the figures for the ledger under ``measured``. Raises
-    BrokenProcessPool when one dies or fails of something that may pass, RuntimeError with its last words when it fails
-    of anything else.
+    BrokenProcessPool when one dies or fails of something that may pass, ValueError with its last words when it fails of
+    a permanent error, RuntimeError when it fails of any other.
     """
     journal = Path(work["journal"])
     journal.mkdir(parents=True, exist_ok=True)
@@ -145,19 +145,21 @@ def _complain(children: list[subprocess.Popen[str]], words: list[deque[str]]) ->
     if not failed:
         return
     # A process that fails by itself says so; the others died of our own SIGKILL, or of having lost it.
-    rank, code = next(((rank, code) for rank, code in failed if code in (os.EX_TEMPFAIL, 1)), failed[0])
+    said = {FAILED: 1, FAILED_FOR_GOOD: 2, WORTH_A_RETRY: 2}
+    rank, code = max(failed, key=lambda one: said.get(one[1], 0))
     tail = "\n  ".join(words[rank])
-    if code == os.EX_TEMPFAIL or code < 0:
+    if code == WORTH_A_RETRY or code < 0:
         raise BrokenProcessPool(f"process {rank} of the training ended with {code}; its last words:\n  {tail}")
-    raise RuntimeError(f"process {rank} of the training failed; its last words:\n  {tail}")
+    kind = ValueError if code == FAILED_FOR_GOOD else RuntimeError
+    raise kind(f"process {rank} of the training failed; its last words:\n  {tail}")
 
 
 def take_part(learn: Callable[[dict[str, Any], Job], Any]) -> None:
     """Be one of the processes: read the work from the file given, meet the others, and ``learn``.
 
     ``learn`` gets the work, and the job as a process knows it: the first has its hints and measures for all. What its
-    ledger measures and what ``learn`` returns there (a dataclass) are the result. Ends with status 75 for a fault that
-    may pass.
+    ledger measures and what ``learn`` returns there (a dataclass) are the result. An error ends it with the
+    status of :func:`exit_status`.
     """
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     work = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
@@ -181,7 +183,7 @@ def take_part(learn: Callable[[dict[str, Any], Job], Any]) -> None:
             torch.distributed.destroy_process_group()
     except Exception as error:
         logging.getLogger(__name__).exception("process %d failed", rank)
-        sys.exit(os.EX_TEMPFAIL if is_transient(error) else 1)
+        sys.exit(exit_status(error))
 
 
 def _meet(work: Mapping[str, Any], rank: int, size: int, cuda: bool) -> None:

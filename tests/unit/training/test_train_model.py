@@ -270,5 +270,5 @@ def test_other_settings_begin_anew(results, dataset, base, monkeypatch):
 
 
 def test_a_process_that_fails_says_why(results, dataset, base):
-    with pytest.raises(RuntimeError, match="256 rows for training are fewer than a batch of 1024; lower batch"):
+    with pytest.raises(ValueError, match="256 rows for training are fewer than a batch of 1024; lower batch"):
         job_over(results, dataset, base, batch=1024).run(train_model)
