@@ -24,14 +24,17 @@ Trials = dict[str, dict[str, float]]
 def tried_once(job: Job, device: Device, precisions: Sequence[str], measure: Callable[[], Trials]) -> Trials:
     """Return what ``measure`` gave the first time in this run, on a processor or GPU of this name.
 
-    It is kept in ``measured/<stage>/<digest>.json`` of the run's results with what it depends on: device, threads,
-    model, versions, and the precisions that were tried. The ledger has it too. Jobs that ask meanwhile wait for it.
+    It is kept in ``measured/<stage>/<digest>.json`` of the run's results with what it depends on: device, threads, the
+    precisions that were tried, and whatever the job's results depend on (model, versions, settings such as a prompt);
+    a setting that changes no result leaves it as it is, so that shards that are finished and new ones stay alike. The
+    ledger has it too. Jobs that ask meanwhile wait for it.
     """
     depends_on = {
         "device": {"kind": device.kind, "name": device.name},
         "threads": job.threads,
         "model": job.identity,
         "versions": job.versions,
+        "settings": job.settings_key[:16],
         "precisions": list(precisions),
     }
     file = job.results / "measured" / job.stage / f"{digest_of(depends_on)[:16]}.json"

@@ -14,10 +14,11 @@ CPU = Device("cpu", "a processor")
 NAMES = ["float32", "bfloat16"]
 
 
-def job_of(tmp_path: Path, shard: str, *, threads: int = 1, digest: str = "0") -> Job:
+def job_of(tmp_path: Path, shard: str, *, threads: int = 1, digest: str = "0", **settings) -> Job:
     ledger = tmp_path / "results/demo/ledger/embed" / f"{shard}.json"
-    units = Units("chunk", "vector")
-    return Job({}, {"ledger": ledger}, {}, units, threads, identity={"model": "demo", "digest": digest})
+    params = {"settings": {"prompt": "", "batch_tokens": 8} | settings, "handling": ["batch_tokens"]}
+    identity = {"model": "demo", "digest": digest}
+    return Job({}, {"ledger": ledger}, params, Units("chunk", "vector"), threads, identity=identity)
 
 
 @pytest.fixture
@@ -44,13 +45,23 @@ def test_what_the_first_job_of_a_run_measured_counts_for_all(tmp_path, measure):
 
 @pytest.mark.parametrize(
     ("changed", "device"),
-    [({"threads": 2}, CPU), ({"digest": "1"}, CPU), ({}, Device("cpu", "another processor"))],
+    [
+        ({"threads": 2}, CPU),
+        ({"digest": "1"}, CPU),
+        ({"prompt": "passage: "}, CPU),
+        ({}, Device("cpu", "another processor")),
+    ],
 )
-def test_on_another_machine_with_other_threads_or_another_model_it_is_measured_again(
+def test_on_another_machine_with_other_threads_a_model_or_setting_it_is_measured_again(
     tmp_path, measure, changed, device
 ):
     first = tried_once(job_of(tmp_path, "web-0000"), CPU, NAMES, measure)
     assert tried_once(job_of(tmp_path, "web-0001", **changed), device, NAMES, measure) != first
+
+
+def test_a_setting_that_changes_no_result_changes_no_decision(tmp_path, measure):
+    first = tried_once(job_of(tmp_path, "web-0000"), CPU, NAMES, measure)
+    assert tried_once(job_of(tmp_path, "web-0001", batch_tokens=4), CPU, NAMES, measure) == first
 
 
 def test_a_measurement_that_failed_is_none(tmp_path, measure):
