@@ -114,7 +114,7 @@ def _decoded(
         job.ledger.device = device.to_json()
         key = job.item_key("plan", settings.batch_windows, [window.stem for window in everything])
         plan = job.journal.record(key) if key in job.journal else None
-        precision = plan["precision"] if plan else _precision(job, settings, folder, device, everything[0])
+        precision = plan["precision"] if plan else _precision(job, settings, folder, device, everything)
         whisper = _load(job, settings, folder, device, precision)
         loaded = time.monotonic()
         if plan is None:
@@ -147,31 +147,33 @@ def _load(job: Job, settings: TranscribeSettings, folder: Path, device: Device, 
         return load_once_more(lambda: Whisper(folder, device, *how, word_times=settings.word_times))
 
 
-def _precision(job: Job, settings: TranscribeSettings, folder: Path, device: Device, window: Window) -> str:
-    """Return the precision of the settings, or the one that hears a window fastest: one model at a time is loaded.
+def _precision(job: Job, settings: TranscribeSettings, folder: Path, device: Device, windows: list[Window]) -> str:
+    """Return the precision of the settings, or the one that hears windows fastest: one model at a time is loaded.
 
-    The first job of the run that asks has tried them, with its own ``window``.
+    The first job of the run that asks has tried them, with its own ``windows``.
     """
     candidates = candidate_precisions(device) if settings.precision == "fastest" else [settings.precision]
     if len(candidates) == 1:
         return candidates[0]
 
     def measure() -> Trials:
-        return {one: {"seconds": _seconds_for(job, settings, folder, device, window, one)} for one in candidates}
+        return {one: {"seconds": _seconds_a_window(job, settings, folder, device, windows, one)} for one in candidates}
 
     trials = tried_once(job, device, candidates, measure)
     return min(candidates, key=lambda precision: trials[precision]["seconds"])
 
 
-def _seconds_for(
-    job: Job, settings: TranscribeSettings, folder: Path, device: Device, window: Window, precision: str
+def _seconds_a_window(
+    job: Job, settings: TranscribeSettings, folder: Path, device: Device, windows: list[Window], precision: str
 ) -> float:
+    """Measure a batch of as many windows as will be decoded together: cores share out a batch, not a window."""
     whisper = _load(job, settings, folder, device, precision)
-    sound = _hear(job, whisper, [window])
-    whisper.transcribe(sound)  # the first time costs more
+    sounds = _hear(job, whisper, windows[: settings.batch_windows])
+    _, cost = cost_of(device, lambda: whisper.transcribe(sounds[:1]))  # the first time costs more
+    batch = sounds[: planned_size(device, cost, len(sounds))]
     started = time.monotonic()
-    whisper.transcribe(sound)
-    return round(time.monotonic() - started, 4)
+    whisper.transcribe(batch)
+    return round((time.monotonic() - started) / len(batch), 4)
 
 
 def _hear(job: Job, whisper: Whisper, batch: list[Window]) -> list[Heard]:

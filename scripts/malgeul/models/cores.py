@@ -28,15 +28,17 @@ class Cores:
     def compute(self, work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
         """Return what ``work`` makes of every part, in order; all have ended when it returns or raises.
 
-        Each is computed by an equal share of the cores, by one where there are more parts than cores. What torch keeps
-        for a thread, such as inference mode, ``work`` turns on itself.
+        Each is computed by an equal share of the cores, by one where there are more parts than cores. Cores that are
+        over stay idle: torch and MKL know one number for all threads, and with unequal ones the last digits of a result
+        would hang on which thread came first. What torch keeps for a thread, such as inference mode, ``work`` turns on
+        itself.
         """
         if len(parts) <= 1 or self.threads == 1:
             return [work(part) for part in parts]
         share = max(1, self.threads // len(parts))
 
         def on_share(part: Part) -> Result:
-            torch.set_num_threads(share)  # of this thread, and of what MKL does in any
+            torch.set_num_threads(share)  # of this thread, of new ones, and of what MKL does in any
             return work(part)
 
         try:

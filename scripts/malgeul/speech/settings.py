@@ -26,7 +26,7 @@ class TranscribeSettings(Section):
     """Windows of up to 30 s that are decoded together, at most; halved when memory runs out."""
     precision: Precision = "auto"
     """In what the model computes. auto: float16 on every GPU, float32 on every processor. fastest: what
-    hears a window fastest on this machine, of float32, bfloat16 (where there are instructions for it) and int8,
+    hears a batch fastest on this machine, of float32, bfloat16 (where there are instructions for it) and int8,
     measured once in a run; texts may differ a little from machine to machine."""
     max_new_tokens: int = Field(440, ge=1, le=444)
     """Tokens that a window may give."""

@@ -295,6 +295,13 @@ def test_the_fastest_precision_is_chosen_by_measurement_and_kept_to(results):
     assert len(found) == 6
 
 
+def test_precisions_are_tried_with_a_batch_as_it_is_then_decoded(results, batches, monkeypatch):
+    monkeypatch.setattr(script, "candidate_precisions", lambda device: ["float32", "int8"])
+    _, ledger = run(results, precision="fastest", batch_windows=5)
+    assert batches[:4] == [1, 5, 1, 5], "of each precision a first window and a batch"
+    assert batches[5] == ledger.measured["batch_windows"] == 5
+
+
 def test_another_setting_of_the_decoding_transcribes_again(results, batches):
     run(results)
     batches.clear()
