@@ -153,7 +153,7 @@ def _leave_out(model: Any, drawn: Iterable[str]) -> None:
     for key in sorted(drawn):
         place, _, name = key.rpartition(".")
         model.get_submodule(place)._parameters[name] = None
-        if place not in whole:
+        if place and place not in whole:  # the model's own name, which is empty, would stand for every matrix
             whole.append(place)
 
 

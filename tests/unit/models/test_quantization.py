@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from malgeul import ROOT
-from malgeul.models.quantization import PACKAGES, quantized_copy
+from malgeul.models.quantization import PACKAGES, _leave_out, quantized_copy
 
 CASES = Path(__file__).with_name("quantization.py")
 
@@ -28,6 +30,16 @@ def test_quantized_copies(kind):
         text=True,
     )
     assert finished.returncode == 0, finished.stdout
+
+
+def test_a_weight_of_the_model_itself_that_is_lacking_keeps_no_matrix_whole():
+    """The name of the model itself ends every other: all matrices would be taken for whole ones, and loaded wrong."""
+    model = torch.nn.Module()
+    model.dense, model.scale = torch.nn.Linear(2, 2, bias=False), torch.nn.Parameter(torch.ones(()))
+    model.config = SimpleNamespace(quantization_config=SimpleNamespace(modules_to_not_convert=[]))
+    _leave_out(model, {"scale", "dense.weight"})
+    assert model.state_dict() == {}
+    assert model.config.quantization_config.modules_to_not_convert == ["dense"]
 
 
 @pytest.mark.parametrize(("bits", "package"), PACKAGES.items())
