@@ -16,7 +16,7 @@ from malgeul.embedding.encoder import Encoder, dimension_of, plan_batches
 from malgeul.embedding.measuring import fastest, sample_of, tokens_that_fit, try_precisions
 from malgeul.embedding.recipe import Recipe, read_recipe
 from malgeul.embedding.settings import EmbedSettings
-from malgeul.embedding.vectors import KeptVectors, dimension_kept, shortened, stored, stored_as, to_table
+from malgeul.embedding.vectors import dimension_kept, known_vectors, shortened, stored, stored_as, to_table
 from malgeul.models.devices import Device, claimed_device
 from malgeul.models.loading import folder_of, identity, load_once_more, measured_load
 from malgeul.models.memory import DoesNotFit
@@ -28,7 +28,7 @@ from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.stopping import whole_batch
-from malgeul.shards.tables import TableWriter, count_rows, embeddings_schema
+from malgeul.shards.tables import KEY_BYTES, TableWriter, count_rows, embeddings_schema
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -65,8 +65,9 @@ class Batch:
 def embed_chunks(job: Job) -> None:
     """Write a vector for every chunk in the order of the shard; equal texts are computed once.
 
-    Vectors of texts that the shard's last success had are taken again. They were computed in other batches, so that
-    they may differ from fresh ones in their last bits, and in int8 by about as much as int8 does from float32.
+    Vectors of texts that any shard has finished, in this run or before, are taken again; of jobs that run at the same
+    moment each may compute a text. They were computed in other batches, so that they may differ from fresh ones in
+    their last bits, and in int8 by about as much as int8 does from float32.
     """
     settings = EmbedSettings.model_validate(job.params["settings"])
     folder = folder_of(settings.model, settings.revision)
@@ -74,8 +75,7 @@ def embed_chunks(job: Job) -> None:
     started = time.monotonic()
     _measure_lengths(job, settings, recipe.longest)
     dimension = dimension_kept(dimension_of(folder, recipe), settings.dimensions)
-    kept = KeptVectors(job.kept.file(f"embeddings/{job.shard}.parquet"), stored_as(settings.storage, dimension))
-    shard = Shard(job, settings, recipe, kept)
+    shard = Shard(job, settings, recipe, stored_as(settings.storage, dimension))
     schema = embeddings_schema(dimension, settings.storage)
     with (
         TableWriter(job.staged("embeddings"), schema) as out,
@@ -83,7 +83,7 @@ def embed_chunks(job: Job) -> None:
         ExitStack() as stack,
         profiled(job) as profile,
     ):
-        if any(key not in kept for rows in shard.row_groups() for key in rows.keys):
+        if shard.take_known():
             device = stack.enter_context(claimed_device())
             stack.enter_context(sampled(job, device))
             shard.load(folder, device)
@@ -102,6 +102,7 @@ def embed_chunks(job: Job) -> None:
                 with whole_batch(), profile.batch():
                     shard.compute(thing)
                 progress.advance(thing.chunks)
+    job.finished_files.put(job.staged("embeddings"))
     job.ledger.measure(**shard.figures(), dimension=dimension, seconds_of_work=round(time.monotonic() - started, 3))
 
 
@@ -133,18 +134,18 @@ def _ahead(things: Iterator[Thing]) -> Iterator[Thing]:
 
 
 class Shard:
-    """A shard's chunks, a row group in memory at a time, and where the vectors of their texts are.
+    """A shard's chunks, a row group in memory at a time, and where the vectors of their texts are in the journal.
 
-    Those of the last success are read from its file, all others from the journal, however they came there: memory does
-    not grow with the vectors.
+    All are read from there, however they came there: memory does not grow with the vectors.
     """
 
-    def __init__(self, job: Job, settings: EmbedSettings, recipe: Recipe, kept: KeptVectors) -> None:
-        self._job, self._settings, self._recipe, self._kept = job, settings, recipe, kept
+    def __init__(self, job: Job, settings: EmbedSettings, recipe: Recipe, form: np.dtype[Any]) -> None:
+        self._job, self._settings, self._recipe, self._form = job, settings, recipe, form
         self._journal = job.journal
         self._encoder: Encoder | None = None
         self._batch_tokens = 0
         self._places: dict[bytes, int | DoesNotFit] = {}  # in the journal's bytes
+        self._known: set[bytes] = set()
         self._seen: set[bytes] = set()
         self._recalled: set[bytes] = set()
         self._tokens = self._planned_tokens = self._planned_room = 0
@@ -158,6 +159,33 @@ class Shard:
                 tokens = [min(n, self._recipe.longest) for n in rows["n_tokens"].to_pylist()]
                 keys = [bytes.fromhex(self._job.item_key(text)) for text in texts]
                 yield Rows(rows["chunk_id"].to_pylist(), texts, tokens, keys)
+
+    # What is known
+
+    def take_known(self) -> int:
+        """Put the vectors that any shard has finished into the journal; return how many texts are left to compute.
+
+        They are looked for once: what other jobs finish or remove until a killed job goes on changes no batch of it.
+        """
+        name = self._job.item_key("known", self._job.content_key)
+        if name not in self._journal:
+            left = {key for rows in self.row_groups() for key in rows.keys}
+            groups = 0
+            for keys, vectors in known_vectors(self._job.finished_files, left):
+                blob = b"".join((*keys, vectors.tobytes()))
+                self._journal.put(f"{name}/{groups}", {"keys": len(keys)}, blob)
+                groups += 1
+            self._journal.put(name, {"groups": groups, "left": len(left)})
+        known = self._journal.record(name)
+        for group in range(known["groups"]):
+            part = f"{name}/{group}"
+            start, size = self._journal.offset(part), KEY_BYTES * self._journal.record(part)["keys"]
+            raw = self._journal.read(start, size)
+            keys = [raw[k : k + KEY_BYTES] for k in range(0, size, KEY_BYTES)]
+            self._known.update(keys)
+            self._place(keys, start + size)
+        left: int = known["left"]
+        return left
 
     # The model
 
@@ -205,12 +233,12 @@ class Shard:
     def work(self) -> Iterator[Batch | Rows]:
         """Yield the batches of every row group, and then itself.
 
-        Batches hang on the texts that the last success has not, and on nothing that a killed job has left.
+        Batches hang on the texts that no shard had finished when the job began, and on nothing else that is there.
         """
         for rows in self.row_groups():
             chunks = Counter(rows.keys)
             first = {key: k for k, key in reversed(list(enumerate(rows.keys)))}
-            new = sorted(k for key, k in first.items() if key not in self._seen and key not in self._kept)
+            new = sorted(k for key, k in first.items() if key not in self._seen and key not in self._known)
             self._seen.update(chunks)
             yield from self._batches(rows, new, chunks)
             yield rows
@@ -249,32 +277,31 @@ class Shard:
         self._places |= {key: vector for key, vector in found.items() if isinstance(vector, DoesNotFit)}
         if fitting:
             whole = np.stack(list(fitting.values()))
-            vectors = shortened(whole, self._kept.form["vector"].shape[0], normalize=self._recipe.normalize)
+            vectors = shortened(whole, self._form["vector"].shape[0], normalize=self._recipe.normalize)
             # A killed job's successor tries a batch again that was not whole.
             name = batch.name if len(fitting) == len(found) else f"{batch.name}/part"
-            self._journal.put(name, blob=stored(vectors, self._kept.form).tobytes())
+            self._journal.put(name, blob=stored(vectors, self._form).tobytes())
             self._place(list(fitting), self._journal.offset(name))
 
     def _place(self, keys: list[bytes], offset: int) -> None:
         for number, key in enumerate(keys):
-            self._places[key] = offset + number * self._kept.form.itemsize
+            self._places[key] = offset + number * self._form.itemsize
 
     def finished(self, rows: Rows) -> Any:
         """Account for a row group whose vectors are all known, and return those of its chunks that have one."""
-        ledger, form = self._job.ledger, self._kept.form
-        places = [self._places.get(key) for key in rows.keys]
-        kept = self._kept.take({key for key, place in zip(rows.keys, places, strict=True) if place is None})
+        ledger, form = self._job.ledger, self._form
         names, keys, vectors = [], [], []
-        for chunk_id, key, place in zip(rows.chunk_ids, rows.keys, places, strict=True):
+        for chunk_id, key in zip(rows.chunk_ids, rows.keys, strict=True):
+            place = self._places[key]
             if isinstance(place, DoesNotFit):
                 ledger.quarantine(chunk_id, Fault("OUT_OF_MEMORY", str(place), "splitting the batch"))
                 continue
             ledger.use(chunk_id)
             ledger.give(chunk_id)
-            ledger.reused += place is None or key in self._recalled
+            ledger.reused += key in self._known or key in self._recalled
             names.append(chunk_id)
             keys.append(key)
-            vectors.append(kept[key] if place is None else self._journal.read(place, form.itemsize))
+            vectors.append(self._journal.read(place, form.itemsize))
         return to_table(names, np.frombuffer(b"".join(vectors), form), keys, self._settings.storage)
 
     def figures(self) -> dict[str, Any]:

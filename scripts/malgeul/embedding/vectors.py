@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from malgeul.embedding.settings import Storage
-from malgeul.shards.tables import embeddings_schema
+from malgeul.shards.items import FinishedFiles, is_intact
+from malgeul.shards.tables import KEY_BYTES, embeddings_schema
 
 Vectors = npt.NDArray[np.float32]
 Stored = npt.NDArray[Any]
 """Vectors as they are stored: a structured array with the fields of :func:`stored_as`."""
+
+log = logging.getLogger(__name__)
 
 
 def stored_as(storage: Storage, dimension: int) -> np.dtype[Any]:
@@ -77,7 +82,7 @@ def to_table(chunk_ids: Sequence[str], found: Stored, keys: Sequence[bytes], sto
     columns["vector"] = pa.FixedSizeListArray.from_arrays(numbers, dimension)
     if storage == "int8":
         columns["scale"] = pa.array(np.ascontiguousarray(found["scale"]))
-    columns["key"] = pa.array(keys, pa.binary(16))
+    columns["key"] = pa.array(keys, pa.binary(KEY_BYTES))
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
@@ -103,34 +108,43 @@ def read_vectors(path: Path) -> Iterator[tuple[list[str], Vectors]]:
             yield rows["chunk_id"].to_pylist(), restored(from_table(rows))
 
 
-class KeptVectors:
-    """The vectors of a finished file of embeddings/, found by their keys and read where they are wanted."""
+def known_vectors(files: FinishedFiles, wanted: set[bytes]) -> Iterator[tuple[list[bytes], Stored]]:
+    """Yield keys of ``wanted`` and their vectors from finished files of embeddings/, a row group at a time.
 
-    def __init__(self, path: Path | None, form: np.dtype[Any]) -> None:
-        self.form = form
-        self._path = path
-        self._groups: dict[bytes, int] = {}
-        if path is None:
+    What is found is taken out of ``wanted``. A file that was altered, or that another job removes meanwhile, is as good
+    as none.
+    """
+    asked = pa.array([], pa.binary(KEY_BYTES))
+    for path in files.paths():
+        if not wanted:
             return
-        with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups if "key" in file.schema_arrow.names else 0):
-                keys = file.read_row_group(group, columns=["key"])["key"].to_pylist()
-                self._groups.update((key, group) for key in keys if key is not None)
+        if len(asked) != len(wanted):
+            asked = pa.array(list(wanted), pa.binary(KEY_BYTES))
+        try:
+            with path.open("rb") as file:
+                yield from _known_in(file, path, wanted, asked)
+        except FileNotFoundError:
+            continue
+        except (OSError, pa.ArrowInvalid) as error:
+            log.warning("the vectors in %s are not taken again: %s", path, error)
 
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._groups
 
-    def take(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        """Return the bytes of vectors by their keys; raises KeyError for one that is not there."""
-        wanted: dict[int, set[bytes]] = defaultdict(set)
-        for key in keys:
-            wanted[self._groups[key]].add(key)
-        found: dict[bytes, bytes] = {}
-        for group, of_group in sorted(wanted.items()):
-            with pq.ParquetFile(self._path) as file:
-                rows = file.read_row_group(group)
-            vectors = from_table(rows)
-            for number, key in enumerate(rows["key"].to_pylist()):
-                if key in of_group:
-                    found[key] = vectors[number].tobytes()
-        return found
+def _known_in(
+    file: BufferedReader, path: Path, wanted: set[bytes], asked: pa.Array
+) -> Iterator[tuple[list[bytes], Stored]]:
+    """Yield what :func:`known_vectors` does from one file; ``asked`` are the wanted keys as Arrow compares them."""
+    with pq.ParquetFile(file) as table:
+        if "key" not in table.schema_arrow.names:
+            return
+        keys = table.read(columns=["key"], use_threads=False)["key"]
+        if not pc.any(pc.is_in(keys, value_set=asked)).as_py():
+            return
+        if not is_intact(file, path):
+            log.warning("the vectors in %s are not taken again: its bytes are no longer what they were", path)
+            return
+        for group in range(table.num_row_groups):
+            keys = table.read_row_group(group, columns=["key"])["key"].to_pylist()
+            places = {key: k for k, key in enumerate(keys) if key in wanted}
+            if places:
+                wanted.difference_update(places)
+                yield list(places), from_table(table.read_row_group(group))[list(places.values())]

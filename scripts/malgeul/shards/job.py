@@ -33,7 +33,7 @@ from malgeul.shards.files import (
     sha256_of,
     write_json,
 )
-from malgeul.shards.items import FinishedItems, items_folder
+from malgeul.shards.items import FinishedFiles, FinishedItems, items_folder
 from malgeul.shards.journal import Journal
 from malgeul.shards.kept import Kept
 from malgeul.shards.ledger import Ledger, Units, read_ledger
@@ -234,6 +234,11 @@ class Job:
     def finished_items(self) -> FinishedItems:
         """What any shard of this stage has finished, for items that are too dear to be computed in another again."""
         return FinishedItems(items_folder(self.results, self.stage))
+
+    @cached_property
+    def finished_files(self) -> FinishedFiles:
+        """Outputs that shards of this stage have finished, for items that are too many for a file each."""
+        return FinishedFiles(items_folder(self.results, self.stage))
 
     def progress(self, total: int | None, unit: str | None = None) -> Progress:
         """Return a progress display for ``total`` items."""

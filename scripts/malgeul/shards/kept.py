@@ -3,7 +3,7 @@
 Snakemake removes a job's outputs before it starts it, and it starts jobs whose inputs were made anew even where they
 are the same bytes. The outputs of the last success of every shard stay in ``results/<run>/kept/<stage>/<shard>/`` as
 links, with the ledger that says which key they answer to and which bytes they had. Links cost no space until the shard
-changes. What of an item is too dear to be computed in another shard again is in :mod:`malgeul.shards.items`.
+changes. What is too dear to be computed in another shard again is in :mod:`malgeul.shards.items`.
 """
 
 from __future__ import annotations

@@ -19,6 +19,9 @@ GROUP_CHARACTERS = 1 << 24
 LOOKED_UP_CHARACTERS = 1 << 18
 """The same for tables of which single rows are looked up: a group is read whole, here in about a millisecond."""
 
+KEY_BYTES = 16
+"""Bytes of the key of a vector in embeddings/ (see Job.item_key)."""
+
 DOCUMENTS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -72,7 +75,7 @@ def embeddings_schema(dimension: int, storage: str = "float32") -> pa.Schema:
             pa.field("chunk_id", pa.string(), nullable=False),
             pa.field("vector", pa.list_(pa.type_for_alias(storage), dimension), nullable=False),
             *scale,
-            pa.field("key", pa.binary(16)),
+            pa.field("key", pa.binary(KEY_BYTES)),
         ]
     )
 

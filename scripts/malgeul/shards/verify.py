@@ -147,10 +147,12 @@ def _output_of(file: Path) -> Path:
 
 
 def forget_gone_items(results: Path) -> int:
-    """Remove the finished items that no ledger names any more; return how many. Not while a job may look for one."""
+    """Remove what was finished and no ledger names any more; return how many. Not while a job may look for it."""
     named: dict[str, set[str]] = defaultdict(set)
     for file, ledger in readable_ledgers(results):
-        named[file.parent.name].update(ledger.items if ledger else ())
+        if ledger:
+            outputs = (proof["sha256"] for proof in ledger.outputs.values())
+            named[file.parent.name].update(ledger.items, outputs)
     return forget_items(results, named)
 
 

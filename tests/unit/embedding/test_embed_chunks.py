@@ -22,6 +22,7 @@ from malgeul.models.devices import Device
 from malgeul.shards import tables
 from malgeul.shards.files import write_json
 from malgeul.shards.job import Job
+from malgeul.shards.journal import Journal
 from malgeul.shards.ledger import Ledger, Tally, Units
 from malgeul.shards.stopping import TERMINATED
 from malgeul.shards.tables import CHUNKS, TableWriter
@@ -41,11 +42,11 @@ def results(tmp_path, monkeypatch):
     return results
 
 
-def write_chunks(results, texts, model=BUNDLED):
+def write_chunks(results, texts, model=BUNDLED, shard=NAME):
     count = load_text_tokenizer({"model": str(model), "revision": None, "prompt": None}).count
-    file = results / f"chunks/{NAME}.parquet"
+    file = results / f"chunks/{shard}.parquet"
     file.parent.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger("chunk", NAME, Units("document", "chunk"))
+    ledger = Ledger("chunk", shard, Units("document", "chunk"))
     with TableWriter(file, CHUNKS) as out:
         for k, text in enumerate(texts):
             row = {"chunk_id": f"db/{k}#0", "document_id": str(k), "source": "db", "index": 0, "start": 0}
@@ -53,18 +54,18 @@ def write_chunks(results, texts, model=BUNDLED):
             ledger.give(row["chunk_id"])
     stat = file.stat()
     proof = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino, "sha256": str(stat.st_mtime_ns)}
-    ledger.outputs = {f"chunks/{NAME}.parquet": proof}
-    write_json(results / f"ledger/chunk/{NAME}.json", ledger.to_json())
+    ledger.outputs = {f"chunks/{shard}.parquet": proof}
+    write_json(results / f"ledger/chunk/{shard}.json", ledger.to_json())
 
 
-def run(results, model=BUNDLED, **settings):
+def run(results, model=BUNDLED, shard=NAME, **settings):
     """Run the job; return its ids, its vectors and its ledger."""
     chosen = EmbedSettings(model=str(model), **{"batch_tokens": 256, **settings}).model_dump()
     job = Job(
-        inputs={"chunks": [results / f"chunks/{NAME}.parquet"], "ledger": [results / f"ledger/chunk/{NAME}.json"]},
+        inputs={"chunks": [results / f"chunks/{shard}.parquet"], "ledger": [results / f"ledger/chunk/{shard}.json"]},
         outputs={
-            "embeddings": results / f"embeddings/{NAME}.parquet",
-            "ledger": results / f"ledger/embed/{NAME}.json",
+            "embeddings": results / f"embeddings/{shard}.parquet",
+            "ledger": results / f"ledger/embed/{shard}.json",
         },
         params={"settings": chosen, "handling": EmbedSettings.HANDLING},
         units=Units("chunk", "vector"),
@@ -74,7 +75,7 @@ def run(results, model=BUNDLED, **settings):
         job.run(script.embed_chunks)
     finally:
         job.journal.close()
-    groups = list(read_vectors(results / f"embeddings/{NAME}.parquet"))
+    groups = list(read_vectors(results / f"embeddings/{shard}.parquet"))
     ids = [chunk_id for of_group, _ in groups for chunk_id in of_group]
     vectors = [vectors for _, vectors in groups]
     return ids, np.concatenate(vectors) if vectors else None, job.ledger
@@ -121,6 +122,109 @@ def test_equal_texts_are_computed_once(results, batches):
     assert sum(batches) == 60 + 2
     assert np.array_equal(vectors[3], vectors[50])
     assert np.array_equal(vectors[3], vectors[61])
+
+
+def test_equal_texts_of_other_shards_are_not_computed_again(results, batches):
+    _, there, _ = run(results)
+    batches.clear()
+    write_chunks(results, [*TEXTS[30:], "새 글 하나", TEXTS[3], "새 글 둘"], shard="web-0001")
+    ids, here, ledger = run(results, shard="web-0001")
+    assert sum(batches) == 2 + 2
+    assert len(ids) == 33
+    assert (ledger.reused, ledger.taken.n, ledger.given) == (31, 33, Tally.of(ids))
+    assert ledger.imbalance() is None
+    of_text = dict(zip(texts_of(results), there, strict=True))
+    assert np.array_equal(here[:30], [of_text[text] for text in TEXTS[30:]])
+    assert np.array_equal(here[31], of_text[TEXTS[3]])
+    expected = Encoder(BUNDLED, Device("cpu", "x"), 1).encode_texts(["새 글 하나", "새 글 둘"])
+    assert (here[[30, 32]] * expected).sum(axis=1).min() >= 0.99999
+
+
+@pytest.mark.parametrize("order", [("docs-0000", "docs-0001"), ("docs-0001", "docs-0000")])
+def test_a_shard_that_splits_computes_nothing_again_in_any_order_of_its_halves(results, monkeypatch, order):
+    _, before, _ = run(results)
+    texts = texts_of(results)
+    monkeypatch.setattr(Encoder, "__init__", lambda *_: pytest.fail("a model was loaded"))
+    for number, shard in enumerate(("docs-0000", "docs-0001")):
+        write_chunks(results, texts[number::2], shard=shard)
+    found = {shard: run(results, shard=shard) for shard in order}
+    for number, shard in enumerate(("docs-0000", "docs-0001")):
+        _, vectors, ledger = found[shard]
+        assert np.array_equal(vectors, before[number::2])
+        assert ledger.reused == ledger.taken.n == 31
+
+
+def test_vectors_that_somebody_altered_are_computed_again(results, batches):
+    _, expected, _ = run(results)
+    batches.clear()
+    file = results / f"embeddings/{NAME}.parquet"  # what is kept is the same file by another name
+    with file.open("r+b") as out:
+        out.seek(file.stat().st_size // 2)
+        out.write(b"malgeul")
+    _, found, ledger = run(results, max_truncated_share=0.5)
+    assert ledger.reused == 0
+    assert sum(batches) == 60 + 2
+    assert np.array_equal(found, expected)
+
+
+MEANWHILE = {
+    "nothing": lambda _: None,
+    "what was found is removed": lambda results: shutil.rmtree(results / "kept"),
+    "another shard finishes all texts": lambda results: run(results, shard="late-0000"),
+}
+
+
+@pytest.mark.parametrize("meanwhile", MEANWHILE.values(), ids=MEANWHILE.keys())
+def test_what_other_shards_do_until_a_killed_job_goes_on_changes_no_batch_of_it(
+    results, batches, monkeypatch, tmp_path, meanwhile
+):
+    write_chunks(results, TEXTS[::4], shard="early-0000")
+    write_chunks(results, TEXTS, shard="late-0000")
+    run(results, shard="early-0000")
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(results, undisturbed)
+    batches.clear()
+    run(undisturbed)
+    whole = batches[2:]
+    batches.clear()
+    encode = Encoder.encode
+
+    def dying(self, batch):
+        if len(batches) == 2 + 3:
+            raise KeyboardInterrupt
+        return encode(self, batch)
+
+    monkeypatch.setattr(Encoder, "encode", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(results)
+    monkeypatch.setattr(Encoder, "encode", encode)
+    assert batches[2:] == whole[:3]
+    meanwhile(results)
+    batches.clear()
+    _, _, ledger = run(results)
+    assert batches == whole[3:]
+    assert ledger.reused >= 15 + sum(whole[:3])
+    written = [place / f"embeddings/{NAME}.parquet" for place in (results, undisturbed)]
+    assert written[0].read_bytes() == written[1].read_bytes()
+
+
+def test_a_job_killed_while_it_looks_for_vectors_looks_again(results, monkeypatch):
+    _, expected, _ = run(results)
+    put = Journal.put
+
+    def dying(self, key, *args):
+        if key.endswith("/1"):
+            raise KeyboardInterrupt
+        put(self, key, *args)
+
+    monkeypatch.setattr(Journal, "put", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(results, max_truncated_share=0.5)
+    monkeypatch.setattr(Journal, "put", put)
+    monkeypatch.setattr(Encoder, "__init__", lambda *_: pytest.fail("a model was loaded"))
+    _, found, ledger = run(results, max_truncated_share=0.5)
+    assert np.array_equal(found, expected)
+    assert ledger.reused == 62
 
 
 def test_a_padded_model_has_its_padding_measured(results, tmp_path):
@@ -180,9 +284,7 @@ def test_a_killed_job_goes_on_and_computes_at_most_one_batch_again(results, batc
     _, expected, _ = run(results)
     everything = sum(batches)
     written = (results / f"embeddings/{NAME}.parquet").read_bytes()
-    for place in ("kept", "journal"):
-        for file in (results / place).rglob("*.parquet"):
-            file.unlink()
+    shutil.rmtree(results / "kept")
     batches.clear()
     encode = Encoder.encode
 
