@@ -14,8 +14,8 @@ from malgeul.report.stages import job_file
 from malgeul.report.timeline import total, union
 from malgeul.shards.ledger import Ledger
 
-PACE = {"tokens": "token", "characters_in": "character", "characters": "character"}
-"""What ledgers measure that makes a rate, the most telling first, and its unit."""
+PACE = {"characters_in": "character", "characters": "character"}
+"""What ledgers measure of all items of a shard that makes a rate, the most telling first, and its unit."""
 
 SAMPLED_SECONDS = 2.0
 """Snakemake samples memory every half second at first: of a shorter job it has seen little more than the start."""
@@ -25,10 +25,11 @@ SAMPLED_SECONDS = 2.0
 class Speed:
     """The pace of a stage.
 
-    ``seconds`` is the time in which any of its jobs ran, ``computed`` and ``reused`` count items. Rates are over the
-    jobs that reused nothing; they are None where there is no such job. ``memory_mb`` is the peak of one job and
-    ``cores`` the processor time per second, both None where no job was long enough to be sampled. ``load_seconds`` went
-    into loading models.
+    ``seconds`` is the time in which any of its jobs ran, ``computed`` and ``reused`` count items. Rates are of what was
+    computed, over the jobs that computed anything; what is measured of whole shards only (seconds of audio, characters)
+    has one over the jobs that reused nothing. They are None where there is no such job. ``memory_mb`` is the peak of
+    one job and ``cores`` the processor time per second, both None where no job was long enough to be sampled.
+    ``load_seconds`` went into loading models.
     """
 
     jobs: int
@@ -45,9 +46,8 @@ class Speed:
 
 def speed_of(ledgers: Sequence[Ledger], benchmarks: Iterable[dict[str, Any]]) -> Speed:
     """Return the pace of a stage from its ledgers and its jobs' benchmark records."""
-    fresh = [ledger for ledger in ledgers if not ledger.reused and ledger.seconds]
-    seconds = _busy(fresh)
-    computed = sum(ledger.taken.n for ledger in fresh)
+    at_work = [ledger for ledger in ledgers if ledger.taken.n > ledger.reused and ledger.seconds]
+    computed = sum(ledger.taken.n - ledger.reused for ledger in at_work)
     sampled = [record for record in benchmarks if record["s"] >= SAMPLED_SECONDS and record["max_rss"] != "NA"]
     clock = sum(record["s"] for record in sampled)
     return Speed(
@@ -56,8 +56,8 @@ def speed_of(ledgers: Sequence[Ledger], benchmarks: Iterable[dict[str, Any]]) ->
         reused=sum(ledger.reused for ledger in ledgers),
         seconds=_busy(ledgers),
         job_seconds=sum(ledger.seconds for ledger in ledgers),
-        items=rate(computed / seconds, fresh[0].units.parent) if computed else None,
-        pace=_pace(fresh, seconds),
+        items=rate(computed / _busy(at_work), at_work[0].units.parent) if computed else None,
+        pace=_pace(at_work),
         memory_mb=max((record["max_rss"] for record in sampled), default=None),
         cores=sum(record["cpu_time"] for record in sampled) / clock if clock else None,
         load_seconds=_sum((ledger for ledger in ledgers if not ledger.computed_nothing), "load_seconds"),
@@ -68,12 +68,14 @@ def _busy(ledgers: Iterable[Ledger]) -> float:
     return total(union((ledger.started, ledger.started + ledger.seconds) for ledger in ledgers))
 
 
-def _pace(fresh: Sequence[Ledger], seconds: float) -> str | None:
+def _pace(at_work: Sequence[Ledger]) -> str | None:
     """Return how many times real time recordings went through, or how many tokens or characters a second."""
-    if not seconds:
-        return None
+    fresh = [ledger for ledger in at_work if not ledger.reused]
+    seconds = _busy(fresh)
     if audio := _sum(fresh, "audio_seconds"):
         return f"{number(audio / seconds)} × real time"
+    if tokens := _sum(at_work, "tokens"):  # those that were computed
+        return rate(tokens / _busy(at_work), "token")
     paces = (rate(n / seconds, unit) for name, unit in PACE.items() if (n := _sum(fresh, name)))
     return next(paces, None)
 

@@ -27,6 +27,15 @@ def test_reused_shards_do_not_count_for_the_rate():
     assert (speed.computed, speed.reused) == (100, 100)
 
 
+def test_of_a_shard_that_reused_a_part_the_rest_counts():
+    speed = speed_of([shard(100, 0, 10, tokens=1000), shard(100, 10, 5, reused=50, tokens=500)], [])
+    assert speed.items == "10 chunks/s"
+    assert speed.pace == "100 tokens/s"
+    assert (speed.computed, speed.reused) == (150, 50)
+    recordings = [shard(3, 0, 10, audio_seconds=905.0), shard(3, 10, 1, reused=2, audio_seconds=905.0)]
+    assert speed_of(recordings, []).pace == "90.5 × real time"
+
+
 def test_a_stage_that_reused_everything_has_no_rate():
     speed = speed_of([shard(100, 0, 0.1, reused=100, tokens=1000)], [])
     assert speed.items is None
