@@ -66,15 +66,21 @@ def find_changes(store: Store, documents: Store) -> Changes:
 
 
 def tell_plan(store: Store) -> str:
-    """Return the statements of the migration, and what happens before them; raises what would keep a version out."""
-    store.rehearse()
+    """Return the statements of the migration, what happens before them, and why this user cannot run them.
+
+    Raises RuntimeError for what would keep a version out whoever writes it.
+    """
     statements = store.migration()
-    if not statements:
-        return "nothing to change: versions can stand side by side"
-    before = []
-    if isinstance(store, SqliteStore) and store.needs_backup():
-        before = [f"-- first a copy of the whole database is kept as {store.backup_place()}"]
-    return "\n".join([*before, "-- in one transaction:", *(f"{statement};" for statement in statements)])
+    lines = ["nothing to change: versions can stand side by side"]
+    if statements:
+        lines = ["-- in one transaction:", *(f"{statement};" for statement in statements)]
+        if isinstance(store, SqliteStore) and store.needs_backup():
+            lines.insert(0, f"-- first a copy of the whole database is kept as {store.backup_place()}")
+    try:
+        store.rehearse()
+    except OSError as error:
+        lines.append(f"-- {error}")
+    return "\n".join(lines)
 
 
 def main() -> None:

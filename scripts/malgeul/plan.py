@@ -321,7 +321,7 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         try:
             databases[name] = _database(database, root, former.databases.get(name) if former else None)
             if config.documents.write_back != "off" and "documents" in config.embed.inputs:
-                _rehearse(databases[name], copied=config.documents.write_back == "copy")
+                _rehearse(databases[name], config)
         except (OSError, ValueError, RuntimeError, sqlite3.Error) as error:
             problems.append(f"documents.databases: {database.path}: {error}")
             continue
@@ -525,8 +525,19 @@ def _database(settings: Database, root: Path, former: dict[str, Any] | None) -> 
     return {**known, "buckets": [list(bucket) for bucket in buckets]}
 
 
-def _rehearse(database: dict[str, Any], *, copied: bool) -> None:
-    """Raise what would keep a new version out of a database: its jobs come last, hours after the first ones."""
-    from malgeul.embedding.store import open_store
+def _rehearse(database: dict[str, Any], config: RunConfig) -> None:
+    """Raise what would keep a new version out of a database: its jobs come last, hours after the first ones.
 
-    open_store(database["path"] or database["settings"]["path"]).rehearse(copied=copied)
+    One that cannot be written is no problem where the version stands that was made of its documents as they are.
+    """
+    from malgeul.embedding.store import open_store
+    from malgeul.embedding.versions import Record
+
+    store = open_store(database["path"] or database["settings"]["path"])
+    try:
+        store.rehearse(copied=config.documents.write_back == "copy")
+    except OSError:
+        settings = Database.model_validate(database["settings"])
+        there = store.standing(Record(store.survey(settings).contents(), settings))
+        if there is None or (there.strategy, there.model) != (config.chunk.strategy, config.embed.model):
+            raise

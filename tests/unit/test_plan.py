@@ -7,15 +7,19 @@ import sqlite3
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from malgeul.config import ConfigError, read_config
+from malgeul.embedding.sqlite_store import SqliteStore
+from malgeul.embedding.versions import Record
 from malgeul.models.local import ModelFolder
 from malgeul.plan import Plan, make_plan, read_plan
 from malgeul.shards.inputs import find_files, sketch
 from malgeul.speech.settings import TranscribeSettings
+from unit.embedding.versioning import a_version, batches
 
 
 @pytest.fixture
@@ -358,6 +362,31 @@ def test_tables_that_no_version_fits_into_are_told_before_any_job(notes, tmp_pat
     ):
         make_plan(with_write_back(config, way), tmp_path)
     make_plan(with_write_back(config, "off"), tmp_path)
+
+
+def test_a_database_that_cannot_be_written_is_told_unless_its_version_is_of_the_same_documents(
+    notes, tmp_path, monkeypatch
+):
+    config = with_write_back(of_database(notes), "in_place")
+    settings = config.documents.databases[0]
+    store = SqliteStore(notes)
+    record = Record(store.survey(settings).contents(), settings)
+    monkeypatch.setattr("malgeul.embedding.sqlite_store.os.access", lambda *_, **__: False)
+    with pytest.raises(ConfigError, match=r"notes\.sqlite: no version can be written into it: .* is not writable"):
+        make_plan(config, tmp_path)
+    with monkeypatch.context() as writable:
+        writable.setattr("malgeul.embedding.sqlite_store.os.access", lambda *_, **__: True)
+        version = replace(a_version(), strategy=config.chunk.strategy, model=config.embed.model)
+        store.write(version, batches(), record)
+    make_plan(config, tmp_path)
+    other = config.model_copy(update={"embed": config.embed.model_copy(update={"model": "some/other"})})
+    with pytest.raises(ConfigError, match="is not writable"):
+        make_plan(other, tmp_path)
+    with sqlite3.connect(notes) as connection:
+        connection.execute("INSERT INTO notes SELECT max(id) + 1, '새 글' FROM notes")
+    connection.close()
+    with pytest.raises(ConfigError, match="is not writable"):
+        make_plan(config, tmp_path)
 
 
 def with_write_back(config, way):

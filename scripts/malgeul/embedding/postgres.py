@@ -109,11 +109,6 @@ class PostgresStore(Store):
             if document.fault is None:
                 former = document.id
 
-    def migration(self) -> list[str]:
-        """Return the statements that make the database ready for versions side by side."""
-        with self.session() as session:
-            return session.migration()
-
     def rehearse(self, *, copied: bool = False) -> None:
         """Raise OSError or RuntimeError when a version could not be written; a server is never copied."""
         with self.session() as session:

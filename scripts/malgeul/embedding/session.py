@@ -49,6 +49,13 @@ class Session(Protocol):
         """Yield the rows of a matrix as ``load`` takes them for embeddings."""
         ...
 
+    def migration(self) -> list[str]:
+        """Return the statements that make the tables ready for versions side by side; none where they are.
+
+        Raises RuntimeError when a version does not fit into them, or a unique key cannot be changed.
+        """
+        ...
+
     def prepare(self) -> None:
         """Make the tables ready for versions side by side; raises RuntimeError when a key cannot be changed."""
         ...

@@ -45,16 +45,11 @@ class SqliteStore(Store):
         """Yield the documents of a bucket in the order of their ids, each with its fault."""
         return read_documents(self.path, settings, bucket, buckets)
 
-    def migration(self) -> list[str]:
-        """Return the statements that make the database ready for versions side by side."""
-        with closing(connect(self.path)) as connection:
-            return migration(connection)
-
     def rehearse(self, *, copied: bool = False) -> None:
         """Raise OSError or RuntimeError when a version could not be written."""
         with closing(connect(self.path)) as connection, locks_named(self.path):
             rehearse(connection, migration(connection))
-        if not copied:
+        if not (copied or self.alone):
             self._check_place()
 
     def _check_place(self) -> None:
@@ -160,6 +155,10 @@ class SqliteSession:
         raw = memoryview(np.ascontiguousarray(matrix, dtype="<f4").data).cast("B")
         width = 4 * matrix.shape[1]
         return (raw[start : start + width] for start in range(0, len(raw), width))
+
+    def migration(self) -> list[str]:
+        """Return the statements that make the tables ready for versions side by side."""
+        return migration(self._connection)
 
     def prepare(self) -> None:
         """Make the tables ready for versions side by side, after a backup where a unique key changes.

@@ -35,13 +35,6 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def migration(self) -> list[str]:
-        """Return the statements that make the database ready for versions side by side; none where it is.
-
-        Raises RuntimeError when its unique key cannot be changed.
-        """
-
-    @abstractmethod
     def rehearse(self, *, copied: bool = False) -> None:
         """Raise OSError or RuntimeError when a version could not be written, as far as that can be told beforehand.
 
@@ -51,6 +44,19 @@ class Store(ABC):
     @abstractmethod
     def session(self, *, write: bool = False) -> AbstractContextManager[Session]:
         """Open a connection for the tables of versions."""
+
+    def migration(self) -> list[str]:
+        """Return the statements that make the database ready for versions side by side; none where it is.
+
+        Raises RuntimeError when its unique key cannot be changed.
+        """
+        with self.session() as session:
+            return session.migration()
+
+    def standing(self, record: Record) -> Stored | None:
+        """Return the active version where it is whole and made of these documents, and the tables are ready."""
+        with self.session() as session:
+            return None if session.migration() else versions.standing(session, record)
 
     def versions(self) -> list[Stored]:
         """Return the versions, oldest first."""
@@ -73,7 +79,14 @@ class Store(ABC):
             return versions.read_settings(session)
 
     def write(self, version: Version, batches: Batches, record: Record) -> bool:
-        """Write a version and make it the active one; False when it is that already (see versions.write)."""
+        """Write a version and make it the active one; False when it is that already (see versions.write).
+
+        Of the same documents it is so in a database that cannot be written, too. Raises also what rehearse() raises.
+        """
+        there = self.standing(record)
+        if there and there.name == version.name:
+            return False
+        self.rehearse()
         with self.session(write=True) as session:
             return versions.write(session, version, batches, record)
 

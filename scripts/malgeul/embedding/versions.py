@@ -180,6 +180,14 @@ def loss(session: Session, name: str) -> str | None:
     return None if _active(session) else "is not active, and neither is another"
 
 
+def standing(session: Session, record: Record) -> Stored | None:
+    """Return the active version where it is whole and made of these documents, read in this way; else None."""
+    active = _active(session)
+    found = next(iter(stored(session, active[1])), None) if active else None
+    whole = found and not found.problem and found.metadata.get("documents") == record.summary()
+    return found if whole else None
+
+
 def parsed(metadata: Any) -> dict[str, Any]:
     """Return the column metadata (text, or PostgreSQL's jsonb) as an object; another program's may be none."""
     try:

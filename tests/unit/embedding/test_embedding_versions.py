@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from embedding_versions import tell_plan
 from malgeul.embedding.settings import Database
 from malgeul.embedding.sqlite_store import SqliteStore
 from malgeul.embedding.versions import Record
@@ -63,6 +64,17 @@ def test_the_dry_run_names_the_backup_and_the_statements_and_writes_nothing(law,
     assert "UNIQUE (source_type, source_id, chunk_index, embedding_version_id)" in said
     assert law.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["law.sqlite"]
+
+
+@pytest.mark.parametrize("migrated", [False, True])
+def test_the_dry_run_shows_the_statements_also_to_who_may_not_run_them(law, written, monkeypatch, migrated):
+    if not migrated:
+        written = shutil.copy(LAW, law)
+    monkeypatch.setattr("malgeul.embedding.sqlite_store.os.access", lambda *_, **__: False)
+    said = tell_plan(SqliteStore(Path(written)))
+    assert ("UNIQUE (source_type, source_id, chunk_index, embedding_version_id)" in said) == (not migrated)
+    assert ("nothing to change" in said) == migrated
+    assert said.splitlines()[-1].startswith(f"-- no version can be written into it: {written} is not writable")
 
 
 def test_after_the_migration_the_dry_run_has_nothing_to_say(written):

@@ -14,7 +14,7 @@ from malgeul.embedding.migration import KNOWN_OF_CHUNKS
 from malgeul.embedding.sqlite_store import SqliteStore
 from malgeul.shards.tables import CHUNKS
 
-from .versioning import RECORD, a_version, batches
+from .versioning import RECORD, a_record, a_version, batches
 
 
 def rows(path, query):
@@ -300,6 +300,24 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_work(open_folder):
     open_folder.chmod(0o777)
     with as_another_user():
         store.rehearse()
+
+
+@pytest.mark.parametrize("journal", ["WAL", "DELETE"])
+def test_a_version_that_stands_asks_for_no_right_to_write(open_folder, journal):
+    path = open_folder / "a.sqlite"
+    sqlite3.connect(path).close()
+    path.write_bytes(b"")
+    store = SqliteStore(path)
+    assert store.write(a_version(), batches(), RECORD)
+    rows(path, f"PRAGMA journal_mode = {journal}")
+    open_folder.chmod(0o777)
+    path.chmod(0o444)
+    with as_another_user():
+        assert store.standing(RECORD).name == "malgeul-1"
+        assert not store.write(a_version(), lambda _: pytest.fail("it was written"), RECORD)
+        for version, record in ((a_version("malgeul-2"), RECORD), (a_version(), a_record(a="changed"))):
+            with pytest.raises(PermissionError, match=rf"{path} is not writable.*write_back: copy"):
+                store.write(version, batches(), record)
 
 
 def test_room_for_the_copy_before_the_key_changes_is_looked_for_before_any_work(tmp_path, monkeypatch):

@@ -452,6 +452,7 @@ def test_removing_a_version_removes_its_rows_and_no_others(store, database):
 
 
 def test_statements_are_asked_by_the_batch_and_not_by_the_chunk(store, monkeypatch):
+    store.write(a_version("malgeul-0"), batches(), RECORD)
     asked = []
     execute = SqliteSession.execute
 
