@@ -30,7 +30,7 @@ from malgeul.embedding.documents import (
     missing_id,
     require_columns,
 )
-from malgeul.embedding.migration import CHUNK_COLUMN, VERSION_COLUMN, Column, not_changeable, refuse_unfit
+from malgeul.embedding.migration import CHUNK_COLUMN, NUMBERED, VERSION_COLUMN, Column, not_changeable, refuse_unfit
 from malgeul.embedding.session import PATIENCE, Locked
 from malgeul.embedding.settings import Database
 from malgeul.embedding.store import Store
@@ -66,6 +66,9 @@ BY_VERSION = {
     ("embeddings", "version_id"): "malgeul_vectors_of_version",
 }
 """Indexes that count, read or remove one version among many."""
+
+NUMBERED_TABLES = frozenset(table for table, column in NUMBERED if column == "id")
+"""Tables whose ids are given by malgeul, and in which others go on from there."""
 
 WRITER = 7_300_861_297
 """Number of the advisory lock that makes one writer of all that are malgeul."""
@@ -293,11 +296,27 @@ class PostgresSession:
                 out.set_types(["bytea" if name == "vector" else types[name] for name in columns])
             for row in rows:
                 out.write_row(row)
-        if "id" in types:
-            self.execute(
-                f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table} "  # noqa: S608
-                f"HAVING pg_get_serial_sequence('{table}', 'id') IS NOT NULL"
+        if "id" in columns:
+            self._advance(table)
+
+    def _advance(self, table: str) -> None:
+        """Move the sequence that numbers a table behind the rows that are there; never back, whoever moved it on."""
+        if sequence := self._sequence(table):
+            query = sql.SQL(
+                "SELECT setval({name}, last.id) FROM (SELECT max(id) AS id FROM {table}) last, {sequence} s "
+                "WHERE (last.id, true) > (s.last_value, s.is_called)"
             )
+            name = sql.Literal(sequence.as_string(self._connection))
+            self._connection.execute(query.format(name=name, table=sql.Identifier(table), sequence=sequence))
+
+    def _sequence(self, table: str) -> sql.Identifier | None:
+        """Return the sequence from which the ids of a table come, or None."""
+        rows = self.execute(
+            """SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.oid = pg_get_serial_sequence(?, 'id')::regclass""",
+            [table],
+        )
+        return sql.Identifier(*rows[0]) if rows else None
 
     def vectors(self, matrix: npt.NDArray[np.float32]) -> Iterator[bytes]:
         """Yield the rows of a matrix as pgvector sends them: dimension, an unused number, big-endian float32."""
@@ -372,6 +391,12 @@ class PostgresSession:
         problems = [] if may_write else [f"SELECT, INSERT, UPDATE and DELETE are not all allowed on {table}"]
         if kind not in "rp":
             problems.append(f"{table} is no table")
+        sequence = self._sequence(table) if "id" in self._types(table) else None
+        if sequence and table in NUMBERED_TABLES:
+            name = sequence.as_string(self._connection)
+            query = "SELECT has_sequence_privilege(?, 'SELECT') AND has_sequence_privilege(?, 'UPDATE')"
+            if self.execute(query, [name, name]) == [(False,)]:
+                problems.append(f"SELECT and UPDATE are not both allowed on {name}, which numbers {table}")
         changes = [one for one in statements if re.search(rf"\b{table}\b", one)]
         if changes and not owns:
             problems.append(f"{table} belongs to another, and its owner alone may run: {'; '.join(changes)}")

@@ -227,6 +227,23 @@ def test_the_forerunners_unique_key_gets_the_version_and_its_rows_stay(address, 
     assert rows(address, ACTIVE.replace("v.is_active", "v.is_active = 1")) == [("옛 조각", "[5]")]
 
 
+@pytest.mark.parametrize(
+    ("moved", "following"),
+    [("ALTER SEQUENCE text_chunks_id_seq RESTART 1000", 1000), ("SELECT setval('text_chunks_id_seq', 1000)", 1001)],
+)
+def test_a_sequence_that_somebody_moved_on_is_not_moved_back(address, store, moved, following):
+    store.write(a_version(), batches(), RECORD)
+    rows(address, moved)
+    store.write(a_version("malgeul-2"), batches(), RECORD)
+    insert = (
+        "INSERT INTO text_chunks (source_type, source_id, chunk_index, text) VALUES ('a', 'b', 1, 'x') RETURNING id"
+    )
+    assert rows(address, insert) == [(following,)]
+    rows(address, "UPDATE text_chunks SET id = 2000 WHERE source_type = 'a'")
+    store.write(a_version("malgeul-3"), batches(), RECORD)
+    assert rows(address, insert.replace("'b', 1", "'b', 2")) == [(2004,)], "behind the rows that are there"
+
+
 def test_a_unique_key_that_cannot_be_changed_is_said_and_nothing_is_lost(address, store):
     rows(address, "CREATE TABLE text_chunks (id int, source_id int, chunk_index int, embedding_version_id int)")
     rows(address, "CREATE UNIQUE INDEX partly ON text_chunks (source_id, chunk_index) WHERE id > 3")
@@ -266,6 +283,23 @@ def test_a_user_who_may_not_write_is_told_before_any_work(address, store):
     assert "SELECT, INSERT, UPDATE and DELETE are not all allowed on text_chunks" in str(error.value)
     assert "text_chunks belongs to another, and its owner alone may run: CREATE INDEX" in str(error.value)
     rows(address, "DROP OWNED BY reader; DROP ROLE reader")
+
+
+def test_rights_on_sequences_are_looked_at_before_any_work(address, store):
+    store.write(a_version(), batches(), RECORD)
+    rows(address, "DROP ROLE IF EXISTS writer; CREATE ROLE writer LOGIN")
+    rows(address, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO writer")
+    rows(address, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO writer")
+    writer = open_store(address.replace("//postgres@", "//writer@"))
+    with pytest.raises(PermissionError) as error:
+        writer.rehearse()
+    for table in ("embedding_versions", "text_chunks"):
+        sequence = f'"public"."{table}_id_seq"'
+        assert f"SELECT and UPDATE are not both allowed on {sequence}, which numbers {table}" in str(error.value)
+    rows(address, "GRANT SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO writer")
+    writer.rehearse()
+    assert writer.write(a_version("malgeul-2"), batches(), RECORD)
+    rows(address, "DROP OWNED BY writer; DROP ROLE writer")
 
 
 def test_readers_see_the_old_version_until_the_new_one_is_whole(address, store):
