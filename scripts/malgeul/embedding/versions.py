@@ -324,8 +324,21 @@ def _begin(session: Session, version: Version, found: Stored | None) -> tuple[in
 
 def _free_number(session: Session) -> int:
     """Return a number above those of all versions and rows: rows of a version that was removed may still be there."""
-    numbered = ((VERSIONS, "id"), *ROWS)
-    return 1 + max(session.execute(f"SELECT max({column}) FROM {table}")[0][0] or 0 for table, column in numbered)  # noqa: S608
+    return 1 + max(_largest(session, table, column) for table, column in ((VERSIONS, "id"), *ROWS))
+
+
+def _largest(session: Session, table: str, column: str) -> int:
+    """Return the largest number in a column, 0 where there is none.
+
+    Raises RuntimeError for text, which SQLite keeps in a column of numbers too and takes to be larger than all of them.
+    """
+    ((largest,),) = session.execute(f"SELECT max({column}) FROM {table}")  # noqa: S608
+    if isinstance(largest, str | bytes):
+        raise RuntimeError(
+            f"{table}.{column} holds {largest!r}, which is no number, and the numbers of versions and chunks go into "
+            "it. Change such rows, or set documents.write_back: off"
+        )
+    return int(largest or 0)
 
 
 def _facts(version: Version, written: int | None, record: Record | None = None) -> str:
@@ -360,7 +373,7 @@ def _compare_progress(session: Session, version: Version, number: int, written: 
 
 
 def _insert(session: Session, version: Version, number: int, batch: Batch, columns: set[str]) -> None:
-    ((first,),) = session.execute(f"SELECT coalesce(max(id), 0) + 1 FROM {CHUNKS}")  # noqa: S608
+    first = _largest(session, CHUNKS, "id") + 1
     ids = range(first, first + len(batch))
     # what is nowhere known is left out: the table may have a default for it
     known = {name: values for name, values in batch.columns.items() if name in columns and values != [None] * len(ids)}

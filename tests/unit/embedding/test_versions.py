@@ -527,6 +527,20 @@ def test_a_version_that_was_dropped_is_missed_also_where_there_is_no_table(store
     assert store.loss("malgeul-1") == "is not there"
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "key", "value"),
+    [("embeddings", "version_id", "chunk_id", "'옛것'"), ("text_chunks", "embedding_version_id", "id", "x'01'")],
+)
+def test_text_in_a_column_of_numbers_is_named_and_keeps_a_version_out(store, database, table, column, key, value):
+    store.write(a_version(), batches(), RECORD)
+    change(database, f"UPDATE {table} SET {column} = {value} WHERE {key} = 7")
+    with pytest.raises(RuntimeError, match=rf"{table}\.{column} holds .*, which is no number, .*Change such rows"):
+        store.write(a_version("malgeul-2"), batches(), RECORD)
+    assert [version.name for version in store.versions()] == ["old", "malgeul-1"]
+    change(database, f"UPDATE {table} SET {column} = 1 WHERE {key} = 7")
+    assert store.write(a_version("malgeul-2"), batches(), RECORD)
+
+
 def test_rows_that_a_removed_version_left_behind_do_not_become_those_of_the_next(store, database):
     """SQLite gives the highest number again once its row is gone."""
     store.write(a_version(), batches(), RECORD)
