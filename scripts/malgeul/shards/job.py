@@ -330,6 +330,31 @@ def set_thread_counts(threads: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
 
 
+class _NoPandas:
+    """A finder to which no module is called pandas."""
+
+    @staticmethod
+    def find_spec(name: str, *_: Any) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("this job keeps pandas out", name=name)
+
+
+def keep_pandas_out() -> None:
+    """Have pyarrow, where it is imported, take it once and for all that there is no pandas.
+
+    It would import pandas to see whether a list is one of its columns: half of what a job over a small table costs.
+    Who imports pandas themselves (datasets), or calls ``to_pandas``, has it still.
+    """
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is None or "pandas" in sys.modules:
+        return
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pyarrow.array([None])
+    finally:
+        sys.meta_path.remove(_NoPandas)
+
+
 def run_job(
     snakemake: Any,
     work: Callable[[Job], None],
@@ -392,6 +417,7 @@ def _execute(snakemake: Any, describe: Callable[[], list[Job]], work: Callable[[
     set_thread_counts(snakemake.threads)
     (ledger, *_) = (Path(value) for name, value in snakemake.output.items() if name.partition("_")[0] == "ledger")
     journal, shard = _journal_folder(ledger), f"{ledger.parent.name} {ledger.stem}"
+    keep_pandas_out()
     with logged(snakemake.log[0] if snakemake.log else None):
         die_with_owner()
         try:

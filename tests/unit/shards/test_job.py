@@ -4,6 +4,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -16,6 +18,7 @@ from malgeul.shards.job import DamagedInput, Job
 from malgeul.shards.ledger import Units
 
 UNITS = Units("line", "line")
+SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 
 class Copier:
@@ -264,3 +267,17 @@ def test_a_fault_that_the_plan_knew_is_no_change(tmp_path, source, note, monkeyp
     assert state_of(tmp_path, source, [locked], met) == "as planned"
     monkeypatch.undo()
     assert state_of(tmp_path, source, [locked], met) == "", "it may be read by now"
+
+
+def test_a_job_over_tables_imports_no_pandas_and_leaves_it_to_those_who_ask_for_it():
+    program = (
+        "import sys, pyarrow\n"
+        "from malgeul.shards.job import keep_pandas_out\n"
+        "keep_pandas_out()\n"
+        "table = pyarrow.Table.from_pylist([{'id': 'a'}, {'id': None}])\n"
+        "assert table.to_pylist() == [{'id': 'a'}, {'id': None}]\n"
+        "print('pandas' in sys.modules)\n"
+        "print(type(table.to_pandas()).__module__.split('.')[0])\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], cwd=SCRIPTS, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["False", "pandas"]
