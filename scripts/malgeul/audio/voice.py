@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from malgeul.audio.pcm import FULL_SCALE, RATE, Samples
+from malgeul.shards.imports import lasting_imports
 
 FRAME = 512
 """Samples of a frame, 32 ms: what a probability is of."""
@@ -48,8 +49,6 @@ def detect_speech(blocks: Iterable[Samples], threshold: float) -> list[Span]:
     Speech begins where the probability reaches ``threshold`` and ends where it stays 0.15 below that for 0.1 s; what is
     shorter than 0.25 s is none. Spans are padded by 30 ms (all as the package does).
     """
-    from silero_vad.utils_vad import get_speech_timestamps_from_probs
-
     samples = 0
 
     def counted() -> Iterator[Samples]:
@@ -59,6 +58,8 @@ def detect_speech(blocks: Iterable[Samples], threshold: float) -> list[Span]:
             yield block
 
     found = probabilities(counted())
+    from silero_vad.utils_vad import get_speech_timestamps_from_probs  # imports torch: after it has been for good
+
     spans = get_speech_timestamps_from_probs(found.tolist(), threshold=threshold, audio_length_samples=samples)
     return [(round(span["start"] / RATE, 3), round(span["end"] / RATE, 3)) for span in spans]
 
@@ -94,8 +95,9 @@ def _cut(samples: Samples, n: int) -> Samples:
 @cache
 def _load() -> Callable[[Samples, Any], tuple[Probabilities, Any]]:
     """Return the network: frames and the state after those before them to probabilities and the state after them."""
-    import torch
-    from torch.nn import functional
+    with lasting_imports():
+        import torch
+        from torch.nn import functional
 
     package = find_spec("silero_vad")
     assert package is not None, "silero-vad is not installed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from malgeul.models.local import resolve
 from malgeul.models.memory import MemoryRise
 from malgeul.models.quantization import Quantization, quantized_copy
 from malgeul.shards.files import digest_of, files_under, sha256_of
+from malgeul.shards.imports import lasting_imports
 from malgeul.shards.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -104,8 +106,9 @@ def measured_imports(ledger: Ledger) -> None:
 def _import_libraries() -> float:
     """Return the seconds it took: together with torch more than a small model does, and nothing the second time."""
     started = time.monotonic()
-    import transformers.modeling_utils  # noqa: F401
-
+    if "transformers.modeling_utils" not in sys.modules:
+        with lasting_imports():
+            import transformers.modeling_utils  # noqa: F401
     return time.monotonic() - started
 
 
