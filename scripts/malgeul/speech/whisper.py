@@ -7,6 +7,7 @@ from the same encoder states.
 
 from __future__ import annotations
 
+import json
 import math
 import zlib
 from collections.abc import Collection, Sequence
@@ -117,7 +118,12 @@ class Chosen:
 
 def window_seconds(folder: Path) -> float:
     """Return how much sound the checkpoint in ``folder`` hears at once: 30 s for OpenAI's."""
-    from transformers import WhisperFeatureExtractor
+    for file in (folder / "processor_config.json", folder / "preprocessor_config.json"):
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        seconds = known.get("feature_extractor", known).get("chunk_length")
+        if seconds is not None:
+            return float(seconds)
+    from transformers import WhisperFeatureExtractor  # it knows what is not said; its import takes seconds
 
     return float(WhisperFeatureExtractor.from_pretrained(str(folder)).chunk_length)
 

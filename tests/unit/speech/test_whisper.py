@@ -1,14 +1,17 @@
 """The code that runs openai/whisper-large-v3-turbo, on the bundled model: batches, memory, segments."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from transformers import WhisperFeatureExtractor
 
 from malgeul import ROOT
 from malgeul.models.devices import Device
 from malgeul.models.memory import DoesNotFit
 from malgeul.speech.facts import FLAGS
-from malgeul.speech.whisper import Decoded, Segment, Whisper
+from malgeul.speech.whisper import Decoded, Segment, Whisper, window_seconds
 from unit.spoken import spoken
 
 SOUNDS = spoken("seen")[1]
@@ -26,6 +29,29 @@ def whisper():
 
 def hear(whisper, sounds):
     return whisper.transcribe([whisper.hear(sound) for sound in sounds])
+
+
+@pytest.mark.parametrize(
+    ("files", "seconds"),
+    [
+        ({"preprocessor_config.json": {"chunk_length": 12}}, 12),
+        ({"processor_config.json": {"feature_extractor": {"chunk_length": 12}}}, 12),
+        (
+            {
+                "processor_config.json": {"feature_extractor": {"chunk_length": 12}},
+                "preprocessor_config.json": {"chunk_length": 20},
+            },
+            12,
+        ),
+        ({"processor_config.json": {"processor_class": "X"}, "preprocessor_config.json": {"chunk_length": 12}}, 12),
+        ({"preprocessor_config.json": {}}, 30),
+    ],
+)
+def test_a_window_is_as_long_as_transformers_reads_in_the_folder(tmp_path, files, seconds):
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    assert window_seconds(tmp_path) == seconds
+    assert WhisperFeatureExtractor.from_pretrained(str(tmp_path)).chunk_length == seconds
 
 
 def test_every_window_gives_its_own_segments_inside_its_time(whisper):
