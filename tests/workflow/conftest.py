@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -172,14 +174,37 @@ def tiny_inputs(folder: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that one worker of this session makes while the others wait; where it fails, each tries."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # the workers' own folders lie in it
+    folder, made = base / name, base / f"{name}.made"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory) -> Workflow:
+def inputs(tmp_path_factory) -> Path:
+    """The folder with the inputs of the tiny corpus. Not to be changed: copy it."""
+    return _made_once(tmp_path_factory, "tiny", tiny_inputs) / "input"
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, inputs) -> Workflow:
     """The tiny corpus after one run that nothing disturbed. Not to be changed: copy it."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    tiny_inputs(folder)
-    workflow = Workflow(folder, tiny_config())
-    workflow.succeed(cores=4)
-    return workflow
+
+    def make(folder: Path) -> None:
+        shutil.copytree(inputs, folder / "input")
+        Workflow(folder, tiny_config()).succeed(cores=4)
+
+    return Workflow(_made_once(tmp_path_factory, "undisturbed", make), tiny_config())
 
 
 @pytest.fixture
@@ -189,10 +214,10 @@ def tiny(undisturbed, tmp_path) -> Workflow:
 
 
 @pytest.fixture
-def fresh(undisturbed, tmp_path) -> Workflow:
+def fresh(inputs, tmp_path) -> Workflow:
     """The tiny corpus without any results."""
     folder = tmp_path / "fresh"
-    shutil.copytree(undisturbed.folder / "input", folder / "input")
+    shutil.copytree(inputs, folder / "input")
     return Workflow(folder, tiny_config())
 
 

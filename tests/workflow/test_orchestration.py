@@ -18,6 +18,20 @@ from workflow.test_kill import job_processes, wait_for
 GPU_STAGES = ("transcribe", "embed")
 
 
+@pytest.fixture
+def gpu_jobs(fresh):
+    """A workflow of a transcription and several embeddings; what they need on the way is made on the processor."""
+    fresh.config |= {
+        "text": {"sources": []},
+        "documents": {"databases": [{"path": "input/law.sqlite", "rows_per_shard": 8}]},
+        "embed": {"inputs": ["documents"]},
+    }
+    return fresh
+
+
+UNTIL_GPU_JOBS = ("--until", "transcribe_audio", "embed_chunks")
+
+
 def gpu_intervals(workflow):
     """Start and end of every GPU job, from its ledger."""
     return sorted(
@@ -38,21 +52,23 @@ def overlaps(intervals):
         ["--workflow-profile", "none"],
     ],
 )
-def test_two_gpu_jobs_never_overlap_unless_asked_for(fresh, options):
-    fresh.succeed(*options, "--until", "embed_chunks", cores=4)
-    intervals = gpu_intervals(fresh)
+def test_two_gpu_jobs_never_overlap_unless_asked_for(gpu_jobs, options):
+    gpu_jobs.succeed(*options, *UNTIL_GPU_JOBS, cores=4)
+    assert {stage for stage in GPU_STAGES if gpu_jobs.ledgers(stage)} == set(GPU_STAGES)
+    intervals = gpu_intervals(gpu_jobs)
     assert len(intervals) > 3
     assert overlaps(intervals) == []
 
 
-def test_with_two_gpus_two_jobs_have_a_device_each(fresh):
+def test_with_two_gpus_two_jobs_have_a_device_each(gpu_jobs):
     """Two slots on a machine that need not have a device: the claims differ while both are held."""
-    fresh.succeed("--resources", "gpu=2", "--until", "embed_chunks", cores=4)
+    gpu_jobs.succeed("--resources", "gpu=2", *UNTIL_GPU_JOBS, cores=4)
     jobs = [
         (ledger["started"], ledger["started"] + ledger["seconds"], json.dumps(ledger["device"], sort_keys=True))
         for stage in GPU_STAGES
-        for ledger in fresh.ledgers(stage).values()
+        for ledger in gpu_jobs.ledgers(stage).values()
     ]
+    assert jobs
     assert all(device != "null" for *_, device in jobs)
     for first, second in combinations(jobs, 2):
         if first[0] < second[1] and second[0] < first[1] and '"gpu"' in first[2]:
