@@ -95,7 +95,7 @@ def _measures(decoded: Decoded, meter: Meter) -> tuple[dict[str, Any], dict[str,
     bandwidth, correlation, snr = meter.bandwidth_hz, meter.correlation, meter.snr_db
     narrowband = decoded.listing.audio[0].sample_rate <= 8000 or (bandwidth < NARROWBAND_HZ if bandwidth else None)
     measured: dict[str, Any] = {
-        "loudness_lufs": decoded.listing.loudness_lufs,
+        "loudness_lufs": _rounded(meter.loudness_lufs, 1),
         "peak_dbfs": _rounded(meter.peak_dbfs, 2),
         "true_peak_dbtp": _rounded(meter.true_peak_dbtp, 1),
         "clipping_share": _rounded(meter.clipping_share, 6),

@@ -36,10 +36,8 @@ CONTAINERS = (
 )  # fmt: skip
 """ffmpeg's names of the containers that are opened."""
 
-FILTERS = (
-    f"aresample={RATE}:resampler=soxr,aformat=channel_layouts=mono|stereo,ebur128=framelog=quiet,asetnsamples=4096:p=0"
-)
-"""More than two channels become two by ffmpeg's matrix for their layout. Loudness is measured (EBU R128), never set.
+FILTERS = f"aresample={RATE}:resampler=soxr,aformat=channel_layouts=mono|stereo,asetnsamples=4096:p=0"
+"""More than two channels become two by ffmpeg's matrix for their layout.
 
 Every frame goes from ffmpeg's thread of filters to that of the encoder and on to that of the writer: large frames save
 a fifth of the processor's time (of a frame of AAC at 44.1 kHz 372 samples are left).

@@ -1,4 +1,4 @@
-"""What is measured of a recording while it is converted: levels, clipping, silence, noise, bandwidth, correlation.
+"""What is measured of a recording: loudness, levels, clipping, silence, noise, bandwidth, correlation.
 
 All of it is measured block by block on the 16 kHz PCM before channels are mixed, in memory that does not grow with the
 length. Sums are integers where the order of addition would show.
@@ -6,6 +6,7 @@ length. Sums are integers where the order of addition would show.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,8 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from malgeul.audio.loudness import KWeighted, integrated_lufs
 from malgeul.audio.pcm import FULL_SCALE, RATE, samples_of
-from malgeul.audio.true_peak import TruePeak
+from malgeul.audio.true_peak import WINDOW as PEAK_WINDOW
+from malgeul.audio.true_peak import Between, Track
 
 FRAME = RATE // 50
 """Samples of a frame: 20 ms."""
@@ -39,9 +42,9 @@ NARROWBAND_HZ = 4700.0
 """Telephone speech ends at 4 kHz. Resamplers leave the beginning of its mirror image above, where a call was saved at a
 higher rate; the next wider speech there is ends at 5.5 kHz (a rate of 11025 Hz)."""
 
-Spectrum = npt.NDArray[np.float64]
-Tracks = npt.NDArray[np.float64]
-"""Samples of a block, (channels, frames): float64 adds up their squares without rounding, as far as 500 s."""
+Floats = npt.NDArray[np.float64]
+Spectrum = Floats
+_SHAPE = np.hanning(WINDOW).astype(np.float32)
 
 
 def to_dbfs(power: float) -> float:
@@ -50,53 +53,108 @@ def to_dbfs(power: float) -> float:
 
 
 @dataclass
+class Channel:
+    """Sums over the blocks of one channel."""
+
+    sum: int = 0
+    energy: int = 0
+    peak: int = 0
+    clipped: int = 0
+    spectrum: Spectrum = field(default_factory=lambda: np.zeros(WINDOW // 2 + 1))
+    between: Between = field(default_factory=Between)
+    weighted: KWeighted = field(default_factory=KWeighted)
+
+    def add(self, track: Track, floats: Floats) -> Floats:
+        """Take the next samples, as they are and as float64; return the energies of their frames without an offset.
+
+        float64 adds up the squares of samples without rounding, as far as 500 s.
+        """
+        highest, lowest = int(track.max()), int(track.min())
+        self.peak = max(self.peak, highest, -lowest)
+        if highest == FULL_SCALE - 1 or lowest == -FULL_SCALE:
+            self.clipped += int(np.count_nonzero((track == FULL_SCALE - 1) | (track == -FULL_SCALE)))
+        self.spectrum += _power_spectrum(floats)
+        frames = floats[: len(floats) // FRAME * FRAME].reshape(-1, FRAME)
+        sums, energies = frames.sum(axis=1), np.einsum("fs,fs->f", frames, frames)
+        rest = floats[frames.size :]
+        self.sum += int(sums.sum() + rest.sum())
+        self.energy += int(energies.sum() + (rest**2).sum())
+        # Without the offset that some sound cards add, which is no sound.
+        without: Floats = FRAME * energies - sums**2
+        return without
+
+
+@dataclass
 class Meter:
-    """Sums over the blocks of one recording."""
+    """Sums over the blocks of one recording of one or two channels."""
 
     channels: int
     frames: int = 0
-    peak: int = 0
-    clipped: int = 0
-    sums: list[int] = field(default_factory=list)
-    energies: list[int] = field(default_factory=list)
     product: int = 0
-    true_peaks: list[TruePeak] = field(default_factory=list)
     levels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(int(-FLOOR_DBFS / STEP_DB) + 1, np.int64))
-    spectrum: Spectrum = field(default_factory=lambda: np.zeros(WINDOW // 2 + 1))
-
-    def __post_init__(self) -> None:
-        self.sums = [0] * self.channels
-        self.energies = [0] * self.channels
-        self.true_peaks = [TruePeak() for _ in range(self.channels)]
+    _different: list[Channel] = field(default_factory=lambda: [Channel()])
+    _between: float = 0.0
+    _hops: list[Floats] = field(default_factory=list)
 
     def add(self, segment: Any) -> None:
         """Take the next block, a pydub segment whose length is a multiple of 20 ms unless it is the last."""
         samples = samples_of(segment)
         self.frames += len(samples)
-        self.peak = max(self.peak, int(samples.max()), -int(samples.min()))
-        self.clipped += int(np.count_nonzero((samples == FULL_SCALE - 1) | (samples == -FULL_SCALE)))
-        tracks: Tracks = np.ascontiguousarray(samples.T, dtype=np.float64)
-        for channel, track in enumerate(tracks):
-            self.sums[channel] += int(track.sum())
-            self.energies[channel] += int(np.einsum("s,s", track, track))
-            self.spectrum += _power_spectrum(track)
-            self.true_peaks[channel].add(samples[:, channel])
+        tracks = self._different_of(np.ascontiguousarray(samples.T))
+        floats = tracks.astype(np.float64)
+        channels = list(zip(self._different, tracks, floats, strict=True))
+        self._count_levels(np.max([channel.add(track, same) for channel, track, same in channels], axis=0))
         if self.channels == 2:
-            self.product += int(np.einsum("s,s", *tracks))
-        self._count_levels(tracks)
+            self.product += int(np.einsum("s,s", floats[0], floats[-1]))
+        for channel, track, _ in channels:
+            self._between = channel.between.highest(track, max(self._between, channel.peak))
+        loud: Any = sum(channel.weighted.energies(track) for channel, track, _ in channels)
+        self._hops.append(loud * (self.channels / len(channels)))
 
-    def _count_levels(self, tracks: Tracks) -> None:
-        whole = tracks.shape[1] // FRAME * FRAME
-        frames = tracks[:, :whole].reshape(len(tracks), -1, FRAME)
-        # Without the offset that some sound cards add, which is no sound.
-        energies = FRAME * np.einsum("cfs,cfs->cf", frames, frames) - frames.sum(axis=2) ** 2
-        loudest = energies.max(axis=0)
+    def _different_of(self, tracks: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+        """Return the tracks that are measured: one, as long as both channels have been the same all along."""
+        if len(self._different) < self.channels:
+            if np.array_equal(tracks[0], tracks[1]):
+                return tracks[:1]
+            self._different.append(copy.deepcopy(self._different[0]))
+        return tracks
+
+    def _count_levels(self, energies: Floats) -> None:
         with np.errstate(divide="ignore"):
-            dbfs = 10 * np.log10(loudest / (FRAME * FULL_SCALE) ** 2)
+            dbfs = 10 * np.log10(energies / (FRAME * FULL_SCALE) ** 2)
         steps = np.floor((np.maximum(dbfs, FLOOR_DBFS) - FLOOR_DBFS) / STEP_DB).astype(np.int64)
         self.levels += np.bincount(steps, minlength=len(self.levels))
 
+    def _each(self) -> list[Channel]:
+        """Return the sums of every channel: those of one, where both have been the same."""
+        return [self._different[min(n, len(self._different) - 1)] for n in range(self.channels)]
+
     # What the sums say
+
+    @property
+    def sums(self) -> list[int]:
+        """Of the samples of every channel."""
+        return [channel.sum for channel in self._each()]
+
+    @property
+    def energies(self) -> list[int]:
+        """Of every channel: the sums of the squares of its samples."""
+        return [channel.energy for channel in self._each()]
+
+    @property
+    def peak(self) -> int:
+        """The highest amplitude of a sample."""
+        return max(channel.peak for channel in self._different)
+
+    @property
+    def clipped(self) -> int:
+        """How many samples of all channels are at full scale."""
+        return sum(channel.clipped for channel in self._each())
+
+    @property
+    def loudness_lufs(self) -> float | None:
+        """Integrated loudness (EBU R128); None for what is quieter than its gate or shorter than its 400 ms."""
+        return integrated_lufs(np.concatenate([np.zeros(0), *self._hops]))
 
     @property
     def peak_dbfs(self) -> float | None:
@@ -106,8 +164,10 @@ class Meter:
     @property
     def true_peak_dbtp(self) -> float | None:
         """True peak; None for digital silence."""
-        highest = max(channel.peak for channel in self.true_peaks)
-        return 20 * math.log10(highest) if highest else None
+        highest = max(self._between, self.peak)
+        for channel in self._different:
+            highest = copy.copy(channel.between).highest(np.zeros(PEAK_WINDOW, np.int16), highest)
+        return 20 * math.log10(highest / FULL_SCALE) if highest else None
 
     @property
     def clipping_share(self) -> float:
@@ -139,7 +199,8 @@ class Meter:
     @property
     def bandwidth_hz(self) -> float | None:
         """Frequency above which the long-term spectrum stays 50 dB below its maximum; None for silence."""
-        smooth = np.convolve(self.spectrum, np.full(SMOOTHED_BINS, 1 / SMOOTHED_BINS), mode="same")
+        spectrum = np.sum([channel.spectrum for channel in self._each()], axis=0)
+        smooth = np.convolve(spectrum, np.full(SMOOTHED_BINS, 1 / SMOOTHED_BINS), mode="same")
         lowest = int(LOWEST_HZ * WINDOW / RATE) + 1
         highest = smooth[lowest:].max()
         if self.silence_ratio in (None, 1.0) or highest <= 0:
@@ -165,13 +226,12 @@ class Meter:
         return [to_dbfs((n * energy - total**2) / n**2) for energy, total in zip(self.energies, self.sums, strict=True)]
 
 
-def _power_spectrum(track: npt.NDArray[np.float64]) -> Spectrum:
+def _power_spectrum(track: Floats) -> Spectrum:
     """Return the sum of the power spectra of every fourth window of 512 samples of a block."""
     whole = len(track) // WINDOW * WINDOW
     windows = track[:whole].reshape(-1, WINDOW)[::EVERY_NTH_WINDOW]
     windows = windows - windows.mean(axis=1, keepdims=True)  # an offset would leak into the frequencies beside it
-    shaped = windows.astype(np.float32) * np.hanning(WINDOW).astype(np.float32)
-    spectra = np.fft.rfft(shaped)
+    spectra = np.fft.rfft(windows.astype(np.float32) * _SHAPE)
     power: Spectrum = (spectra.real**2 + spectra.imag**2).sum(axis=0, dtype=np.float64)
     return power
 

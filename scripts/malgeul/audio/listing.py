@@ -1,4 +1,4 @@
-"""What ffmpeg says of a file while it decodes it: container, streams, duration, complaints, loudness.
+"""What ffmpeg says of a file while it decodes it: container, streams, duration, complaints.
 
 ffmpeg is asked rather than a library in this process (PyAV): a container that crashes or hangs a demuxer then ends one
 child and not the shard, the one that describes the file is the one that decodes it, and a fresh machine needs one wheel
@@ -23,14 +23,11 @@ _METADATA = frozenset({"  Metadata:", "    Metadata:"})
 """Before the tags of the container and of a stream; those of a chapter are further in."""
 _TAG = re.compile(r"^ {4,6}(?P<name>\S.*?) *: (?P<value>.*)$")
 _TAG_GOES_ON = re.compile(r"^ {20,}: (?P<value>.*)$")
-_LOUDNESS = re.compile(r"^    I: +(?P<lufs>-?[\d.]+) LUFS")
 
 CUT_OFF = ("partial file", "File ended prematurely", "corrupt input packet")
 """What demuxers say when a file ends before its container does."""
 PROTECTED_TAGS = frozenset({"drms", "enca", "adrm", "aavd"})
 """Sample entries of encrypted audio: Apple's FairPlay, Common Encryption, Audible."""
-GATE_LUFS = -70.0
-"""Absolute gate of EBU R128; ffmpeg gives this figure when nothing passes it."""
 MOST_TAGS, LONGEST_TAG = 64, 1000
 """Of tags so many are kept, and so many characters of each."""
 CHANNELS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8, "cube": 8}
@@ -60,13 +57,11 @@ class Listing:
     errors: int = 0
     first_error: str = ""
     said: set[str] = field(default_factory=set)
-    loudness_lufs: float | None = None
     tags: dict[str, str] = field(default_factory=dict)
     _has_tags: bool = False  # whether what is described are the container or its first audio stream
     _about_tags: bool = False
     _last_tag: str | None = None
     _about_input: bool = True
-    _about_loudness: bool = False
 
     def read(self, line: str) -> None:
         """Take one line of ffmpeg's standard error."""
@@ -81,15 +76,9 @@ class Listing:
     def _read_plain(self, line: str) -> None:
         if self._about_tags and self._last_tag and (more := _TAG_GOES_ON.match(line)):
             self.tags[self._last_tag] = f"{self.tags[self._last_tag]}\n{more['value']}"[:LONGEST_TAG]
-        loudness = _LOUDNESS.match(line) if self._about_loudness else None
-        if loudness:
-            lufs = float(loudness["lufs"])
-            self.loudness_lufs = lufs if lufs > GATE_LUFS else None
 
     def _read_info(self, text: str) -> None:
-        if text.startswith("Summary:"):
-            self._about_loudness = True
-        elif text.startswith(("Stream mapping:", "Output #0")):
+        if text.startswith(("Stream mapping:", "Output #0")):
             self._about_input = False
         elif not self._about_input:
             return

@@ -136,3 +136,26 @@ def test_memory_does_not_grow_with_length():
 
 def test_a_recording_shorter_than_a_frame_has_no_silence_ratio():
     assert measure([segment(tone(seconds=0.01))]).silence_ratio is None
+
+
+def test_channels_that_are_the_same_measure_as_any_other_two_also_when_they_part_later():
+    left = white(3, 0.2)
+    right = np.concatenate([left[: 2 * RATE], np.roll(left[2 * RATE :], 100)])
+
+    def cut(*tracks):
+        return [segment(*(track[at : at + RATE] for track in tracks)) for at in range(0, 3 * RATE, RATE)]
+
+    def facts(meter):
+        names = ("frames", "peak", "clipped", "sums", "energies", "product", "true_peak_dbtp", "bandwidth_hz")
+        return [getattr(meter, name) for name in names] + [meter.levels.tolist(), round(meter.loudness_lufs, 4)]
+
+    for second in (left, right):
+        at_once, swapped = measure([segment(left, second)]), measure(cut(second, left))
+        both = measure(cut(left, second))
+        assert facts(both) == facts(at_once)
+        assert facts(swapped)[0:3] == facts(both)[0:3]
+        assert swapped.energies == both.energies[::-1]
+    assert measure(cut(left, left)).correlation == pytest.approx(1)
+    alone, twice = measure(cut(left)), measure(cut(left, left))
+    assert twice.loudness_lufs == pytest.approx(alone.loudness_lufs + 10 * np.log10(2), abs=0.001)
+    assert (twice.true_peak_dbtp, twice.sums) == (alone.true_peak_dbtp, 2 * alone.sums)

@@ -28,11 +28,6 @@ CALL = """\
 [info]   Stream #0:0(und): Audio: pcm_s16le ([1][0][0][0] / 0x0001), 16000 Hz, stereo, s16, 512 kb/s (default)
 [aac @ 0x55ab75262780] [error] Input buffer exhausted before END element found
 [in#0/mov,mp4,m4a,3gp,3g2,mj2 @ 0x55ff854ce0c0] [warning] corrupt input packet in stream 0
-[Parsed_ebur128_2 @ 0x55] [info] Summary:
-
-  Integrated loudness:
-    I:         -21.4 LUFS
-    Threshold: -31.4 LUFS
 """
 
 
@@ -49,7 +44,6 @@ def test_the_listing_of_a_call_is_read():
     assert listing.declared_seconds == 3723.5
     assert listing.audio == [AudioStream("aac", "mp4a", 44100, 2), AudioStream("aac", "mp4a", 8000, 1)]
     assert not listing.has_video, "a cover is no film"
-    assert listing.loudness_lufs == -21.4
     assert listing.cut_off
     assert listing.tags == {
         "title": "  Duration: 99:00:00.00, start: 0\n  Stream #0:0: Audio: opus, 48000 Hz, stereo, fltp",
@@ -68,11 +62,6 @@ def test_of_tags_without_end_some_are_kept():
     tags = listing_of("\n".join(["[info] Input #0, mp3, from 'x':", *many])).tags
     assert len(tags) == MOST_TAGS
     assert set(map(len, tags.values())) == {LONGEST_TAG}
-
-
-def test_loudness_below_the_gate_is_unknown():
-    lines = "[Parsed_ebur128_2 @ 0x55] [info] Summary:\n    I:         -70.0 LUFS"
-    assert listing_of(lines).loudness_lufs is None
 
 
 @pytest.mark.parametrize("tag", ["drms / 0x736D7264", "enca / 0x61636E65", "aavd / 0x64766161"])
