@@ -24,6 +24,7 @@ from pathlib import Path
 import imageio_ffmpeg
 
 from malgeul.audio import listing as lines
+from malgeul.audio.cores import core_of_its_own
 from malgeul.audio.durations import STATED
 from malgeul.audio.listing import Listing
 from malgeul.audio.pcm import BYTES_PER_SAMPLE, RATE, WAV_HEADER, seconds_of
@@ -154,10 +155,18 @@ def _run(command: list[str], source: FileIO, limits: Limits, read: Callable[[str
         resource.RLIMIT_AS: MEMORY,  # the last: until it runs ffmpeg the child has the address space of its parent
     }
     lowered = {what: _at_most(what, bound) for what, bound in bounds.items()}
+    with core_of_its_own() as core:
+        return _run_on(core, command, source, limits, lowered, read)
+
+
+def _run_on(
+    core: int, command: list[str], source: FileIO, limits: Limits, lowered: dict[int, int], read: Callable[[str], None]
+) -> tuple[int, bool]:
     in_time = True
 
     def confine() -> None:
         die_with_parent()
+        os.sched_setaffinity(0, {core})
         for what, bound in lowered.items():
             resource.setrlimit(what, (bound, bound))
 
