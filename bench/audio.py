@@ -97,7 +97,7 @@ def convert_malgeul(folder: Path) -> Result:
             },
             params={
                 "settings": ConvertSettings().model_dump(mode="json"),
-                "files": [{"path": str(file), "name": file.name, "problem": None} for file in files],
+                "files": [{"path": str(file), "name": file.name, "size": file.stat().st_size} for file in files],
                 "twins": [],
             },
             units=Units("recording", "channel"),
