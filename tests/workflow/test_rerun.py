@@ -76,9 +76,9 @@ def test_one_more_text_file_computes_its_shard_only(tiny):
 def test_one_more_row_runs_its_shard_only(tiny):
     tiny.config["documents"]["databases"][0]["rows_per_shard"] = 8
     tiny.succeed()
-    embedded = tiny.ledgers("embed")
-    assert len(embedded) > 4
-    assert {ledger["computed"] for ledger in embedded.values()} == {0}, "documents in other shards are the same"
+    embedded = [ledger for shard, ledger in tiny.ledgers("embed").items() if shard.startswith("law-")]
+    assert len(embedded) == 4
+    assert {ledger["computed"] for ledger in embedded} == {0}, "documents that are in other shards are the same"
     with sqlite3.connect(tiny.folder / "input/law.sqlite") as connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(statute_articles)")]
         first = connection.execute("SELECT * FROM statute_articles ORDER BY id LIMIT 1").fetchone()
