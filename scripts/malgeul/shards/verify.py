@@ -159,7 +159,8 @@ def forget_gone_items(results: Path) -> int:
 def prune(results: Path, wanted: dict[str, set[str]]) -> list[str]:
     """Remove the results of shards and items that no plan holds any more; ``wanted`` maps stages to shard ids.
 
-    Returns the ledgers that were removed.
+    Items stay while any shard is still to be made: it may be one whose ledger went when its job started, or the one to
+    which a recording has moved. Returns the ledgers that were removed.
     """
     removed: list[str] = []
     for file, ledger in readable_ledgers(results):
@@ -172,5 +173,7 @@ def prune(results: Path, wanted: dict[str, set[str]]) -> list[str]:
             remove(results / folder / stage / shard)
         remove(file)
         removed.append(f"{stage}/{shard}")
-    forget_gone_items(results)
+    made = {(file.parent.name, file.stem) for file in ledger_files(results)}
+    if all((stage, shard) in made for stage, shards in wanted.items() for shard in shards):
+        forget_gone_items(results)
     return removed

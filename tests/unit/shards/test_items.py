@@ -7,7 +7,7 @@ import pytest
 from malgeul.shards.files import sha256_of, write_json
 from malgeul.shards.items import FinishedFiles, FinishedItems, entries, is_intact, items_folder
 from malgeul.shards.ledger import Ledger, Units
-from malgeul.shards.verify import forget_gone_items
+from malgeul.shards.verify import forget_gone_items, prune
 
 KEY, OTHER = "ab" * 16, "cd" * 16
 
@@ -44,6 +44,21 @@ def test_what_no_ledger_names_is_forgotten(tmp_path):
     assert forget_gone_items(tmp_path) == 3
     assert (items.get(KEY), items.get(OTHER)) == (1, None)
     assert not half.exists()
+
+
+def test_pruning_forgets_nothing_that_a_shard_may_look_for_which_is_still_to_be_made(tmp_path):
+    """Its ledger went when its job started, which was killed; or a recording has moved to it from the shard pruned."""
+    gone = Ledger("transcribe", "calls-0000", Units("channel", "recording"), items={KEY: ["transcripts/a.json"]})
+    write_json(tmp_path / "ledger/transcribe/calls-0000.json", gone.to_json())
+    items = FinishedItems(items_folder(tmp_path, "transcribe"))
+    items.put(KEY, 1)
+    wanted = {"transcribe": {"calls-0001"}}
+    assert prune(tmp_path, wanted) == ["transcribe/calls-0000"]
+    assert items.get(KEY) == 1
+    made = Ledger("transcribe", "calls-0001", Units("channel", "recording"))
+    write_json(tmp_path / "ledger/transcribe/calls-0001.json", made.to_json())
+    assert prune(tmp_path, wanted) == []
+    assert items.get(KEY) is None
 
 
 @pytest.mark.parametrize("links", [True, False])
