@@ -112,7 +112,8 @@ def claimed_devices(
 ) -> Iterator[tuple[Device, ...]]:
     """Hold so many devices as :func:`claimed_device` holds one; where there is no GPU, the CPU stands for each.
 
-    All are taken or none, so that two jobs never wait for each other's. Raises ValueError when there are fewer GPUs.
+    All are taken or none, so that two jobs never wait for each other's. Raises RuntimeError when there are fewer GPUs
+    (another node may have them all: it is worth a retry).
     """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = _visible(gpus(), chosen)
@@ -120,7 +121,7 @@ def claimed_devices(
         yield (cpu(),) * count
         return
     if len(devices) < count:
-        raise ValueError(f"the job asks for {count} GPUs, of which this machine shows {len(devices)}")
+        raise RuntimeError(f"the job asks for {count} GPUs, of which this machine shows {len(devices)}")
     if chosen is not None and len(devices) == count:
         yield tuple(devices)
         return

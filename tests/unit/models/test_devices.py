@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from malgeul.models.devices import Device, claimed_device, count_gpus, free_memory
+from malgeul.models.devices import Device, claimed_device, claimed_devices, count_gpus, free_memory
+from malgeul.shards.faults import FAILED, exit_status
 
 TWO = (Device("cuda", "A", "GPU-a", 1 << 30), Device("cuda", "B", "GPU-b", 1 << 30))
 
@@ -37,6 +38,16 @@ def test_two_jobs_hold_different_devices_and_a_third_waits(tmp_path):
         job.join(20)
     with claimed_device(tmp_path, lambda: TWO) as device:
         assert device.uuid == "GPU-a"
+
+
+def test_a_node_that_has_lost_a_gpu_is_no_permanent_error(tmp_path):
+    """The next attempt may run on another node."""
+    with (
+        pytest.raises(RuntimeError, match="asks for 3 GPUs, of which this machine shows 2") as raised,
+        claimed_devices(3, tmp_path, lambda: TWO),
+    ):
+        pass
+    assert exit_status(raised.value) == FAILED
 
 
 def test_a_device_that_the_scheduler_granted_is_not_chosen_again(tmp_path, monkeypatch):
