@@ -138,7 +138,7 @@ class PostgresStore(Store):
                 f"{self.address} stayed locked for {patience} s ({error}). The view pg_stat_activity tells whose "
                 "transaction is open; end it and run again: what is done stays done"
             ) from error
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, psycopg.InternalError) as error:  # of the server and its state
             raise ConnectionError(f"{self.address}: {error}") from error
         except psycopg.Error as error:
             raise ValueError(f"{self.address}: {error}") from error

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -369,6 +370,15 @@ def test_a_server_that_is_not_there_is_worth_a_retry(address):
     nowhere = open_store("postgresql://postgres@127.0.0.1:9/law?connect_timeout=2")
     with pytest.raises(ConnectionError, match=r"127\.0\.0\.1") as failure:
         nowhere.versions()
+    assert is_transient(failure.value)
+
+
+@pytest.mark.parametrize("name", ["IdleInTransactionSessionTimeout", "InternalError_", "DiskFull"])
+def test_what_a_server_ends_of_itself_is_worth_a_retry(monkeypatch, name):
+    """It ends a session that waited too long, or comes upon a table that another session is changing."""
+    monkeypatch.setattr(postgres.psycopg, "connect", lambda *_, **__: nullcontext())
+    with pytest.raises(ConnectionError) as failure, open_store("postgresql://server/law").session():
+        raise getattr(psycopg.errors, name)("ended")
     assert is_transient(failure.value)
 
 
