@@ -477,7 +477,7 @@ def _with_twins(recordings: dict[str, RecordingShard]) -> dict[str, RecordingSha
     """Name for every shard the files of lower shards that may hold the same bytes as one of its own.
 
     Equal size and equal samples make a candidate; the conversion compares the whole bytes and decides. A file that
-    cannot be opened for them, whatever its permissions say, is left to the next plan: its shard is stale until then.
+    cannot be opened for them, whatever its permissions say, is as one that may not be read until a plan can open it.
     """
     order = sorted(recordings)
     sizes = Counter(file.size for what in recordings.values() for file in what.files if not file.problem)
