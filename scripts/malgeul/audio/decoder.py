@@ -37,8 +37,11 @@ CONTAINERS = (
 )  # fmt: skip
 """ffmpeg's names of the containers that are opened."""
 
-FILTERS = f"aresample={RATE}:resampler=soxr,aformat=channel_layouts=mono|stereo,asetnsamples=4096:p=0"
-"""More than two channels become two by ffmpeg's matrix for their layout.
+FILTERS = (
+    f"aresample={RATE}:resampler=soxr:rematrix_maxval=1000,aformat=channel_layouts=mono|stereo,asetnsamples=4096:p=0"
+)
+"""More than two channels become two by ffmpeg's matrix for their layout, as it is: scaled down, as ffmpeg does it for
+integers, until all channels at full scale could not clip, a voice in the centre of 5.1 is 8 dB quieter.
 
 Every frame goes from ffmpeg's thread of filters to that of the encoder and on to that of the writer: large frames save
 a fifth of the processor's time (of a frame of AAC at 44.1 kHz 372 samples are left).

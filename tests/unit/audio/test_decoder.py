@@ -77,6 +77,18 @@ def test_more_than_two_channels_become_two(tmp_path):
         assert pcm.getnchannels() == 2
 
 
+@pytest.mark.parametrize(("layout", "centre"), [("3.0", 2), ("5.1", 2), ("7.1", 2)])
+@pytest.mark.parametrize("sample", ["s16", "flt"])
+def test_a_voice_in_the_centre_of_many_channels_is_as_loud_on_both_sides(layout, centre, sample, tmp_path):
+    file = tmp_path / "a.wav"
+    voice = f"sine=440:d=1:r=16000,aformat=sample_fmts={sample},pan={layout}|c{centre}=4*c0"
+    codec = {"s16": "pcm_s16le", "flt": "pcm_f32le"}[sample]
+    ffmpeg("-f", "lavfi", "-i", voice, "-c:a", codec, str(file))
+    decoded(file, tmp_path)
+    peaks = np.concatenate([samples_of(block) for block in read_blocks(tmp_path / "out.pcm")]).max(axis=0)
+    assert peaks / 32768 == pytest.approx([0.5 * 0.5**0.5] * 2, abs=0.002)
+
+
 def test_what_lies_above_8_khz_does_not_fold_into_speech(tmp_path):
     file = tmp_path / "a.wav"
     ffmpeg("-f", "lavfi", "-i", "sine=frequency=12000:d=2:r=44100", "-af", "volume=4", str(file))
