@@ -33,6 +33,7 @@ from malgeul.shards.files import (
     sha256_of,
     write_json,
 )
+from malgeul.shards.imports import keep_pandas_out
 from malgeul.shards.items import FinishedFiles, FinishedItems, items_folder
 from malgeul.shards.journal import Journal
 from malgeul.shards.kept import Kept
@@ -328,31 +329,6 @@ def set_thread_counts(threads: int) -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
-
-
-class _NoPandas:
-    """A finder to which no module is called pandas."""
-
-    @staticmethod
-    def find_spec(name: str, *_: Any) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError("this job keeps pandas out", name=name)
-
-
-def keep_pandas_out() -> None:
-    """Have pyarrow, where it is imported, take it once and for all that there is no pandas.
-
-    It would import pandas to see whether a list is one of its columns: half of what a job over a small table costs.
-    Who imports pandas themselves (datasets), or calls ``to_pandas``, has it still.
-    """
-    pyarrow = sys.modules.get("pyarrow")
-    if pyarrow is None or "pandas" in sys.modules:
-        return
-    sys.meta_path.insert(0, _NoPandas)
-    try:
-        pyarrow.array([None])
-    finally:
-        sys.meta_path.remove(_NoPandas)
 
 
 def run_job(

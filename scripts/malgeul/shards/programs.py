@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from malgeul.shards.imports import let_pandas_in
+
 
 def load_program(file: Path, options: dict[str, Any]) -> Callable[..., Any]:
     """Return what the file's ``load(**options)`` returns.
@@ -18,6 +20,7 @@ def load_program(file: Path, options: dict[str, Any]) -> Callable[..., Any]:
     if spec is None or spec.loader is None:
         raise TypeError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    let_pandas_in()
     sys.modules[spec.name] = module  # dataclasses and pickle look for it there
     spec.loader.exec_module(module)
     load: Callable[..., Any] | None = getattr(module, "load", None)

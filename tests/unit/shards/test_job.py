@@ -4,8 +4,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -18,7 +16,6 @@ from malgeul.shards.job import DamagedInput, Job
 from malgeul.shards.ledger import Units
 
 UNITS = Units("line", "line")
-SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 
 class Copier:
@@ -268,17 +265,3 @@ def test_a_fault_that_the_plan_knew_is_no_change(tmp_path, source, note, monkeyp
     monkeypatch.undo()
     assert look_at(note.path, note.name) != locked, "a plan that can read it has another state"
     assert state_of(tmp_path, source, [locked], met) == "as planned", "what only opening it tells is no change either"
-
-
-def test_a_job_over_tables_imports_no_pandas_and_leaves_it_to_those_who_ask_for_it():
-    program = (
-        "import sys, pyarrow\n"
-        "from malgeul.shards.job import keep_pandas_out\n"
-        "keep_pandas_out()\n"
-        "table = pyarrow.Table.from_pylist([{'id': 'a'}, {'id': None}])\n"
-        "assert table.to_pylist() == [{'id': 'a'}, {'id': None}]\n"
-        "print('pandas' in sys.modules)\n"
-        "print(type(table.to_pandas()).__module__.split('.')[0])\n"
-    )
-    said = subprocess.run([sys.executable, "-c", program], cwd=SCRIPTS, capture_output=True, text=True, check=True)
-    assert said.stdout.split() == ["False", "pandas"]
