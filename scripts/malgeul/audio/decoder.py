@@ -163,13 +163,19 @@ def _run(command: list[str], source: FileIO, limits: Limits, read: Callable[[str
 
 
 def _run_on(
-    core: int, command: list[str], source: FileIO, limits: Limits, lowered: dict[int, int], read: Callable[[str], None]
+    core: int | None,
+    command: list[str],
+    source: FileIO,
+    limits: Limits,
+    lowered: dict[int, int],
+    read: Callable[[str], None],
 ) -> tuple[int, bool]:
     in_time = True
 
     def confine() -> None:
         die_with_parent()
-        os.sched_setaffinity(0, {core})
+        if core is not None:
+            os.sched_setaffinity(0, {core})
         for what, bound in lowered.items():
             resource.setrlimit(what, (bound, bound))
 
