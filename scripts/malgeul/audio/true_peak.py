@@ -25,8 +25,10 @@ def _taps() -> npt.NDArray[np.float32]:
     at = np.arange(-REACH * OVERSAMPLED, REACH * OVERSAMPLED + 1)
     response = np.sinc(at / OVERSAMPLED) * np.hamming(len(at))
     response *= OVERSAMPLED / response.sum()
-    points = [response[-OVERSAMPLED + point :: -OVERSAMPLED][: 2 * REACH] for point in range(OVERSAMPLED)]
-    return np.array(points[1:], np.float32)
+    # A point lies so many quarters after the sixth of its twelve samples: the first of them takes the last taps.
+    last = len(at) - 1 - OVERSAMPLED
+    points = [response[last + quarter :: -OVERSAMPLED][: 2 * REACH] for quarter in range(1, OVERSAMPLED)]
+    return np.array(points, np.float32)
 
 
 _TAPS = _taps()
@@ -38,7 +40,7 @@ class Between:
     """What lies between the samples of one channel, given block by block."""
 
     def __init__(self) -> None:
-        self._rest: Track = np.zeros(REACH - 1, np.int16)
+        self._rest: Track = np.zeros(2 * REACH - 1, np.int16)  # a wave rises before its first sample, too
 
     def highest(self, track: Track, known: float) -> float:
         """Return the highest amplitude between the next samples, or ``known`` where that is no less."""
