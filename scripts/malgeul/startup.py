@@ -7,7 +7,7 @@ import sqlite3
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from malgeul.config import ConfigError, RunConfig, read_config
 from malgeul.models.local import lost_models
@@ -50,6 +50,9 @@ LOOKS_ONLY = (
     "export_cwl",
 )
 
+MAKE_NOTHING = frozenset({"verify", "prune"})
+"""Targets with which nothing is made: shards that are not of the input as it is now wait for a run that makes them."""
+
 _held: list[IO[str]] = []
 """The run's lock, held until this process ends."""
 
@@ -69,10 +72,19 @@ def executes_jobs(argv: list[str]) -> bool:
 
     Snakemake parses the Snakefile before it knows, so its own parser of the command line and profiles is asked.
     """
+    args = _parsed(argv)
+    return not any(getattr(args, name, None) for name in LOOKS_ONLY)
+
+
+def _makes_nothing(argv: list[str]) -> bool:
+    targets = _parsed(argv).targets
+    return bool(targets) and MAKE_NOTHING.issuperset(targets)
+
+
+def _parsed(argv: list[str]) -> Any:
     from snakemake.cli import parse_args
 
-    _, args = parse_args(argv)
-    return not any(getattr(args, name, None) for name in LOOKS_ONLY)
+    return parse_args(argv)[1]
 
 
 def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) -> Session:
@@ -100,9 +112,8 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         for bad in damage:
             print(f"malgeul: damaged: {bad}; it is made again", file=sys.stderr)
         remove_damaged(results, damage)
-        if stale := find_stale(results, plan.states):
-            print(f"malgeul: not made of the input as it is now: {_named(stale)}; made again", file=sys.stderr)
-        remove_ledgers(results, stale)
+        if not _makes_nothing(argv):
+            remove_ledgers(results, _told_stale(results, plan, "made again"))
         for told in lost_models(results):
             print(
                 f"malgeul: {told} names no model that is there; it is had again where a job needs it", file=sys.stderr
@@ -110,6 +121,8 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
             told.unlink()
         if plan != former:
             write_json(results / PLAN, plan.to_json())
+    elif _parsed(argv).dryrun and not _makes_nothing(argv):
+        _told_stale(results, plan, "a run makes them again")
     return Session(config, results, plan, damage)
 
 
@@ -125,6 +138,14 @@ def _lost_versions(results: Path, plan: Plan) -> list[Damage]:
         raise SystemExit(
             f"malgeul: the database that was written into cannot be asked for its version: {error}"
         ) from None
+
+
+def _told_stale(results: Path, plan: Plan, what_follows: str) -> list[tuple[str, str]]:
+    """Return the shards that are not made of the input as it is now, and tell of them."""
+    stale = find_stale(results, plan.states)
+    if stale:
+        print(f"malgeul: not made of the input as it is now: {_named(stale)}; {what_follows}", file=sys.stderr)
+    return stale
 
 
 def _named(shards: list[tuple[str, str]]) -> str:

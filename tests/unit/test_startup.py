@@ -48,11 +48,17 @@ def test_a_shard_that_is_not_made_of_the_files_there_are_loses_its_ledger(begin,
     assert "input" not in capsys.readouterr().err
     (tmp_path / "a.txt").write_text("다른 글")
     begin("--cores", "1", "--dry-run")
+    told = "malgeul: not made of the input as it is now: ingest a-0000; "
+    assert capsys.readouterr().err == f"{told}a run makes them again\n"
+    for target in ("verify", "prune"):
+        begin(target, "--cores", "1")
+    begin("--lint")
     startup.start({"run": "small"}, ROOT, main=False, argv=[])
-    assert ledger.exists(), "neither a dry run nor a job removes anything"
+    assert ledger.exists(), "nothing is removed that is not made again"
+    assert capsys.readouterr().err == ""
     assert begin("--cores", "1").damage == []
     assert not ledger.exists()
-    assert capsys.readouterr().err == "malgeul: not made of the input as it is now: ingest a-0000; made again\n"
+    assert capsys.readouterr().err == f"{told}made again\n"
     begin("--cores", "1")
     assert capsys.readouterr().err == "", "it is told once"
 
