@@ -1,7 +1,7 @@
 """What is measured of a recording: loudness, levels, clipping, silence, noise, bandwidth, correlation.
 
 All of it is measured block by block on the 16 kHz PCM before channels are mixed, in memory that does not grow with the
-length. Sums are integers where the order of addition would show.
+length (but for loudness, 7 MB a day). Sums are integers where the order of addition would show.
 """
 
 from __future__ import annotations
