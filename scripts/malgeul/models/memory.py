@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from malgeul.models.devices import Device, free_memory
 from malgeul.models.variables import memory_cap
+from malgeul.shards.faults import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +18,6 @@ Result = TypeVar("Result")
 
 SAFETY = 0.8
 """Share of the free memory that batches are planned for."""
-
-HOST_IS_FULL = "DefaultCPUAllocator: "
-"""By this torch's error is known when the host has no memory left; it has no class of its own."""
 
 GROW_AFTER = 8
 """Batches that must fit before larger ones are tried again."""
@@ -56,11 +54,10 @@ class Batcher(Generic[Item, Result]):
 
         try:
             return list(self._work(part))
-        except (torch.OutOfMemoryError, MemoryError):
-            pass  # the traceback holds tensors: only outside the block is their memory free
-        except RuntimeError as error:
-            if HOST_IS_FULL not in str(error):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
+        # Outside the block: the traceback holds tensors.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self._whole = max(self._whole, len(part))

@@ -100,15 +100,33 @@ class ItemFault(Exception):
         self.fault = Fault(kind, reason, tried)
 
 
+OUT_OF_MEMORY_SAID = (
+    "DefaultCPUAllocator: ",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "DEVICE_ALLOCATION_FAILED",
+)
+"""What torch says of memory that ran out where it has no class of its own for it: of the host, and of a GPU whose
+libraries (cuBLAS, cuDNN 8 and 9) ask the driver themselves."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether the memory of the host or of a GPU ran out, by Python's error or one of torch's."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY_SAID)
+
+
 def is_transient(error: BaseException) -> bool:
     """Tell whether running the same step again may succeed."""
-    if isinstance(error, MemoryError | ConnectionError | TimeoutError):
+    if is_out_of_memory(error) or isinstance(error, ConnectionError | TimeoutError):
         return True
     if isinstance(error, sqlite3.OperationalError):
         return any(word in str(error) for word in ("locked", "busy"))
     if isinstance(error, OSError):
         return error.errno in TRANSIENT_ERRNO
-    return type(error).__name__ in {"OutOfMemoryError", "AcceleratorError", "BrokenProcessPool"}
+    return type(error).__name__ in {"AcceleratorError", "BrokenProcessPool"}
 
 
 def exit_status(error: BaseException) -> int:

@@ -14,6 +14,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from malgeul.shards.faults import is_out_of_memory
+
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -49,7 +51,7 @@ class Ranks:
         failed = False
         try:
             result = work()
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             failed = True
@@ -102,10 +104,3 @@ class Ranks:
         """Wait until every process is here."""
         if self.size > 1:
             dist.barrier()
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether torch ran out of the memory of a GPU or of the host."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return any(words in str(error) for words in ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED"))

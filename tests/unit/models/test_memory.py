@@ -66,6 +66,15 @@ def test_a_host_without_memory_is_known_by_what_torch_says():
     assert Batcher(work, "item")(range(8)) == [item * 10 for item in range(8)]
 
 
+def test_a_library_that_gets_no_memory_of_the_gpu_halves_the_batch_too():
+    def work(batch):
+        if len(batch) > 2:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        return list(batch)
+
+    assert Batcher(work, "item")(range(8)) == list(range(8))
+
+
 def test_an_item_that_does_not_fit_alone_costs_itself():
     def work(batch):
         if 5 in batch:

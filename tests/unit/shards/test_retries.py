@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from malgeul import ROOT
-from malgeul.shards.faults import FAILED, FAILED_FOR_GOOD, WORTH_A_RETRY, exit_status
+from malgeul.shards.faults import FAILED, FAILED_FOR_GOOD, WORTH_A_RETRY, exit_status, is_out_of_memory
 from malgeul.shards.retries import forget_failures
 
 JOB = """
@@ -112,3 +113,21 @@ def test_an_error_before_the_work_is_in_the_log_too(tmp_path):
 )
 def test_the_table_tells_which_errors_are_permanent(error, status):
     assert exit_status(error) == status
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (torch.AcceleratorError("CUDA error: out of memory"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("CUDA error: out of memory"), False),
+    ],
+)
+def test_memory_that_ran_out_is_known_by_its_class_or_by_what_torch_says(error, is_one):
+    assert is_out_of_memory(error) is is_one
+    assert (exit_status(error) == WORTH_A_RETRY) is is_one

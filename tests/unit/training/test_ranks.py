@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from malgeul.training.ranks import OutOfMemory, Ranks, is_out_of_memory
+from malgeul.training.ranks import OutOfMemory, Ranks
 
 
 def take_part(rank, meeting, said):
@@ -77,16 +77,3 @@ def test_alone_a_process_needs_nobody():
         ranks.together(lambda: torch.zeros(2) @ torch.zeros(3, 4))
     with pytest.raises(ValueError, match="no row to measure on"):
         ranks.gather_uneven(None, 0)
-
-
-@pytest.mark.parametrize(
-    ("error", "is_one"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory"), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-    ],
-)
-def test_what_out_of_memory_is(error, is_one):
-    assert is_out_of_memory(error) is is_one
