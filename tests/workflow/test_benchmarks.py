@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from making.texts import demo_texts
 
+from malgeul.models.quantization import PACKAGES
 from workflow.conftest import ROOT
 
 MODEL = str(ROOT / "resources/models/embed-ko-demo")
@@ -32,6 +34,15 @@ def measure(name, *arguments):
             ["| in parts, without the loader's threads |"],
         ),
         ("models", "--gigabytes 0.01 --runs 1 --only adapter", ["| base and adapter loaded anew |"]),
+        pytest.param(
+            *("models", "--gigabytes 0.01 --runs 1 --only quantized"),
+            ["| quantized copy of int4 |", "| quantized at load |"],
+            marks=pytest.mark.skipif(
+                not all((Path(sys.prefix) / package).is_dir() for package in PACKAGES.values()),
+                reason="torchao and bitsandbytes are not there: make test installs them beside the other packages",
+            ),
+        ),
+        ("training", "--rows 20 --batch 4 --length 16 --runs 1 --only check", ["| float32 |", "| checkpointing |"]),
     ],
 )
 def test_a_table_has_its_rows(name, arguments, rows):
