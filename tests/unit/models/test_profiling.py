@@ -145,6 +145,18 @@ def average(name, kind, *, cpu=0, gpu=0):
     return SimpleNamespace(key=name, count=2, device_type=kind, **times, **memory)
 
 
+@pytest.mark.gpu
+def test_kernels_of_a_gpu_are_recorded(gpu, job, results):
+    one = torch.ones(64, 64, device="cuda:0")
+    with profiled(job, 2) as profile:
+        for _ in range(3):
+            with profile.batch():
+                one.mm(one)
+    table = read(results / job.ledger.measured["profile"]["folder"])
+    assert table["gpu_seconds"] > 0
+    assert sum(row["calls"] for row in table["kernels"]) >= 2
+
+
 def test_on_a_gpu_time_on_the_gpu_decides_and_kernels_are_not_counted_twice():
     averages = [
         average("aten::mm", DeviceType.CPU, cpu=10, gpu=400),

@@ -136,6 +136,29 @@ def test_what_torch_holds_is_sampled_only_once_it_uses_the_device(job, nvml, mon
     assert watched(job, 0.05)["peak_torch_bytes"] == 7 << 20
 
 
+@pytest.mark.gpu
+def test_a_device_tells_what_is_asked_of_it(gpu, job):
+    """The names and units of NVML itself, which the fake only claims."""
+    import torch
+
+    with sampled(job, gpu, FAST):
+        held = torch.ones(256 << 20, dtype=torch.uint8, device="cuda:0")
+        time.sleep(0.5)
+    told = job.ledger.measured["gpu"]
+    assert "samples" not in told["not_measured"]
+    assert told["samples"] > 3
+    assert told["peak_torch_bytes"] >= held.nbytes
+    total = torch.cuda.get_device_properties(0).total_memory
+    for name, least, most in (
+        ("utilization_max", 0, 100),
+        ("peak_memory_bytes", held.nbytes, 1.1 * total),
+        ("power_watts_max", 1, 2000),
+        ("sm_clock_max", 100, 5000),
+        ("temperature_max", 5, 120),
+    ):
+        assert told[name] is None or least <= told[name] <= most, name
+
+
 def test_half_a_line_is_no_sample(tmp_path):
     file = tmp_path / "x.gpu.jsonl"
     file.write_text(json.dumps({"time": 1.0, "utilization": 3}) + '\n{"time": 1.5, "util')

@@ -130,6 +130,38 @@ def test_a_killed_training_of_an_adapter_goes_on_exactly(known, base_with_dropou
     assert curve(resumed) == curve(course)
 
 
+@pytest.fixture
+def loader_of_a_gpu(monkeypatch):
+    """Have rows read ahead by processes of their own, as where a GPU computes; pinned memory alone needs one."""
+    usual = module.TrainingArguments
+    ahead = {"dataloader_num_workers": 2, "dataloader_prefetch_factor": 4, "dataloader_persistent_workers": True}
+    return lambda: monkeypatch.setattr(module, "TrainingArguments", lambda **given: usual(**{**given, **ahead}))
+
+
+def test_rows_that_are_read_ahead_are_the_same_ones_and_after_a_kill_too(known, base, tmp_path, loader_of_a_gpu):
+    """Over two epochs and a half; without dropout, whose numbers on a processor are of the loader's generator."""
+    more = {"steps": 40, "measure_every": 20}
+    model, course = train(known, tmp_path / "undisturbed", "coref", base, **more)
+    loader_of_a_gpu()
+    with pytest.raises(Killed):
+        train(known, tmp_path / "killed", "coref", base, killer(30), **more)
+    again, resumed = train(known, tmp_path / "killed", "coref", base, **more)
+    assert_equal(weights(again), weights(model))
+    assert curve(resumed) == curve(course)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_a_gpu_learns_what_a_processor_learns(gpu, known, base, tmp_path, precision):
+    _, plain = train(known, tmp_path / "cpu", "coref", base, steps=20)
+    task, settings = known("coref", base, steps=20, precision=precision)
+    model, course = learn(task, settings, str(base), tmp_path / "gpu", cuda=True, threads=3)
+    assert next(model.parameters()).is_cuda
+    assert (course.precision, course.peak_bytes > 0) == (precision, True)
+    losses = [[point["loss"] for point in one.points if "loss" in point] for one in (plain, course)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1), "float16 may leave out a step while it looks for its scale"
+
+
 def test_a_checkpoint_that_a_kill_left_half_written_is_not_gone_on_from(known, base, tmp_path):
     model, _ = train(known, tmp_path / "undisturbed", "coref", base)
     with pytest.raises(Killed):
