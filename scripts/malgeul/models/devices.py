@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -74,7 +75,7 @@ def count_gpus() -> int:
     """Return the number of NVIDIA devices that this process may use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in {"", "-1"}])
+        return len(_names(visible))
     return len(list_gpus())
 
 
@@ -115,6 +116,8 @@ def claimed_devices(
     All are taken or none, so that two jobs never wait for each other's. Raises RuntimeError when there are fewer GPUs
     (another node may have them all: it is worth a retry).
     """
+    # As NVML and nvidia-smi number them; CUDA by itself puts the fastest first.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = _visible(gpus(), chosen)
     if not devices:
@@ -144,11 +147,15 @@ def _visible(gpus: Sequence[Device], chosen: str | None) -> list[Device]:
     if chosen is None:
         return list(gpus)
     named: list[Device] = []
-    for name in (part.strip() for part in chosen.split(",")):
-        if gpus and name not in {"", "-1"}:
-            known = [device for index, device in enumerate(gpus) if name in {str(index), device.uuid}]
-            named += known or [Device("cuda", name, name)]  # a slice of a device (MIG) has a uuid of its own
+    for name in _names(chosen) if gpus else ():
+        known = [device for index, device in enumerate(gpus) if name in {str(index), device.uuid}]
+        named += known or [Device("cuda", name, name)]  # a slice of a device (MIG) has a uuid of its own
     return named
+
+
+def _names(chosen: str) -> list[str]:
+    """Return the numbers and uuids of CUDA_VISIBLE_DEVICES; CUDA reads no further than what names no device."""
+    return list(takewhile(lambda name: name not in {"", "-1"}, (part.strip() for part in chosen.split(","))))
 
 
 def _free_slots(folder: Path, devices: Sequence[Device], count: int, patience: float) -> list[tuple[Device, IO[str]]]:

@@ -58,6 +58,13 @@ def test_a_device_that_the_scheduler_granted_is_not_chosen_again(tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
+def test_numbers_are_those_of_nvidia_smi(tmp_path, monkeypatch):
+    """CUDA's own put the fastest first: another device would be asked for its memory than the one that computes."""
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    with claimed_device(tmp_path, lambda: TWO):
+        assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
 def test_of_several_devices_that_the_user_chose_each_job_takes_another(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
     with claimed_device(tmp_path, lambda: TWO) as first:
@@ -76,7 +83,9 @@ def test_without_a_gpu_it_is_the_cpu_even_where_the_scheduler_names_one(tmp_path
         assert device.kind == "cpu"
 
 
-@pytest.mark.parametrize(("visible", "number"), [("", 0), ("-1", 0), ("0", 1), ("0,1", 2), ("GPU-a", 1)])
+@pytest.mark.parametrize(
+    ("visible", "number"), [("", 0), ("-1", 0), ("0", 1), ("0, 1", 2), ("GPU-a", 1), ("0,-1,1", 1)]
+)
 def test_visible_devices_are_counted(monkeypatch, visible, number):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert count_gpus() == number
