@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import threading
 from typing import TypeVar
 
 import torch
@@ -12,31 +11,12 @@ from torch import Tensor
 Model = TypeVar("Model", bound=torch.nn.Module)
 
 
-class LastCast(threading.local):
-    """The last tensor that was cast to a dtype: queries, keys and values are made of one, a layer after the other.
-
-    Each thread has its own, since parts of a batch are computed side by side.
-    """
-
-    def __init__(self, kind: torch.dtype) -> None:
-        self._kind = kind
-        self._of = self._cast = torch.empty(0)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return ``x`` in the dtype; it must not have been changed in place since it was cast."""
-        if x.dtype == self._kind:  # nothing to cast, and nothing large to hold on to
-            return x
-        if x is not self._of:
-            self._of, self._cast = x, x.to(self._kind)
-        return self._cast
-
-
 class LinearIn(torch.nn.Module):
     """A linear layer that multiplies in a dtype and gives it, whatever comes in."""
 
-    def __init__(self, linear: torch.nn.Linear, kind: torch.dtype, cast: LastCast, *, laid_out: bool) -> None:
+    def __init__(self, linear: torch.nn.Linear, kind: torch.dtype, *, laid_out: bool) -> None:
         super().__init__()
-        self._cast, self._laid_out = cast, laid_out
+        self._kind, self._laid_out = kind, laid_out
         self._bias = None if linear.bias is None else linear.bias.detach().to(kind)
         weight = linear.weight.detach().to(kind)
         # These two are what torch.compile makes of a linear layer on a processor.
@@ -44,7 +24,7 @@ class LinearIn(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` (..., in) times the weights: (..., out)."""
-        x = self._cast(x)
+        x = x.to(self._kind)
         if not self._laid_out:
             return torch.nn.functional.linear(x, self._weight, self._bias)
         found: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "none")
@@ -61,9 +41,8 @@ def with_linear_layers_in(model: Model, kind: torch.dtype) -> Model:
     laid_out = torch._C._has_mkldnn and platform.machine() in {"x86_64", "AMD64"}
     if kind == torch.bfloat16:  # it refuses processors without AVX-512, where torch itself multiplies, slowly
         laid_out = laid_out and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    cast = LastCast(kind)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is torch.nn.Linear:
-                setattr(module, name, LinearIn(child, kind, cast, laid_out=laid_out))
+                setattr(module, name, LinearIn(child, kind, laid_out=laid_out))
     return model

@@ -1,12 +1,10 @@
 """What a device computes in, and that linear layers do what they did."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 import torch
 
 from malgeul.models.devices import Device
-from malgeul.models.linear import LastCast, with_linear_layers_in
+from malgeul.models.linear import with_linear_layers_in
 from malgeul.models.precision import candidate_precisions, precision_for, quantized
 
 CPU, GPU = Device("cpu", "x"), Device("cuda", "x")
@@ -44,31 +42,6 @@ def test_linear_layers_give_what_they_gave_in_the_dtype_they_are_told(monkeypatc
     assert found.dtype == kind
     assert not any(type(module) is torch.nn.Linear for module in with_linear_layers_in(model(), kind).modules())
     assert float((found.float() - expected).norm() / expected.norm()) < apart
-
-
-def test_what_several_layers_are_given_is_cast_once(monkeypatch):
-    """Of a BERT's layer two inputs are float32: that of queries, keys and values, and that of the first feedforward."""
-    from transformers import BertConfig, BertModel
-
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    bert = with_linear_layers_in(BertModel(BertConfig(vocab_size=9, **size), add_pooling_layer=False), torch.bfloat16)
-    casts, to = [], torch.Tensor.to
-
-    def counted(self, kind, *more, **named):
-        if kind is torch.bfloat16 and self.dtype == torch.float32:
-            casts.append(self.shape)
-        return to(self, kind, *more, **named)
-
-    monkeypatch.setattr(torch.Tensor, "to", counted)
-    with torch.inference_mode():
-        bert.eval()(input_ids=torch.arange(8)[None])
-    assert casts == [(1, 8, 32)] * 4
-
-
-def test_a_thread_has_no_cast_of_another_one():
-    x, cast = torch.randn(3), LastCast(torch.bfloat16)
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(cast, x).result() is not cast(x) is cast(x)
 
 
 def test_quantized_layers_give_nearly_what_they_gave():
