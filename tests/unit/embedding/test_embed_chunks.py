@@ -33,6 +33,21 @@ TEXTS = [f"{number}번째 글이다. " + "말과 글을 함께 적는다. " * (n
 NAME = "docs-0000"
 
 
+def run_killed_at(count, results, batches, monkeypatch):
+    """Run until so many batches were computed, those by which the job measures among them."""
+    encode = Encoder.encode
+
+    def dying(self, batch):
+        if len(batches) == count:
+            raise KeyboardInterrupt
+        return encode(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "encode", dying)
+        with pytest.raises(KeyboardInterrupt):
+            run(results)
+
+
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """Sixty chunks in three row groups; three of them have one text."""
@@ -187,17 +202,7 @@ def test_what_other_shards_do_until_a_killed_job_goes_on_changes_no_batch_of_it(
     run(undisturbed)
     whole = batches[2:]
     batches.clear()
-    encode = Encoder.encode
-
-    def dying(self, batch):
-        if len(batches) == 2 + 3:
-            raise KeyboardInterrupt
-        return encode(self, batch)
-
-    monkeypatch.setattr(Encoder, "encode", dying)
-    with pytest.raises(KeyboardInterrupt):
-        run(results)
-    monkeypatch.setattr(Encoder, "encode", encode)
+    run_killed_at(2 + 3, results, batches, monkeypatch)
     assert batches[2:] == whole[:3]
     meanwhile(results)
     batches.clear()
@@ -286,17 +291,7 @@ def test_a_killed_job_goes_on_and_computes_at_most_one_batch_again(results, batc
     written = (results / f"embeddings/{NAME}.parquet").read_bytes()
     shutil.rmtree(results / "kept")
     batches.clear()
-    encode = Encoder.encode
-
-    def dying(self, batch):
-        if len(batches) == done + 2:
-            raise KeyboardInterrupt
-        return encode(self, batch)
-
-    monkeypatch.setattr(Encoder, "encode", dying)
-    with pytest.raises(KeyboardInterrupt):
-        run(results)
-    monkeypatch.setattr(Encoder, "encode", encode)
+    run_killed_at(done + 2, results, batches, monkeypatch)
     _, found, ledger = run(results)
     assert sum(batches) <= everything + (done == 0) * 2  # what fits is measured again if nothing was recorded
     assert np.array_equal(found, expected)
