@@ -33,6 +33,7 @@ rule diarize_audio:
     input:
         recordings="<results>/recordings/{shard}",
         program=diarizer_files(),
+        model=diarizer_model(),
         ledger=[ledger("convert")],
     output:
         speakers="<results>/speakers/{shard}.parquet",
@@ -52,6 +53,7 @@ rule diarize_audio:
         runtime=growing(120),
     params:
         settings=section("diarize"),
+        handling=settings.diarize.HANDLING,
         hints=hints(gpu=settings.diarize.gpu),
         code=code_digest("diarize_audio"),
     message:

@@ -1,10 +1,12 @@
 """What all wings share: the session, thread counts, resources that grow, and the list of what a run makes."""
 
 from dataclasses import asdict
+from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
 from malgeul.models.devices import count_gpus
+from malgeul.models.hub import Parts
 from malgeul.models.local import fetched_name
 from malgeul.named_models import named_models
 from malgeul.plan import ALL
@@ -234,12 +236,12 @@ def fetched_models():
     wanted = {}
     for one in named_models(settings, plan):
         folder = plan.models.get(one.model)
-        if folder is None or (folder.pickled and one.weights):
+        if folder is None or (folder.pickled and one.parts == "model"):
             known = wanted.setdefault(
                 fetched_name(one.model, one.revision),
-                {"model": one.model, "revision": one.revision},
+                {"model": one.model, "revision": one.revision, "parts": one.parts},
             )
-            known["weights"] = known.get("weights", False) or one.weights
+            known["parts"] = max(known["parts"], one.parts, key=get_args(Parts).index)
     return wanted
 
 
@@ -348,6 +350,12 @@ def diarizer_files():
     """The program that tells speakers apart, where there is one."""
     file = settings.diarize.file
     return [str(locate(file, Path(workflow.basedir)))] if file else []
+
+
+def diarizer_model():
+    """The files of the model that it loads, where the config names one."""
+    model = settings.diarize.model
+    return model_inputs(model, settings.diarize.revision) if model else []
 
 
 def lexicon_files():

@@ -2,9 +2,10 @@
 
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from malgeul.models.devices import claimed_device
+from malgeul.models.loading import folder_of, identity
 from malgeul.models.profiling import profiled
 from malgeul.models.sampling import sampled
 from malgeul.shards.job import Job, run_job
@@ -56,7 +57,7 @@ def diarize_audio(job: Job) -> None:
                         device = stack.enter_context(claimed_device())
                         stack.enter_context(sampled(job, device))
                         job.ledger.device = device.to_json()
-                    diarizer = load_diarizer(job.input("program"), settings.options)
+                    diarizer = load_diarizer(job.input("program"), _options(settings))
                 samples = read_audio(folder / f"{stem}.wav", 0.0, row["seconds"])
                 with profile.batch():
                     found = diarizer(samples)
@@ -68,5 +69,17 @@ def diarize_audio(job: Job) -> None:
             job.ledger.items[key] = [table_name]
 
 
+def _options(settings: DiarizeSettings) -> dict[str, Any]:
+    """Return what the program's load is given: where the config names a model, its folder, too."""
+    if settings.model is None:
+        return settings.options
+    return {**settings.options, "model": str(folder_of(settings.model, settings.revision, "all"))}
+
+
+def _identity(params: dict[str, Any]) -> dict[str, Any]:
+    settings = DiarizeSettings.model_validate(params["settings"])
+    return identity(settings.model, settings.revision, "all") if settings.model else {}
+
+
 if __name__ == "__main__":
-    run_job(snakemake, diarize_audio, Units("channel", "recording"), packages=("numpy", "pyarrow"))
+    run_job(snakemake, diarize_audio, Units("channel", "recording"), packages=("numpy", "pyarrow"), identity=_identity)

@@ -1,10 +1,10 @@
 """Who speaks when, by pyannote.audio 4 (to be installed by yourself: pip install pyannote.audio).
 
     diarize: {file: resources/diarizers/pyannote.py, gpu: true,
-              options: {model: pyannote/speaker-diarization-community-1, max_speakers: 4}}
+              model: pyannote/speaker-diarization-community-1, options: {max_speakers: 4}}
 
-The model asks on its page on the hub for your consent; `hf auth login` tells the hub who you are. pyannote.audio loads
-its checkpoints itself.
+The model asks on its page on the hub for your consent; `hf auth login` tells the hub who you are. Named like this it is
+fetched before a GPU is taken, and loaded from its folder.
 """
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from malgeul.models.hub import Parts
+
 if TYPE_CHECKING:
     from malgeul.config import RunConfig
     from malgeul.plan import Plan
@@ -13,26 +15,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A model as the config names it: under which key, hub id or path, revision, bits a weight."""
+    """A model as the config names it: under which key, hub id or path, revision, bits a weight, what is wanted."""
 
     key: str
     model: str
     revision: str | None = None
     quantization: Literal["int8", "int4"] | None = None
-    weights: bool = True
-    """Whether more is loaded than the tokenizer."""
+    parts: Parts = "model"
 
 
 def named_models(config: RunConfig, plan: Plan | None) -> Iterator[NamedModel]:
     """Yield the models that a run loads; without a plan, all that the config names."""
     if plan is None or plan.recordings:
         yield NamedModel("transcribe.model", config.transcribe.model, config.transcribe.revision)
+        if config.diarize.file and config.diarize.model:
+            yield NamedModel("diarize.model", config.diarize.model, config.diarize.revision, parts="all")
         yield from _of_classifiers("classify", config.classify)
     if plan is None or plan.embedded_shards:
         yield NamedModel("embed.model", config.embed.model, config.embed.revision)
     if plan is None or plan.text_shards:
         tokenize = config.tokenize
-        yield NamedModel("tokenize.tokenizer", tokenize.tokenizer, tokenize.revision, weights=False)
+        yield NamedModel("tokenize.tokenizer", tokenize.tokenizer, tokenize.revision, parts="tokenizer")
     if plan is None or plan.text:
         scorers = {name: one for name, one in config.filter.scorers.items() if one.kind == "classifier"}
         yield from _of_classifiers("filter.scorers", scorers)

@@ -78,9 +78,9 @@ def _without_space(text: str, start: int, end: int) -> tuple[int, int]:
 
 def load_tokenizer(settings: dict[str, Any]) -> PieceTokenizer:
     """Load the tokenizer that ``settings`` (a TokenizeSettings as data) names."""
-    return PieceTokenizer(load_fast_tokenizer(folder_of(settings["tokenizer"], settings["revision"], weights=False)))
+    return PieceTokenizer(load_fast_tokenizer(folder_of(settings["tokenizer"], settings["revision"], "tokenizer")))
 
 
 def tokenizer_identity(settings: dict[str, Any]) -> dict[str, Any]:
     """Return what names the tokenizer's content: the digest of a folder, or the commit of a hub id."""
-    return identity(settings["tokenizer"], settings["revision"], weights=False)
+    return identity(settings["tokenizer"], settings["revision"], "tokenizer")

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from malgeul.shards.faults import is_transient
 from malgeul.shards.files import beside, digest_of, files_under, publish, remove, sha256_of
@@ -29,8 +29,11 @@ SAFE = ("model.safetensors", "model-*-of-*.safetensors", "adapter_model.safetens
 are."""
 PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "adapter_model.bin", "*/pytorch_model.bin")
 
-KNOWN_BY = ("config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json")
+KNOWN_BY = ("config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json", "config.yaml")
 """Every repository that is of use here has one of these."""
+
+Parts = Literal["tokenizer", "model", "all"]
+"""What of a repository is wanted: its small files; those and the weights; or every file, for what loads it itself."""
 
 CONVERSION_PATIENCE = 3600.0
 """Seconds that a job waits for another one that converts the same weights."""
@@ -40,11 +43,13 @@ class ModelNotFound(RuntimeError):
     """A model is neither a folder nor to be had from the hub, or it cannot be used."""
 
 
-def needed(names: Iterable[str], *, weights: bool = True) -> list[str]:
-    """Return which files of a repository are needed: pickled weights only where there are no others."""
+def needed(names: Iterable[str], parts: Parts = "model") -> list[str]:
+    """Return which files of a repository are needed: of a model pickled weights only where there are no others."""
     names = list(names)
+    if parts == "all":
+        return names
     small = [name for name in names if fits(name, SMALL)]
-    return [*small, *weights_of(names)] if weights else small
+    return [*small, *weights_of(names)] if parts == "model" else small
 
 
 def weights_of(names: Iterable[str]) -> list[str]:
@@ -69,38 +74,38 @@ def _names(folder: Path) -> list[str]:
     return [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
 
 
-def complete(model: str, revision: str | None, *, weights: bool = True) -> Path:
+def complete(model: str, revision: str | None, parts: Parts = "model") -> Path:
     """Return the folder of a hub id's files after fetching what the cache lacks of them; nothing else tells that.
 
     Where a commit of the revision is in the cache, it is that one. Raises as :func:`snapshot`.
     """
     cached = cached_snapshot(model, revision)
     if _offline():
-        return snapshot(model, revision, weights=weights)
+        return snapshot(model, revision, parts)
     try:
-        return _downloaded(model, cached.name if cached else revision, weights)
+        return _downloaded(model, cached.name if cached else revision, parts)
     except ModelNotFound:
-        if cached is None or missing(cached, weights=weights):
+        if cached is None or missing(cached, parts):
             raise
         log.warning("the hub was not reached: %s is taken as it is in the cache", model)
         return cached
 
 
-def snapshot(model: str, revision: str | None, *, weights: bool = True) -> Path:
+def snapshot(model: str, revision: str | None, parts: Parts = "model") -> Path:
     """Return the folder of a hub id's files: from the cache where they seem whole, else downloaded.
 
     Raises ModelNotFound with what to do when they are not to be had, and when HF_HUB_OFFLINE forbids to ask.
     """
     cached = cached_snapshot(model, revision)
-    if cached and not missing(cached, weights=weights):
+    if cached and not missing(cached, parts):
         return cached
     if _offline():
-        lacks = f" (the cache lacks {', '.join(missing(cached, weights=weights))})" if cached else ""
+        lacks = f" (the cache lacks {', '.join(missing(cached, parts))})" if cached else ""
         raise ModelNotFound(
             f"{model} is neither a folder nor in the cache{lacks}, and HF_HUB_OFFLINE forbids to ask the hub; "
             f"run `hf download {model}` where there is a network"
         )
-    return _downloaded(model, revision, weights)
+    return _downloaded(model, revision, parts)
 
 
 def _offline() -> bool:
@@ -126,13 +131,13 @@ def cached_snapshot(model: str, revision: str | None) -> Path | None:
     return None
 
 
-def _downloaded(model: str, revision: str | None, weights: bool) -> Path:
+def _downloaded(model: str, revision: str | None, parts: Parts) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         names = HfApi().list_repo_files(model, revision=revision)
-        return Path(snapshot_download(model, revision=revision, allow_patterns=needed(names, weights=weights)))
+        return Path(snapshot_download(model, revision=revision, allow_patterns=needed(names, parts)))
     except GatedRepoError as error:
         why = f"its owner asks for consent: give it on the model's page, then `hf auth login` ({error})"
     except RepositoryNotFoundError:
@@ -144,18 +149,20 @@ def _downloaded(model: str, revision: str | None, weights: bool) -> Path:
     raise ModelNotFound(f"{model} is neither a folder nor to be had from the hub: {why}")
 
 
-def missing(folder: Path, *, weights: bool = True) -> list[str]:
-    """Return what a model's folder lacks: any config, and with ``weights`` any, or those that an index names.
+def missing(folder: Path, parts: Parts = "model") -> list[str]:
+    """Return what a model's folder lacks: any config, and of a model any weights, or those that an index names.
 
     A link that leads nowhere, as a cache may hold it, is a file that is not there.
     """
     names = _names(folder)
     broken = [str(file.relative_to(folder)) for file in folder.rglob("*") if not file.exists()]
     known = [*names, *broken]
-    lacking = [name for name in needed(known, weights=weights) if name in broken]
+    lacking = [name for name in needed(known, parts) if name in broken]
+    if parts == "all":
+        return lacking if names else [*lacking, "any file"]
     if not any(fits(name, SMALL) for name in names):
         lacking.append("a config")
-    if weights:
+    if parts == "model":
         for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
             if (folder / index).is_file() and not ("pytorch" in index and any(fits(n, SAFE) for n in known)):
                 listed = set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from malgeul.models.devices import Device
-from malgeul.models.hub import snapshot, with_safetensors
+from malgeul.models.hub import Parts, snapshot, with_safetensors
 from malgeul.models.local import resolve
 from malgeul.models.memory import MemoryRise
 from malgeul.models.quantization import Quantization, quantized_copy
@@ -32,7 +32,7 @@ UNKNOWN_PEAKS = {
 """Why a peak of memory was not measured."""
 
 
-def identity(model: str, revision: str | None, *, weights: bool = True) -> dict[str, Any]:
+def identity(model: str, revision: str | None, parts: Parts = "model") -> dict[str, Any]:
     """Return what names a model's content: the digest of a folder's files, or the commit of a hub id.
 
     Raises ModelNotFound when it is neither.
@@ -41,18 +41,18 @@ def identity(model: str, revision: str | None, *, weights: bool = True) -> dict[
     if folder:
         digest = digest_of({str(file.relative_to(folder)): sha256_of(file) for file in files_under(folder)})
         return {"model": Path(model).name, "digest": digest[:16]}
-    return {"model": model, "commit": snapshot(model, revision, weights=weights).name}
+    return {"model": model, "commit": snapshot(model, revision, parts).name}
 
 
 def folder_of(
-    model: str, revision: str | None, *, weights: bool = True, quantization: Quantization | None = None
+    model: str, revision: str | None, parts: Parts = "model", *, quantization: Quantization | None = None
 ) -> Path:
-    """Return the folder that a model is loaded from, its weights as safetensors; without ``weights`` they may lack.
+    """Return the folder that ``parts`` of a repository are loaded from, the weights of a model as safetensors.
 
     Pickled weights, and with ``quantization`` any, are those of a copy that is made the first time.
     """
-    folder = resolve(model) or snapshot(model, revision, weights=weights)
-    if weights:
+    folder = resolve(model) or snapshot(model, revision, parts)
+    if parts == "model":
         folder = with_safetensors(folder)
     return quantized_copy(folder, quantization) if quantization else folder
 

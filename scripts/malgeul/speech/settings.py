@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from malgeul.models.precision import Precision
 from malgeul.shards.settings import Section
@@ -42,14 +42,28 @@ class TranscribeSettings(Section):
 class DiarizeSettings(Section):
     """Who speaks when in recordings of one channel, by a program of the user's choice."""
 
+    HANDLING: ClassVar = ["model", "revision"]
+    # What the model holds is in the job's identity, however it is spelled.
+
     file: str | None = None
     """Python file whose ``load(**options)`` returns a function: from samples (float32, 16 kHz) to (start, end, speaker)
     in seconds. resources/diarizers/pyannote.py asks pyannote.audio. null: speakers are not told apart. A change of the
     file or the options diarizes again; one of what the file imports does not."""
+    model: str | None = None
+    """Hub id or folder of the model that the program loads: all its files are had before a GPU is taken, and ``load``
+    is given their folder as ``model``. null: the program has its model by itself."""
+    revision: str | None = None
+    """Revision of a hub id."""
     options: dict[str, Any] = {}
     """Given to load."""
     gpu: bool = False
     """It computes on a GPU where there is one; its jobs then take turns with the others that do."""
+
+    @model_validator(mode="after")
+    def _is_named_once(self) -> DiarizeSettings:
+        if self.model is not None and "model" in self.options:
+            raise ValueError("the model is named twice: as `model`, which is fetched beforehand, and among the options")
+        return self
 
 
 class AnalyzeSettings(Section):

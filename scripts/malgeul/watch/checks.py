@@ -246,16 +246,16 @@ def check_model(named: NamedModel) -> Check:
     model = named.model
     folder = resolve(model)
     if folder:
-        if lacking := missing(folder, weights=named.weights):
+        if lacking := missing(folder, named.parts):
             found = f"{folder} lacks {', '.join(lacking)}"
             return Check(named.key, "FAIL", found, "name a folder that from_pretrained can load")
-        converted = "; its pickled weights are converted once" if named.weights and is_pickled(folder) else ""
+        converted = "; its pickled weights are converted once" if named.parts == "model" and is_pickled(folder) else ""
         return Check(named.key, "OK", f"{folder}{converted}")
     try:
         cached = cached_snapshot(model, named.revision)
     except ModelNotFound as error:  # no name that the hub could have
         return Check(named.key, "FAIL", str(error), "mend the path")
-    lacking = missing(cached, weights=named.weights) if cached else []
+    lacking = missing(cached, named.parts) if cached else []
     if cached and not lacking:
         return Check(named.key, "OK", f"{model} is cached ({cached})")
     state = f"cached without {', '.join(lacking)} ({cached})" if cached else "not cached"
@@ -291,9 +291,9 @@ def _on_hub(named: NamedModel, state: str, cached: Path | None) -> Check:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return Check(key, "FAIL", f"{model} is no folder, {state}, and not to be had from the hub ({first})", advice)
     sizes = {one.rfilename: one.size or 0 for one in info.siblings or []}
-    if named.weights and not weights_of(sizes):
+    if named.parts == "model" and not weights_of(sizes):
         return Check(key, "FAIL", f"{model} has no weights on the hub", "choose a model or revision that has them")
-    lacking = [name for name in needed(sizes, weights=named.weights) if not (cached and (cached / name).is_file())]
+    lacking = [name for name in needed(sizes, named.parts) if not (cached and (cached / name).is_file())]
     found = f"{model} is {state}; {megabytes(sum(sizes[name] for name in lacking) / 1e6)} will be downloaded"
     if any(fits(name, PICKLED) for name in lacking):
         found += ", and the pickled weights converted once to safetensors"

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,8 +44,9 @@ def test_only_the_files_that_are_loaded_are_fetched():
     ]
     small = ["config.json", "tokenizer.json", "1_Pooling/config.json", "onnx/config.json"]
     assert sorted(needed(names)) == sorted([*small, "model.safetensors", "2_Dense/model.safetensors"])
-    assert sorted(needed(names, weights=False)) == sorted(small)
+    assert sorted(needed(names, "tokenizer")) == sorted(small)
     assert "pytorch_model.bin" in needed([name for name in names if "safetensors" not in name])
+    assert needed(names, "all") == names
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -115,7 +117,7 @@ def served(tmp_path):
 
 
 LOOK = "from malgeul.models.loading import folder_of as f, identity as i; print(f(model, None)); print(i(model, None))"
-FETCH = "from fetch_model import fetch_model; print(json.dumps(fetch_model(model, None, weights=True)))"
+FETCH = "from fetch_model import fetch_model; print(json.dumps(fetch_model(model, None, 'model')))"
 
 
 def ask(served, tmp_path, model, code=LOOK, **more):
@@ -159,7 +161,7 @@ def test_what_an_interrupted_download_left_is_completed(served, tmp_path):
     folder = tmp_path / f"home/hub/models--someone--embedder/snapshots/{COMMIT}"
     (folder / "model.safetensors").resolve().unlink()
     assert missing(folder) == ["model.safetensors"], "the link leads nowhere"
-    assert missing(folder, weights=False) == []
+    assert missing(folder, "tokenizer") == []
     ask(served, tmp_path, "someone/embedder")
     assert missing(folder) == []
     (folder / "model.safetensors").resolve().unlink()
@@ -215,6 +217,22 @@ def test_the_job_that_fetches_converts_pickled_weights_and_names_a_typing_error(
     served.asked.clear()
     assert json.loads(ask(served, tmp_path, "someone/old", FETCH, HF_HUB_OFFLINE="1"))["copied"]
     assert ask(served, tmp_path, "someone/odl", FETCH).startswith("ModelNotFound: ")
+
+
+def test_a_repository_whose_program_loads_it_itself_is_fetched_with_all_its_files(served, tmp_path):
+    pipeline = {"config.yaml": "pipeline: {}", "segmentation/pytorch_model.bin": "of its own", "plda/a.npz": "x"}
+    for name, content in pipeline.items():
+        file = served.folder / "someone/pipeline" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    every = FETCH.replace("'model'", "'all'")
+    told = json.loads(ask(served, tmp_path, "someone/pipeline", every))
+    assert (told["files"].keys(), told["copied"]) == (pipeline.keys(), False)
+    (Path(told["folder"]) / "plda/a.npz").resolve().unlink()
+    assert missing(Path(told["folder"]), "all") == ["plda/a.npz"]
+    assert "the cache lacks plda/a.npz" in ask(served, tmp_path, "someone/pipeline", every, HF_HUB_OFFLINE="1")
+    assert json.loads(ask(served, tmp_path, "someone/pipeline", every))["files"] == told["files"]
+    assert missing(tmp_path / "nothing", "all") == ["any file"]
 
 
 @pytest.fixture

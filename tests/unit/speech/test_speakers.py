@@ -110,7 +110,8 @@ def results(tmp_path):
     return tmp_path / "results"
 
 
-def run(results, file, **options):
+def run(results, file, model=None, **options):
+    settings = DiarizeSettings(file=str(file), model=model and str(model), options=options).model_dump()
     job = Job(
         inputs={
             "recordings": [results / "recordings/calls-0000"],
@@ -121,8 +122,9 @@ def run(results, file, **options):
             "speakers": results / "speakers/calls-0000.parquet",
             "ledger": results / "ledger/diarize/calls-0000.json",
         },
-        params={"settings": DiarizeSettings(file=str(file), options=options).model_dump()},
+        params={"settings": settings, "handling": DiarizeSettings.HANDLING},
         units=Units("channel", "recording"),
+        identity=script._identity({"settings": settings}),
     )
     try:
         job.run(script.diarize_audio)
@@ -148,3 +150,22 @@ def test_only_a_changed_program_or_option_is_asked_again(results, program):
         run(results, program(broken))
     other, _ = run(results, program(BY_PITCH), border=300.0)
     assert {row["speaker"] for row in other} == {"low"}
+
+
+def test_a_program_gets_the_folder_of_its_model_and_is_asked_again_when_that_changes(results, program, tmp_path):
+    def of(border):
+        (tmp_path / "model/inner").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "model/inner/border.txt").write_text(border, encoding="utf-8")
+        return tmp_path / "model"
+
+    reading = BY_PITCH.replace(
+        "load(border=150.0, frame=1600):",
+        "load(model, frame=1600):\n    border = float(open(model + '/inner/border.txt').read())",
+    )
+    assert {row["speaker"] for row in run(results, program(reading), of("150"))[0]} == {"low", "high"}
+    assert {row["speaker"] for row in run(results, program(reading), of("300"))[0]} == {"low"}
+
+
+def test_a_model_that_is_named_twice_is_refused():
+    with pytest.raises(ValueError, match="the model is named twice"):
+        DiarizeSettings(file="x.py", model="a/b", options={"model": "a/b"})

@@ -186,8 +186,8 @@ def test_models_are_those_that_the_inputs_need(tmp_path):
     assert [one.key for one in named_models(documents, check_inputs(documents)[1])] == ["tokenize.tokenizer"]
 
 
-def look(model, *, weights=True):
-    return check_model(NamedModel("embed.model", model, weights=weights))
+def look(model, parts="model"):
+    return check_model(NamedModel("embed.model", model, parts=parts))
 
 
 class File:
@@ -251,7 +251,7 @@ def test_a_model_that_is_cached_in_part_is_told_with_what_it_lacks(hub, cached, 
     check = look("someone/large")
     assert verdict(check) == "WARN", "the run downloads it"
     assert "3.0 GB will be downloaded" in check.found
-    assert verdict(look("someone/large", weights=False)) == "OK", "its tokenizer is all there"
+    assert verdict(look("someone/large", "tokenizer")) == "OK", "its tokenizer is all there"
 
 
 def test_a_link_that_leads_nowhere_is_told_of_any_file_that_is_loaded(hub, cached):
@@ -268,7 +268,7 @@ def test_a_model_on_the_hub_is_told_with_what_will_be_downloaded(hub, cached):
     assert "converted once" in look("someone/pickled").found
     hub["someone/tokenizer"] = [File("tokenizer.json", 1)]
     assert verdict(look("someone/tokenizer")) == "FAIL"
-    assert verdict(look("someone/tokenizer", weights=False)) == "WARN"
+    assert verdict(look("someone/tokenizer", "tokenizer")) == "WARN"
     lost = look("someone/unknown")
     assert verdict(lost) == "FAIL"
     assert "no network" in lost.found
