@@ -47,17 +47,18 @@ def load_model(
     adapter: str | Path | None = None,
     adapter_revision: str | None = None,
     device_map: str | None = None,
+    max_memory_gb: float | None = None,
     **options: Any,
 ) -> Loaded:
     """Load a model for a task: a folder with safetensors, or a hub id or path as a config names it.
 
     ``precision`` is float32, bfloat16, float16 or native, the model's own, which is no cast; a quantized model has its
     own in any case. ``device_map`` "auto" spreads a model that is too large for ``device`` over the GPUs that the job
-    holds and the host. ``options`` go to transformers (num_labels, attn_implementation, …).
+    holds and the host. ``max_memory_gb`` is the cap of its device's memory in GiB, where it is not given that of
+    MAX_MEMORY_GB. ``options`` go to transformers (num_labels, attn_implementation, …).
 
-    Raises ModelNotFound, and ValueError for an adapter of another base and for weights that MAX_MEMORY_GB has no room
-    for. On GPUs the cap holds for all that the process does later, a training too: what goes beyond it is out of
-    memory.
+    Raises ModelNotFound, and ValueError for an adapter of another base and for weights that the cap has no room for. On
+    GPUs the cap holds for all that the process does later, a training too: what goes beyond it is out of memory.
     """
     import torch
     import transformers
@@ -66,7 +67,7 @@ def load_model(
     folder = model if isinstance(model, Path) else folder_of(model, revision, quantization=quantization)
     quantized = is_quantized(folder)
     native = precision == "native" or quantized
-    cap = memory_cap()
+    cap = memory_cap() if max_memory_gb is None else int(max_memory_gb * (1 << 30))
     if cap is not None:
         limit_gpu_memory(cap)
         if device_map is None:

@@ -47,8 +47,10 @@ def test_weights_that_the_cap_has_no_room_for_are_refused_before_they_are_read(m
     monkeypatch.setenv("MAX_MEMORY_GB", "0.01")
     with pytest.raises(ValueError, match=r"embed-ko-demo take 0\.\d\d GiB, and MAX_MEMORY_GB allows 0\.01; raise it"):
         load_model("embed", ENCODER, cpu(), precision="float32")
-    monkeypatch.setenv("MAX_MEMORY_GB", "1")
-    assert load_model("embed", ENCODER, cpu(), precision="float32").model
+    assert load_model("embed", ENCODER, cpu(), precision="float32", max_memory_gb=1).model, "said here, it counts"
+    monkeypatch.delenv("MAX_MEMORY_GB")
+    with pytest.raises(ValueError, match="raise it"):
+        load_model("embed", ENCODER, cpu(), precision="float32", max_memory_gb=0.01)
 
 
 def test_an_adapter_is_put_on(tmp_path):
