@@ -75,7 +75,7 @@ class Base:
         if self.tokenizer.pad_token is None:  # those that write have none
             self.tokenizer.pad_token = self.tokenizer.eos_token
         # Not float16, in which models of the DeBERTa kind overflow.
-        brain = device.kind == "cuda" and torch.cuda.is_bf16_supported()
+        brain = device.kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bfloat16" if brain else "float32"
         head: dict[str, Any] = {"num_labels": labels, "ignore_mismatched_sizes": True} if labels else {}
         loaded = load_model("write" if writes else "classify", folder, device, precision=precision, **head)

@@ -1,6 +1,7 @@
 """Classifiers by a head or by a question, with adapters that share a base, and no label by made-up weights."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from malgeul import ROOT
 from malgeul.models.classifier import identity_of, load_classifiers
 from malgeul.models.devices import cpu
 from malgeul.models.settings import TextClassifier
+from malgeul.models.weights import load_model
 from malgeul.shards.ledger import Ledger, Units
 
 TEXTS = [
@@ -167,20 +169,32 @@ def asking(writer, **more):
     return TextClassifier(model=str(writer), question=QUESTION, answers=ANSWERS, longest=80, **more)
 
 
+def likelihood(model, text):
+    """Return the logarithms of the chances that a model writes each answer after the question."""
+    pieces, logs = tokenizer(), []
+    asked = pieces(QUESTION.replace("{text}", text))["input_ids"]
+    for answer in ANSWERS.values():
+        said = pieces(answer, add_special_tokens=False)["input_ids"]
+        with torch.inference_mode():
+            at = model(input_ids=torch.tensor([asked + said])).logits.log_softmax(-1)[0]
+        logs.append(float(sum(at[len(asked) - 1 + k, token] for k, token in enumerate(said))))
+    return logs
+
+
+def odds(chances):
+    """Return the logarithm of the odds: answers of more tokens are so unlikely that chances tell nothing apart."""
+    return math.log(chances[0]) - math.log(chances[1])
+
+
 def test_a_model_that_writes_weighs_the_answers_by_their_likelihood(writer):
     classifier = load({"it": asking(writer)})["it"]
     assert classifier.labels == ["phishing", "ordinary"]
     found = classifier(TEXTS[:2])
-    model, pieces = LlamaForCausalLM.from_pretrained(str(writer)).eval(), tokenizer()
+    model = LlamaForCausalLM.from_pretrained(str(writer)).eval()
     for text, chances in zip(TEXTS, found, strict=False):
-        asked = pieces(QUESTION.replace("{text}", text))["input_ids"]
-        sums = []
-        for answer in ANSWERS.values():
-            said = pieces(answer, add_special_tokens=False)["input_ids"]
-            with torch.inference_mode():
-                logs = model(input_ids=torch.tensor([asked + said])).logits.log_softmax(-1)[0]
-            sums.append(sum(logs[len(asked) - 1 + k, token] for k, token in enumerate(said)))
-        assert chances == pytest.approx(torch.stack(sums).softmax(0).tolist(), abs=1e-4)
+        assert sum(chances) == pytest.approx(1)
+        yes, no = likelihood(model, text)
+        assert odds(chances) == pytest.approx(yes - no, abs=1e-3)
 
 
 def test_the_batch_changes_no_answer_and_a_long_text_is_cut_before_the_question(writer):
@@ -190,7 +204,43 @@ def test_the_batch_changes_no_answer_and_a_long_text_is_cut_before_the_question(
     together = classifier(TEXTS)
     alone = [load({"it": asking(writer, batch_tokens=1)})["it"]([text])[0] for text in TEXTS]
     for one, other in zip(alone, together, strict=True):
-        assert one == pytest.approx(other, abs=1e-4)
+        assert odds(one) == pytest.approx(odds(other), abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def trained(writer):
+    """Two adapters on the LLaMA, none of whose weights is 0."""
+    folders = {}
+    for seed, name in enumerate(("phishing", "spam"), 1):
+        torch.manual_seed(seed)
+        chosen = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+        folders[name] = writer.parent / f"writer-{name}"
+        get_peft_model(LlamaForCausalLM.from_pretrained(str(writer)), chosen).save_pretrained(str(folders[name]))
+    return folders
+
+
+def test_adapters_of_one_model_that_writes_share_its_weights_and_answer_as_peft_has_them(writer, trained):
+    from peft import PeftModel
+
+    together = load({name: asking(writer, adapter=str(folder)) for name, folder in trained.items()})
+    assert together["spam"]._base is together["phishing"]._base
+    found = {"none": odds(load({"it": asking(writer)})["it"]([TEXTS[1]])[0])}
+    for name in ("phishing", "spam", "phishing"):  # one after the other, and back
+        model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(str(writer)), str(trained[name])).eval()
+        yes, no = likelihood(model, TEXTS[1])
+        found[name] = odds(together[name]([TEXTS[1]])[0])
+        assert found[name] == pytest.approx(yes - no, abs=1e-3)
+    assert len({round(value, 1) for value in found.values()}) == 3, found
+
+
+def test_a_model_that_writes_is_loaded_with_an_adapter_that_changes_what_it_writes(writer, trained):
+    asked = tokenizer()(TEXTS[1], return_tensors="pt")
+    written = {}
+    for adapter in (None, trained["phishing"], trained["spam"]):
+        model = load_model("write", writer, cpu(), precision="float32", adapter=adapter).model
+        with torch.inference_mode():
+            written[adapter] = model.generate(**asked, max_new_tokens=8, do_sample=False)[0].tolist()
+    assert len({tuple(tokens) for tokens in written.values()}) == 3
 
 
 @pytest.mark.parametrize(
