@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
+from malgeul.models.attention import attend, products_pay
+
 NAME = "malgeul_packed"
 
 _NOT_UNDERSTOOD = ("sliding_window", "softcap", "s_aux", "position_bias")
@@ -74,11 +76,15 @@ def _attend(
         packed = varlen_attn(q, k, v, *of_row, scale=scaling, window_size=window, enable_gqa=grouped)
         assert isinstance(packed, Tensor)
         return packed[None], None
+    by_products = v.dtype == torch.bfloat16 and products_pay() and not (causal or grouped)
     out = q.new_empty((*q.shape[:2], v.shape[2]))
     for at, count, length in row.groups:
         end = at + count * length
         a, b, c = (each[at:end].view(count, length, *each.shape[1:]).transpose(1, 2) for each in (q, k, v))
-        found = scaled_dot_product_attention(a, b, c, is_causal=causal, scale=scaling, enable_gqa=grouped)
+        if by_products:
+            found = attend(a, b, c, scaling if scaling is not None else a.shape[3] ** -0.5)
+        else:
+            found = scaled_dot_product_attention(a, b, c, is_causal=causal, scale=scaling, enable_gqa=grouped)
         out[at:end] = found.transpose(1, 2).flatten(0, 1)
     return out[None], None
 

@@ -147,6 +147,7 @@ class Whisper:
         import torch
         from transformers import WhisperProcessor
 
+        from malgeul.models.attention import products_pay, with_attention_by_products
         from malgeul.models.cores import Cores
         from malgeul.models.linear import with_linear_layers_in
 
@@ -162,8 +163,10 @@ class Whisper:
         self.dtype = self._model.dtype
         if self.precision == "int8":
             self._model = quantized(self._model)
-        elif self.device == "cpu" and self.precision == "float32":
-            self._model = with_linear_layers_in(self._model, torch.float32)
+        elif self.device == "cpu" and self.precision in {"float32", "bfloat16"}:
+            self._model = with_linear_layers_in(self._model, self.dtype)
+        if self.device == "cpu" and self.precision in {"bfloat16", "int8"} and products_pay():
+            self._model = with_attention_by_products(self._model)
         self._batches = Batcher(self._transcribe, "window")
         self._read_tokens(language)
         room = self._model.config.max_target_positions - len(self._prompt)

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from malgeul import ROOT
+from malgeul.embedding import packing
 from malgeul.embedding.encoder import Encoder, plan_batches
 from malgeul.embedding.recipe import read_recipe
 from malgeul.embedding.tokens import load_text_tokenizer
+from malgeul.models.attention import attend
 from malgeul.models.devices import Device
 from malgeul.models.memory import Batcher, DoesNotFit
 from unit.embedding.models import BUNDLED, PROMPTS, make_model, write
@@ -99,6 +101,16 @@ def test_half_precision_is_at_parity_and_that_of_a_padded_model_near(tmp_path, p
         whole, half = (Encoder(folder, CPU, 1, p).encode_texts(petitions()) for p in ("float32", precision))
         assert (whole != half).any()
         assert cosines(whole, half).min() >= least
+
+
+def test_attention_by_products_is_at_parity(monkeypatch):
+    """On every processor: where the products do not pay they are as right."""
+    asked = []
+    monkeypatch.setattr(packing, "products_pay", lambda: True)
+    monkeypatch.setattr(packing, "attend", lambda *given: asked.append(given[0].shape) or attend(*given))
+    by_products = Encoder(BUNDLED, CPU, 1, "bfloat16").encode_texts(petitions())
+    assert asked
+    assert cosines(Encoder(BUNDLED, CPU, 1, "float32").encode_texts(petitions()), by_products).min() >= 0.9999
 
 
 @pytest.mark.gpu

@@ -88,6 +88,28 @@ def test_in_int8_the_number_of_cores_changes_nothing():
     assert one == two == five
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_attention_by_products_hears_what_the_kernel_hears(monkeypatch, precision):
+    """On every processor: where the products do not pay they are as right."""
+    whispers = []
+    for pays in (False, True):
+        monkeypatch.setattr("malgeul.models.attention.products_pay", lambda pays=pays: pays)
+        whispers.append(load(precision=precision, word_times=True, temperatures=()))
+    by_kernel, by_products = whispers
+    assert (by_kernel._model.config._attn_implementation, by_products._model.config._attn_implementation) == (
+        "sdpa",
+        "malgeul_products",
+    )
+    with torch.inference_mode():
+        features = by_kernel._features(SOUNDS)
+        expected, found = (one._model.model.encoder(features).last_hidden_state.float() for one in whispers)
+    assert float((found - expected).norm() / expected.norm()) < 0.05
+    for one, other in zip(hear(by_products, SOUNDS[:4]), hear(by_kernel, SOUNDS[:4]), strict=True):
+        assert [segment.text for segment in one] == [segment.text for segment in other]
+        begins = [[word.start for segment in segments for word in segment.words] for segments in (one, other)]
+        assert begins[0] == pytest.approx(begins[1], abs=0.1)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
 def test_a_gpu_hears_what_a_processor_hears(gpu, precision):
