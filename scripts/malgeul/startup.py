@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+from argparse import Namespace
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from malgeul.config import ConfigError, RunConfig, read_config
 from malgeul.models.local import lost_models
@@ -27,7 +30,6 @@ LOOKS_ONLY = (
     "dryrun",
     "lint",
     "unlock",
-    "report",
     "dag",
     "rulegraph",
     "filegraph",
@@ -37,15 +39,21 @@ LOOKS_ONLY = (
     "list_rules",
     "list_target_rules",
     "list_changes",
+    "list_input_changes",
+    "list_params_changes",
+    "list_untracked",
     "print_compilation",
     "archive",
     "containerize",
     "touch",
     "cleanup_metadata",
+    "cleanup_shadow",
+    "container_cleanup_images",
     "conda_create_envs_only",
     "conda_cleanup_envs",
     "list_conda_envs",
     "delete_all_output",
+    "delete_temp_output",
     "generate_unit_tests",
     "export_cwl",
 )
@@ -67,24 +75,27 @@ class Session:
     damage: list[Damage] = field(default_factory=list)
 
 
-def executes_jobs(argv: list[str]) -> bool:
-    """Tell whether this Snakemake command line runs jobs (no dry run, lint, report, unlock, graph or listing).
+def executes_jobs(options: Namespace) -> bool:
+    """Tell whether Snakemake runs jobs with these options (no dry run, lint, report, unlock, graph or listing)."""
+    reports_only = (options.report or options.reporter) and not options.report_after_run
+    return not reports_only and not any(getattr(options, name) for name in LOOKS_ONLY)
 
-    Snakemake parses the Snakefile before it knows, so its own parser of the command line and profiles is asked.
+
+def _makes_nothing(options: Namespace) -> bool:
+    return bool(options.targets) and MAKE_NOTHING.issuperset(options.targets)
+
+
+def parse_options(argv: list[str]) -> Namespace:
+    """Return the options of a command line and of its profiles by Snakemake's parser.
+
+    Snakemake parses the Snakefile before it knows what will be done. What the parser tells is not told twice.
     """
-    args = _parsed(argv)
-    return not any(getattr(args, name, None) for name in LOOKS_ONLY)
+    from snakemake.cli import get_argument_parser, parse_args
 
-
-def _makes_nothing(argv: list[str]) -> bool:
-    targets = _parsed(argv).targets
-    return bool(targets) and MAKE_NOTHING.issuperset(targets)
-
-
-def _parsed(argv: list[str]) -> Any:
-    from snakemake.cli import parse_args
-
-    return parse_args(argv)[1]
+    # Where --directory has led, the relative path of a profile may lead nowhere.
+    with redirect_stderr(StringIO()), suppress(SystemExit):
+        return Namespace(**vars(parse_args(argv)[1]))
+    return Namespace(**vars(get_argument_parser().parse_args(argv)))
 
 
 def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) -> Session:
@@ -103,7 +114,8 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
     except ConfigError as error:
         raise SystemExit(f"malgeul: {error}") from None
     damage: list[Damage] = []
-    if executes_jobs(argv):
+    options = parse_options(argv)
+    if executes_jobs(options):
         os.environ[OWNER] = str(os.getpid())
         _answer_variables()
         _lock(results)
@@ -112,7 +124,7 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         for bad in damage:
             print(f"malgeul: damaged: {bad}; it is made again", file=sys.stderr)
         remove_damaged(results, damage)
-        if not _makes_nothing(argv):
+        if not _makes_nothing(options):
             remove_ledgers(results, _told_stale(results, plan, "made again"))
         for told in lost_models(results):
             print(
@@ -121,7 +133,7 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
             told.unlink()
         if plan != former:
             write_json(results / PLAN, plan.to_json())
-    elif _parsed(argv).dryrun and not _makes_nothing(argv):
+    elif options.dryrun and not _makes_nothing(options):
         _told_stale(results, plan, "a run makes them again")
     return Session(config, results, plan, damage)
 

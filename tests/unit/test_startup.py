@@ -26,6 +26,28 @@ def begin(tmp_path, monkeypatch):
     return lambda *argv: startup.start(config, ROOT, main=True, argv=list(argv))
 
 
+@pytest.mark.parametrize("option", ["--dry-run", "--list-input-changes", "--list-untracked", "--report"])
+def test_a_look_changes_nothing(begin, tmp_path, option):
+    begin("--cores", "1", option)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_report_after_the_run_has_a_run_before_it(begin, tmp_path):
+    begin("--cores", "1", "--report", "report.zip", "--report-after-run")
+    assert (tmp_path / "results/small/plan.json").exists()
+
+
+def test_a_profile_is_not_looked_for_where_directory_leads(begin, tmp_path, capsys):
+    begin("--cores", "1", "--profile", "mine", "--directory", str(tmp_path))
+    assert (tmp_path / "results/small/plan.json").exists()
+    begin("--profile", "mine", "--dry-run")
+    assert capsys.readouterr().err == ""
+
+
+def test_every_option_that_only_looks_is_one_of_snakemakes():
+    assert vars(startup.parse_options([])).keys() > {*startup.LOOKS_ONLY}
+
+
 def test_a_model_that_is_gone_from_where_it_was_is_fetched_again(begin, tmp_path, capsys):
     models = tmp_path / "results/small/models"
     (models / "quantized").mkdir(parents=True)
