@@ -74,31 +74,29 @@ def find_files(place: Path, suffixes: Iterable[str] | None) -> Found:
     """
     pattern = str(place)
     if place.is_dir():
-        return _search(place, place, suffixes)
+        return _search([place], place, suffixes)
     if place.exists() or not glob.has_magic(pattern):
         if not os.path.lexists(place):
             raise FileNotFoundError(f"{place} does not exist")
         return Found([_input_file(place, place.parent)])
-    base = Path(pattern[: pattern.index(next(c for c in pattern if c in "*?["))].rpartition("/")[0] or ".")
-    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - takes a whole pattern
+    head, slash, _ = pattern[: min(pattern.find(c) for c in "*?[" if c in pattern)].rpartition("/")
+    base = Path(head + slash)
+    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 - takes a whole pattern
     if not matches:
         raise FileNotFoundError(f"no file matches {pattern}")
-    found = Found()
-    for match in matches:
-        if Path(match).is_dir():
-            inside = _search(Path(match), base, suffixes)
-            found.files += inside.files
-            found.ignored += inside.ignored
-        else:
-            found.files.append(_input_file(Path(match), base))
-    found.files = list({file.path: file for file in found.files}.values())  # ** matches a folder and what is in it
+    files = [match for match in matches if not match.is_dir()]
+    found = _search([match for match in matches if match.is_dir()], base, suffixes, apart=files)
+    found.files[:0] = [_input_file(file, base) for file in files]
     return found
 
 
-def _search(folder: Path, base: Path, suffixes: Iterable[str] | None) -> Found:
-    wanted = None if suffixes is None else {suffix.lower() for suffix in suffixes}
-    found = Found()
-    for file in _walk(folder, set()):
+def _search(folders: Iterable[Path], base: Path, suffixes: Iterable[str] | None, apart: Iterable[Path] = ()) -> Found:
+    """List what is in folders, which may lie in one another; ``apart`` are files that need not be looked at."""
+    wanted = None if suffixes is None else {suffix.lower().lstrip(".") for suffix in suffixes}
+    found, visited, known = Found(), set[tuple[int, int]](), set(apart)
+    for file in (file for folder in folders for file in _walk(folder, visited)):
+        if file in known:
+            continue
         suffix = file.suffix.lower().lstrip(".")
         if file.name.startswith("."):
             found.ignored["(hidden)"] += 1
@@ -167,7 +165,7 @@ def sketch(file: InputFile) -> int:
 
 def locate(path: str, root: Path) -> Path:
     """Return where a path of the config lies: as it is, or beside the Snakefile (``root``) when nothing is there."""
-    given = Path(path).expanduser()
+    given = Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises where there is no such user
     if given.is_absolute() or given.exists():
         return given
     beside_snakefile = root / given

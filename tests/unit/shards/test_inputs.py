@@ -1,6 +1,7 @@
 """What a source names is found once, whatever its glob matches."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,26 @@ def test_a_file_that_a_glob_matches_more_than_once_is_found_once(tmp_path):
             str(tmp_path / "calls/a.wav"),
             str(tmp_path / "calls/march/b.wav"),
         ]
+
+
+def test_what_a_glob_names_itself_does_not_count_as_left_out(tmp_path):
+    (tmp_path / "calls/march").mkdir(parents=True)
+    for name in ("a.txt", "march/b.wav", "march/c.txt"):
+        (tmp_path / "calls" / name).touch()
+    every = find_files(tmp_path / "calls/**", ["wav"])
+    assert (len(every.files), every.ignored) == (3, {})
+
+
+def test_a_glob_may_begin_at_the_root(tmp_path):
+    (tmp_path / "a.wav").touch()
+    first, *_ = tmp_path.parts[1:]
+    (found,) = find_files(Path(f"/{first[:-1]}?").joinpath(*tmp_path.parts[2:], "a.wav"), ["wav"]).files
+    assert (found.path, found.name) == (str(tmp_path / "a.wav"), str((tmp_path / "a.wav").relative_to("/")))
+
+
+def test_a_suffix_may_have_its_dot(tmp_path):
+    (tmp_path / "a.WAV").touch()
+    assert len(find_files(tmp_path, [".wav"]).files) == 1
 
 
 def test_hidden_files_are_left_out_and_counted(tmp_path):
