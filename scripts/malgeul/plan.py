@@ -451,13 +451,17 @@ def _text_shards(
     """Give every large file shards of its own; the others share buckets."""
     largest = limits.megabytes << 20
     small: list[InputFile] = []
+    named: set[str] = set()
     for file in files:
         ratio = COMPRESSED.get(file.name.rsplit(".", 1)[-1].lower(), 1)
         if settings.format == "txt" or file.size * ratio <= largest:
             small.append(file)
             continue
         parts = math.ceil(file.size / largest) if ratio == 1 else power_of_two(file.size * ratio / largest)
-        name = f"{source}-{slug(Path(file.name).name.split('.')[0])}-{_tag(file.name)}"
+        # Two files may have one name: composed, and with its letters apart.
+        tag = _tag(file.path if file.name in named else file.name)
+        named.add(file.name)
+        name = f"{source}-{slug(Path(file.name).name.split('.')[0])}-{tag}"
         for part in range(parts):
             stream = name if ratio > 1 else None
             yield f"{name}-{part:04d}", TextShard(source, [file], part, parts, stream)

@@ -175,10 +175,22 @@ def test_a_large_file_has_parts_and_a_compressed_one_a_stream(tmp_path, suffix):
     assert len({plan.state_of("ingest", shard) for shard in plan.text}) == 3 + 1 + 1
 
 
+def test_two_large_files_whose_names_differ_in_composition_alone_are_both_in_the_plan(tmp_path):
+    for form in ("NFC", "NFD"):
+        file = tmp_path / unicodedata.normalize(form, "뉴스.jsonl")
+        file.touch()
+        os.truncate(file, (1 << 20) + 1)
+    plan = make_plan(config(None, [{"path": str(tmp_path), "name": "web", "format": "jsonl"}]), tmp_path)
+    files = {what.files[0].path for what in plan.text.values()}
+    assert len(files) == 2
+    assert len(plan.text) == 2 * 2
+
+
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
         (["nowhere"], "nowhere does not exist"),
+        (["~nobody of that name/calls"], "~nobody of that name/calls does not exist"),
         (["*.wav"], "no file matches"),
         (["empty"], "holds no file with one of the suffixes"),
         (["calls", "other/calls"], "would both be named 'calls'; give one a name:"),
