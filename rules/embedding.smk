@@ -62,7 +62,8 @@ rule chunk_documents:
         runtime=growing(60),
     params:
         settings=section("chunk"),
-        prompt=settings.embed.prompt,
+        # A function, since Snakemake fills in braces of a text.
+        prompt=lambda wildcards: settings.embed.prompt,
         spelled={key: section("embed")[key] for key in ("model", "revision")},
         code=code_digest("chunk_documents"),
     message:

@@ -110,6 +110,11 @@ def test_names_that_snakemake_would_fill_in_or_cannot_write_are_only_names(tmp_p
     assert fresh.succeed(*until).jobs == {"ingest_text": 1}
 
 
+def test_braces_in_a_prompt_are_only_braces(fresh_documents):
+    fresh_documents.config["embed"] = {"prompt": "{shard} {query}: "}
+    assert fresh_documents.succeed("--dry-run").jobs["chunk_documents"] == 1
+
+
 def test_another_working_directory_works(fresh_documents, undisturbed, tmp_path):
     fresh = fresh_documents
     elsewhere = tmp_path / "elsewhere"
