@@ -48,7 +48,7 @@ rule diarize_audio:
         "../envs/audio.yaml"
     threads: gpu_threads if settings.diarize.gpu else 1
     resources:
-        gpu=1 if settings.diarize.gpu else 0,
+        **one_gpu(settings.diarize.gpu),
         mem_mb=growing(8000),
         runtime=growing(120),
     params:

@@ -86,6 +86,11 @@ def growing(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
+def one_gpu(wanted):
+    """Return the resource of a job that holds a GPU where it is wanted: Kubernetes' plugin asks for one also at 0."""
+    return {"gpu": 1} if wanted else {}
+
+
 def section(name):
     """Return one section of the config as plain data: only the rules that take it as a parameter depend on it."""
     return getattr(settings, name).model_dump(mode="json")

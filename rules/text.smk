@@ -178,7 +178,7 @@ rule score_text:
         "../envs/classifiers.yaml"
     threads: gpu_threads if scoring_classifiers() else 1
     resources:
-        gpu=1 if scoring_classifiers() else 0,
+        **one_gpu(scoring_classifiers()),
         mem_mb=growing(8000 if scoring_classifiers() else 2000),
         runtime=growing(120),
     params:

@@ -57,6 +57,12 @@ def test_every_rule_has_log_benchmark_threads_resources_and_a_message(file):
             assert "runtime=growing(" in rule, name
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "rules").glob("*.smk")), ids=lambda file: file.stem)
+def test_no_rule_asks_for_zero_gpus(file):
+    """With the executor for Kubernetes a job whose resources name the GPU at all has to name its manufacturer."""
+    assert not re.search(r"^ +gpu=.*\b0\b", file.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def test_constraints_are_pins_and_comments_alone():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not line.startswith("#") and not re.fullmatch(r"[\w.-]+==[\w.+!-]+", line)] == []
