@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -107,6 +108,8 @@ def _explain(problem: dict[str, Any]) -> str:
         return f"{where}: unknown key; {hint}"
     given = problem.get("input")
     shown = f" (given: {given!r})" if not isinstance(given, dict | list) else ""
+    if problem["type"] == "string_type" and isinstance(given, int | float | date):
+        shown = f" (given: {given}); put it in quotes"
     return f"{where}: {problem['msg']}{shown}"
 
 
@@ -116,7 +119,7 @@ def _keys_at(location: list[Any]) -> list[str]:
     definitions = schema.get("$defs", {})
     node = schema
     for part in location:
-        node = _child(_resolve(node, definitions), part)
+        node = definitions.get(part) or _child(_resolve(node, definitions), part)
     return list(_resolve(node, definitions).get("properties", {}))
 
 

@@ -1,6 +1,7 @@
 """The config is typed, its errors say how to mend it, and its schema is generated."""
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,8 @@ def test_the_reference_lists_every_key_of_the_models():
             "the key query is read with layout: query alone; the layout is law",
         ),
         ({"run": "../x"}, "run: String should match"),
+        ({"run": date(2026, 7, 1)}, "run: Input should be a valid string (given: 2026-07-01); put it in quotes"),
+        ({"recordings": {"paths": [{"path": "x", "nam": "y"}]}}, "nam: unknown key; did you mean 'name'?"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_its_cure(raw, message):
