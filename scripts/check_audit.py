@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from malgeul.report.audit import complaint
+from malgeul.plan import read_plan
+from malgeul.report.audit import complaint, read_ledgers
 from malgeul.shards.job import logged
 from malgeul.shards.locks import die_with_owner
-from malgeul.shards.verify import readable_ledgers
+from malgeul.startup import PLAN
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 def check_audit(audit: Path) -> str | None:
     """Return why the run has to fail, naming stages, shards and items; None when it need not."""
     verdict = json.loads(audit.read_text(encoding="utf-8"))
-    ledgers = (ledger for _, ledger in readable_ledgers(audit.parent) if ledger)
-    return complaint(verdict, (fault for ledger in ledgers for fault in ledger.quarantined))
+    ledgers, _ = read_ledgers(audit.parent, read_plan(audit.with_name(PLAN)))
+    return complaint(verdict, (fault for ledger in ledgers.values() for fault in ledger.quarantined))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from malgeul.report.audit import NAMES_SHOWN, complaint, write_audit
+from check_audit import check_audit
+from malgeul.report.audit import AUDIT, NAMES_SHOWN, complaint, write_audit
 from malgeul.shards.ledger import Tally
 from unit.report.conftest import HOSTILE
 
@@ -205,6 +206,17 @@ def test_quarantine_fails_a_run_only_where_the_config_says_so(run):
     said = complaint(verdict, faults_of(run))
     assert "on_bad_input is fail" in said
     assert "BROKEN_JSON web-0000.jsonl:99" in said
+
+
+def test_items_of_inputs_that_are_gone_are_none_to_complain_of(run):
+    file = run.ledger_file("ingest", "web-0000")
+    gone = json.loads(file.read_text("utf-8"))
+    gone["quarantined"] = [{"item": "gone.jsonl:1", "class": "BROKEN_JSON", "reason": "", "retryable": False}]
+    file.with_name("gone-0000.json").write_text(json.dumps(gone), "utf-8")
+    write_audit(run.results, "fail")
+    said = check_audit(run.results / AUDIT)
+    assert "web-0000.jsonl:99" in said
+    assert "gone.jsonl" not in said
 
 
 def test_a_complaint_names_stage_and_shard_and_stays_short(run):
