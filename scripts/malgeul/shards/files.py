@@ -32,9 +32,13 @@ class StatKey:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's bytes in hex (about 1.4 GB/s)."""
+    """Return the sha256 of a file's bytes in hex (about 1.4 GB/s); an OSError of the device names the file, too."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            error.filename = str(path)
+            raise
 
 
 def digest_of(value: Any) -> str:

@@ -1,5 +1,7 @@
 """Outputs appear whole or not at all (law 5)."""
 
+import errno
+import hashlib
 import json
 import os
 
@@ -45,3 +47,15 @@ def test_json_is_utf8_whatever_the_bytes_of_a_path_and_comes_back_the_same(tmp_p
     write_json(tmp_path / "plan.json", {"path": path})
     text = (tmp_path / "plan.json").read_text("utf-8")
     assert json.loads(text) == {"path": path}
+
+
+def test_a_device_that_fails_while_a_file_is_hashed_is_told_with_the_file(tmp_path, monkeypatch):
+    file = tmp_path / "vectors.parquet"
+    file.write_bytes(b"x")
+
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(hashlib, "file_digest", broken)
+    with pytest.raises(OSError, match=r"Input/output error: '.*/vectors\.parquet'"):
+        sha256_of(file)
