@@ -64,6 +64,10 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+HALF_WRITTEN = ".*.part"
+"""What :func:`beside` returns, as a pattern."""
+
+
 def beside(path: Path) -> Path:
     """Return the place beside ``path`` where it is written before it is renamed."""
     return path.with_name(f".{path.name}.part")

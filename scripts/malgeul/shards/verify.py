@@ -12,11 +12,13 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from malgeul.shards.files import StatKey, remove, sha256_of, write_json
-from malgeul.shards.items import forget_items
+from malgeul.shards.files import HALF_WRITTEN, StatKey, remove, sha256_of, write_json
+from malgeul.shards.items import SUFFIX, forget_items
+from malgeul.shards.kept import LEDGER
 from malgeul.shards.ledger import Ledger, read_ledger
 
 MEMORY = "verified.json"
@@ -156,24 +158,48 @@ def forget_gone_items(results: Path) -> int:
     return forget_items(results, named)
 
 
+OF_SHARDS = ("ledger", "kept", "journal", "profile")
+"""Folders with a folder for each stage, in which everything has a shard's name."""
+
+
 def prune(results: Path, wanted: dict[str, set[str]]) -> list[str]:
     """Remove the results of shards and items that no plan holds any more; ``wanted`` maps stages to shard ids.
 
-    Items stay while any shard is still to be made: it may be one whose ledger went when its job started, or the one to
-    which a recording has moved. Returns the ledgers that were removed.
+    Also those of shards without a ledger, which goes before its job starts: what is kept names their outputs. What jobs
+    left half written goes in any case. Items stay while any shard is still to be made: it may be one whose ledger went,
+    or the one to which a recording has moved. Returns the shards of which something was removed.
     """
     removed: list[str] = []
-    for file, ledger in readable_ledgers(results):
-        stage, shard = file.parent.name, file.stem
+    for (stage, shard), places in _places_of_shards(results):
         if shard in wanted.get(stage, set()):
             continue
-        for name in ledger.outputs if ledger else ():
+        for name in _known_outputs(results, stage, shard):
             remove(results / _output_of(Path(name)))
-        for folder in ("kept", "journal", "profile"):
-            remove(results / folder / stage / shard)
-        remove(file)
+        for place in places:
+            remove(place)
         removed.append(f"{stage}/{shard}")
+    for pattern in (HALF_WRITTEN, f"*/{HALF_WRITTEN}"):
+        for half in results.glob(pattern):
+            remove(half)
     made = {(file.parent.name, file.stem) for file in ledger_files(results)}
     if all((stage, shard) in made for stage, shards in wanted.items() for shard in shards):
         forget_gone_items(results)
     return removed
+
+
+def _places_of_shards(results: Path) -> list[tuple[tuple[str, str], list[Path]]]:
+    """Return the stages and shards of which there is anything, and where it is apart from their outputs."""
+    found: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    for folder in OF_SHARDS:
+        for place in sorted(results.glob(f"{folder}/*/*")):
+            if place.parent.suffix != SUFFIX:
+                found[place.parent.name, place.name.strip(".").partition(".")[0]].append(place)
+    return sorted(found.items())
+
+
+def _known_outputs(results: Path, stage: str, shard: str) -> set[str]:
+    names: set[str] = set()
+    for file in (results / "ledger" / stage / f"{shard}.json", results / "kept" / stage / shard / LEDGER):
+        with suppress(FileNotFoundError, ValueError):
+            names.update(read_ledger(file).outputs)
+    return names

@@ -79,13 +79,35 @@ def test_prune_removes_shards_that_no_plan_holds(results):
     (results / "benchmarks/copy_lines").mkdir(parents=True)
     (results / "benchmarks/copy_lines/s-0000.gpu.jsonl").write_text("{}\n")
     assert find_damage(results, everything=True) == [], "what no ledger vouches for is no damage"
-    assert prune(results, {"copy": {"s-0000"}}) == []
-    assert prune(results, {"copy": set()}) == ["copy/s-0000"]
+    assert prune(results, {"copy": {"s-0000", "s-0001"}}) == []
+    assert prune(results, {"copy": {"s-0001"}}) == ["copy/s-0000"]
     assert not (results / "copies/s-0000.txt").exists()
     assert not (results / "folders/s-0000").exists()
     assert not (results / "kept/copy/s-0000").exists()
     assert [place.name for place in (results / "profile/copy").iterdir()] == ["s-0001"]
     assert not (results / "ledger/copy/s-0000.json").exists()
+
+
+def test_prune_removes_shards_whose_ledgers_went_before_their_jobs_ended(results):
+    remove_ledgers(results, [("copy", "s-0000")])
+    journal = results / "journal/copy/s-0000"
+    journal.mkdir(parents=True)
+    journal.with_suffix(".lock").touch()
+    assert prune(results, {"copy": {"s-0000"}}) == []
+    assert (journal.is_dir(), (results / "copies/s-0000.txt").is_file()) == (True, True)
+    assert prune(results, {"copy": set()}) == ["copy/s-0000"]
+    assert [file for file in results.rglob("*") if file.is_file()] == []
+    assert not journal.exists()
+    assert prune(results, {"copy": set()}) == []
+
+
+def test_prune_removes_what_jobs_left_half_written(results):
+    for name in (".index.part/vectors.npy", "copies/.s-0001.txt.part", "folders/.s-0001.part/0.txt"):
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        (results / name).write_text("half")
+    before = {file for file in results.rglob("*") if file.is_file() and ".part" not in str(file)}
+    assert prune(results, {"copy": {"s-0000"}}) == []
+    assert {file for file in results.rglob("*") if file.is_file()} == before
 
 
 def test_a_name_that_is_also_a_folder_of_ours_takes_nothing_else_along(tmp_path):
