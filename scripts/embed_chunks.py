@@ -102,7 +102,7 @@ def embed_chunks(job: Job) -> None:
                 with whole_batch(), profile.batch():
                     shard.compute(thing)
                 progress.advance(thing.chunks)
-    job.finished_files.put(job.staged("embeddings"))
+    job.keep_for_all("embeddings")
     job.ledger.measure(**shard.figures(), dimension=dimension, seconds_of_work=round(time.monotonic() - started, 3))
 
 

@@ -70,8 +70,8 @@ class FinishedFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def put(self, file: Path) -> None:
-        """Keep a file that is whole, whatever becomes of it at its own place."""
+    def put(self, file: Path) -> str:
+        """Keep a file that is whole, whatever becomes of it at its own place, and return its sha256."""
         digest = sha256_of(file)
         place = self.folder / digest[:2] / digest
         fresh = place.with_name(f".{digest}.{os.getpid()}")
@@ -79,6 +79,7 @@ class FinishedFiles:
         link_or_copy(file, fresh)
         fresh.replace(place)
         fresh.unlink(missing_ok=True)  # two links of one file stay two: rename(2) does nothing then
+        return digest
 
     def paths(self) -> list[Path]:
         """Return where the files are, in the order of their names; another job may remove one at any time."""

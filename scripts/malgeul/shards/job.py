@@ -93,6 +93,7 @@ class Job:
         self.results = ledger.parents[2]
         self.ledger = Ledger(self.stage, self.shard, self.units)
         self._staged: dict[Path, Path] = {}
+        self._hashed: dict[StatKey, str] = {}
 
     # What the job reads
 
@@ -245,6 +246,11 @@ class Job:
         """Return a progress display for ``total`` items."""
         return Progress(f"{self.stage} {self.shard}", total, unit or f"{self.units.parent}s", self.journal_folder)
 
+    def keep_for_all(self, name: str) -> None:
+        """Keep the output ``name``, which is whole where it is staged, among the files that the stage has finished."""
+        staged = self.staged(name)
+        self._hashed[StatKey.of(staged)] = self.finished_files.put(staged)
+
     # Its course
 
     def run(self, work: Callable[[Job], None]) -> None:
@@ -258,6 +264,7 @@ class Job:
             if name != "ledger":
                 self.staged(name)
         self.kept.restore(self.results, self._staged)
+        self._hashed |= {StatKey.of(self.kept.folder / name): proof["sha256"] for name, proof in old.outputs.items()}
         self.ledger = old
         self.ledger.reused = old.taken.n
         log.info("%s %s: reused %d of %d %ss", self.stage, self.shard, old.taken.n, old.taken.n, self.units.parent)
@@ -276,9 +283,12 @@ class Job:
         if ledger.state is not None and not self.sources.were_as_planned(ledger.quarantined):
             ledger.state = ""
             log.warning("%s %s: files were not as planned; the next run makes it again", self.stage, self.shard)
-        hashed = {_stat_key(proof): proof["sha256"] for above in self.upstream for proof in above.outputs.values()}
+        for above in self.upstream:
+            self._hashed |= {_stat_key(proof): proof["sha256"] for proof in above.outputs.values()}
         ledger.outputs = {
-            str(file.relative_to(self.results)): _proof(file, hashed) for path in outputs for file in files_under(path)
+            str(file.relative_to(self.results)): _proof(file, self._hashed)
+            for path in outputs
+            for file in files_under(path)
         }
         ledger.started, ledger.seconds = round(started, 3), round(time.time() - started, 3)
         write_json(self.outputs["ledger"], ledger.to_json())
@@ -318,7 +328,7 @@ def _stat_key(proof: Mapping[str, Any]) -> StatKey:
 
 
 def _proof(file: Path, hashed: Mapping[StatKey, str]) -> dict[str, Any]:
-    """Return what a ledger states of a file; one that is linked from an input (``hashed``) is not read again."""
+    """Return what a ledger states of a file; one of those that were ``hashed`` before is not read again."""
     stat = StatKey.of(file)
     digest = hashed.get(stat) or sha256_of(file)
     return {"size": stat.size, "mtime_ns": stat.mtime_ns, "inode": stat.inode, "sha256": digest}
