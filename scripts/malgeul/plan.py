@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,9 @@ from malgeul.text.settings import TextSource
 from malgeul.training.settings import SAMPLES_OF, TrainingChoice
 
 Value = TypeVar("Value")
+
+RESULTS = Path("results")
+"""Where runs leave what they make, in a folder for each."""
 
 ALL = "all"
 """Shard id of the stages that have one job for the whole run."""
@@ -411,17 +415,32 @@ class _Names:
 
 def _find(path: str, root: Path, suffixes: Iterable[str], where: str, problems: list[str]) -> Found:
     try:
-        found = find_files(locate(path, root), suffixes)
+        place = locate(path, root)
+        found = find_files(place, suffixes)
     except FileNotFoundError as error:
         problems.append(f"{where}: {error} (looked in the working directory and in {root})")
         return Found()
     except OSError as error:
         problems.append(f"{where}: cannot be read ({error.strerror}: {error.filename})")
         return Found()
-    found = _without_caches(found)
+    found = _without_results(_without_caches(found), place)
     if not found.files:
         problems.append(f"{where}: holds no file with one of the suffixes {', '.join(suffixes)}")
     return found
+
+
+def _without_results(found: Found, place: Path) -> Found:
+    """Leave out what runs have made that a search has come by: it would go in again. Named itself, it is wanted."""
+    if not RESULTS.is_dir() or _is_made(place):
+        return found
+    made = {folder: _is_made(folder) for folder in {Path(file.path).parent for file in found.files}}
+    files = [file for file in found.files if not made[Path(file.path).parent]]
+    return Found(files, found.ignored + Counter({"(results)": len(found.files) - len(files)}))
+
+
+def _is_made(place: Path) -> bool:
+    """Tell whether a place is among what runs have made; links are followed, also one that leads to itself."""
+    return Path(os.path.realpath(place)).is_relative_to(os.path.realpath(RESULTS))
 
 
 def _without_caches(found: Found) -> Found:

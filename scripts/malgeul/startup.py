@@ -15,7 +15,7 @@ from typing import IO
 from malgeul.config import ConfigError, RunConfig, read_config
 from malgeul.models.local import lost_models
 from malgeul.models.variables import answers, memory_cap
-from malgeul.plan import Plan, make_plan, read_plan
+from malgeul.plan import RESULTS, Plan, make_plan, read_plan
 from malgeul.shards.files import write_json
 from malgeul.shards.locks import OWNER, holder_of, try_lock
 from malgeul.shards.retries import forget_failures
@@ -105,7 +105,7 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
     """
     try:
         config = read_config(dict(raw))
-        results = Path("results") / config.run
+        results = RESULTS / config.run
         if not main:
             os.environ[OWNER] = str(os.getpid())
             return Session(config, results, read_plan(results / PLAN))

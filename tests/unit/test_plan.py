@@ -149,6 +149,22 @@ def test_a_folder_gives_lines_of_json_under_every_name_they_go_by(tmp_path):
     assert plan.ignored == {"web": {"gz": 1}}
 
 
+@pytest.mark.parametrize("path", [".", "{0}", "../{0.name}", "*", "**/*.wav"])
+def test_what_runs_have_made_does_not_go_in_again_unless_it_is_named(calls, tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    made = tmp_path / "results/demo/recordings/calls-0000/a.wav"
+    made.parent.mkdir(parents=True)
+    made.write_bytes(b"x")
+    plan = make_plan(config(path.format(tmp_path)), tmp_path)
+    assert sum(map(len, names(plan).values())) == len(list(calls.iterdir()))
+    assert sum(counts["(results)"] for counts in plan.ignored.values()) == 1
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (loop,) = make_plan(config("loop"), tmp_path).recordings.values()
+    assert loop.files[0].fault.kind == "NOT_A_FILE"
+    (only,) = make_plan(config("results/*/recordings"), tmp_path).recordings.values()
+    assert Path(only.files[0].path) == made.relative_to(tmp_path)
+
+
 def test_a_dataset_on_disk_that_was_mapped_is_read_once(tmp_path):
     from datasets import Dataset, load_from_disk
 

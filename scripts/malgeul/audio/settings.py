@@ -17,7 +17,8 @@ class RecordingSource(Section):
     """A file, folder or glob of recordings under a name of its own."""
 
     path: str
-    """File, folder (searched to any depth) or glob; relative to the working directory or to the Snakefile."""
+    """File, folder (searched to any depth) or glob; relative to the working directory or to the Snakefile. What runs
+    have made in results/ is left out of a folder or glob that holds more than that."""
     name: str | None = None
     """Name of the source in shard ids; by default made of the last part of the path."""
 

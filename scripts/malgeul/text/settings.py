@@ -15,7 +15,8 @@ class TextSource(Section):
     """Files of one kind with the fields they have."""
 
     path: str
-    """File, folder (searched to any depth) or glob; relative to the working directory or to the Snakefile."""
+    """File, folder (searched to any depth) or glob; relative to the working directory or to the Snakefile. What runs
+    have made in results/ is left out of a folder or glob that holds more than that."""
     name: str | None = None
     """Name of the source in shard ids; by default made of the last part of the path."""
     format: Literal["jsonl", "parquet", "arrow", "txt"]
