@@ -122,7 +122,9 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         forget_failures(results)
         damage = [*find_damage(results), *_lost_versions(results, plan)]
         for bad in damage:
-            print(f"malgeul: damaged: {bad}; it is made again", file=sys.stderr)
+            planned = bad.shard in plan.shards_of().get(bad.stage, [])
+            follows = "it is made again" if planned else "it is removed: its input is gone"
+            print(f"malgeul: damaged: {bad}; {follows}", file=sys.stderr)
         remove_damaged(results, damage)
         if not _makes_nothing(options):
             remove_ledgers(results, _told_stale(results, plan, "made again"))

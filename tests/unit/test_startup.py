@@ -85,6 +85,19 @@ def test_a_shard_that_is_not_made_of_the_files_there_are_loses_its_ledger(begin,
     assert capsys.readouterr().err == "", "it is told once"
 
 
+def test_what_no_plan_holds_is_not_told_to_be_made_again(begin, tmp_path, capsys):
+    for shard in ("a-0000", "gone-0000"):
+        ledger = Ledger("ingest", shard, Units("record", "document"))
+        ledger.outputs = {f"text/{shard}.parquet": {"size": 1, "mtime_ns": 0, "inode": 0, "sha256": ""}}
+        write_json(tmp_path / f"results/small/ledger/ingest/{shard}.json", ledger.to_json())
+    begin("--cores", "1")
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition("; ")[2] for line in told] == [
+        "it is made again",
+        "it is removed: its input is gone",
+    ]
+
+
 def test_of_many_shards_a_few_are_named():
     assert startup._named([("convert", f"c-{n}") for n in range(7)]).endswith("convert c-4 and 2 more")
 

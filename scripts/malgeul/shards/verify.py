@@ -54,8 +54,7 @@ def readable_ledgers(results: Path, stage: str = "*") -> Iterator[tuple[Path, Le
 def find_damage(results: Path, *, everything: bool = False, threads: int | None = None) -> list[Damage]:
     """Compare every output with its ledger; ``everything`` hashes also what looks untouched.
 
-    Outputs that are missing from their place are reported when they lie inside a folder; a missing file that is itself
-    an output is Snakemake's to see. Remembers the stat keys of what it hashed and found good.
+    Remembers the stat keys of what it hashed and found good.
     """
     memory_file = results / MEMORY
     memory: dict[str, dict[str, int]] = _read_memory(memory_file)

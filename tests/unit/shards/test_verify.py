@@ -43,6 +43,7 @@ def test_a_touched_file_is_hashed_once_and_then_remembered(results):
     [
         ("copies/s-0000.txt", lambda file: file.write_text("x"), "has 1 bytes instead of 4"),
         ("copies/s-0000.txt", lambda file: file.write_text("wxyz"), "was altered"),
+        ("copies/s-0000.txt", lambda file: file.unlink(), "is gone"),
         ("folders/s-0000/2.txt", lambda file: file.unlink(), "is gone"),
         ("folders/s-0000/2.txt", lambda file: file.write_text("x"), "was altered"),
     ],
