@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -39,6 +40,9 @@ ALL = "all"
 
 STATED = ("convert", "ingest", "export", "dedup", "cap", "merge", "index", "write_back")
 """Stages that read the user's files or databases, or any number of shards: their rules have a param ``state``."""
+
+FILLED_IN = re.compile(r"\{[^{}]*\}|<[a-z][a-z0-9_]*>")
+"""What Snakemake takes for a wildcard or a variable in the path of a declared input."""
 
 COMPRESSED = {"gz": 5, "zst": 5, "bz2": 6, "xz": 7}
 """Suffixes of compressed text and how many times larger it is taken to be unpacked."""
@@ -538,6 +542,10 @@ def _database(settings: Database, root: Path, former: dict[str, Any] | None) -> 
     from malgeul.embedding.store import open_store
 
     path = None if settings.is_server else locate(settings.path, root)
+    if path and (filled := FILLED_IN.search(str(path))):
+        raise ValueError(
+            f"Snakemake would fill in {filled[0]} in the name of an input; rename it, or name a link to it"
+        )
     store = open_store(path or settings.path)
     state = store.state()
     known = {"path": str(path or ""), "settings": _plain(settings), "state": state, "digests": DIGESTS}

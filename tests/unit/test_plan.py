@@ -306,6 +306,12 @@ def of_database(path):
     return read_config({"documents": {"databases": [entry]}})
 
 
+@pytest.mark.parametrize("name", ["law {2026}.sqlite", "law <new>.sqlite"])
+def test_a_database_whose_name_snakemake_would_fill_in_is_told_before_any_job(notes, tmp_path, name):
+    with pytest.raises(ConfigError, match=r"Snakemake would fill in (\{2026\}|<new>) in the name"):
+        make_plan(of_database(notes.rename(tmp_path / name)), tmp_path)
+
+
 def test_rows_of_a_database_that_nobody_touched_are_not_read_again(notes, tmp_path, monkeypatch):
     plan = make_plan(of_database(notes), tmp_path)
     assert sum(shard.rows for shard in plan.documents.values()) == 20
