@@ -10,7 +10,7 @@ from typing import Any
 
 from malgeul.embedding.index import ABOUT, Hit, Index
 from malgeul.embedding.query import load_query_encoder
-from malgeul.shards.ledger import read_ledger
+from malgeul.shards.ledger import ledger_path, read_ledger
 from malgeul.shards.names import nfc
 from malgeul.shards.tables import read_rows_at
 
@@ -111,8 +111,8 @@ def _is_current(results: Path, shard: dict[str, str]) -> bool:
     """Tell whether a shard's vectors and chunks are those that the index was made of."""
     name = shard["name"]
     try:
-        embedded = read_ledger(results / "ledger" / "embed" / f"{name}.json")
-        chunked = read_ledger(results / "ledger" / "chunk" / f"{name}.json")
+        embedded = read_ledger(ledger_path(results, "embed", name))
+        chunked = read_ledger(ledger_path(results, "chunk", name))
     except (FileNotFoundError, ValueError):
         return False
     table = f"chunks/{name}.parquet"

@@ -18,7 +18,7 @@ from typing import Any
 from malgeul.plan import Plan, read_plan
 from malgeul.report.ids import difference, ids_given, recordings_held, single_id
 from malgeul.shards.files import write_json
-from malgeul.shards.ledger import Ledger, Tally, read_ledger
+from malgeul.shards.ledger import Ledger, Tally, ledger_path, read_ledger
 from malgeul.shards.verify import ledger_files
 from malgeul.startup import PLAN
 
@@ -90,18 +90,13 @@ def planned_shards(plan: Plan) -> list[Shard]:
     return [(stage, shard) for stage, shards in plan.shards_of().items() for shard in shards]
 
 
-def ledger_path(results: Path, shard: Shard) -> Path:
-    """Return where the ledger of a shard is."""
-    return results / "ledger" / shard[0] / f"{shard[1]}.json"
-
-
 def read_ledgers(results: Path, plan: Plan) -> tuple[dict[Shard, Ledger], list[Finding]]:
     """Return the ledger of every planned shard, and the shards that have none that can be read."""
     ledgers: dict[Shard, Ledger] = {}
     missing = []
     for shard in planned_shards(plan):
         try:
-            ledgers[shard] = read_ledger(ledger_path(results, shard))
+            ledgers[shard] = read_ledger(ledger_path(results, *shard))
         except FileNotFoundError:
             missing.append(Finding(*shard, "has no ledger: it failed or was not reached"))
         except (OSError, ValueError) as error:
@@ -229,7 +224,7 @@ def write_audit(results: Path, on_bad_input: str) -> dict[str, Any]:
             return []
 
     verdict = audit(plan, ledgers, missing, size_of=size_of, ids_of=ids_of)
-    wanted = {ledger_path(results, shard) for shard in planned_shards(plan)}
+    wanted = {ledger_path(results, *shard) for shard in planned_shards(plan)}
     verdict["unplanned"] = [f"{file.parent.name}/{file.stem}" for file in ledger_files(results) if file not in wanted]
     verdict["on_bad_input"] = on_bad_input
     write_json(results / AUDIT, verdict)

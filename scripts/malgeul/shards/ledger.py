@@ -211,6 +211,11 @@ class Ledger:
         )
 
 
+def ledger_path(results: Path, stage: str, shard: str) -> Path:
+    """Return where the ledger of a shard is."""
+    return results / "ledger" / stage / f"{shard}.json"
+
+
 def read_ledger(path: Path) -> Ledger:
     """Read one ledger; raises FileNotFoundError, or ValueError naming a file that is no ledger."""
     try:

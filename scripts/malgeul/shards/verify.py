@@ -19,7 +19,7 @@ from pathlib import Path
 from malgeul.shards.files import HALF_WRITTEN, StatKey, remove, sha256_of, write_json
 from malgeul.shards.items import SUFFIX, forget_items
 from malgeul.shards.kept import LEDGER
-from malgeul.shards.ledger import Ledger, read_ledger
+from malgeul.shards.ledger import Ledger, ledger_path, read_ledger
 
 MEMORY = "verified.json"
 
@@ -101,7 +101,7 @@ def find_stale(results: Path, states: Mapping[tuple[str, str], str]) -> list[tup
     stale: list[tuple[str, str]] = []
     for (stage, shard), state in states.items():
         try:
-            ledger = read_ledger(results / "ledger" / stage / f"{shard}.json")
+            ledger = read_ledger(ledger_path(results, stage, shard))
         except (FileNotFoundError, ValueError):
             continue
         if ledger.state not in (None, state):
@@ -112,7 +112,7 @@ def find_stale(results: Path, states: Mapping[tuple[str, str], str]) -> list[tup
 def remove_ledgers(results: Path, shards: Iterable[tuple[str, str]]) -> None:
     """Remove the ledgers of shards (stage and id), so that the next run makes these again."""
     for stage, shard in shards:
-        remove(results / "ledger" / stage / f"{shard}.json")
+        remove(ledger_path(results, stage, shard))
 
 
 def _read_memory(file: Path) -> dict[str, dict[str, int]]:
@@ -198,7 +198,7 @@ def _places_of_shards(results: Path) -> list[tuple[tuple[str, str], list[Path]]]
 
 def _known_outputs(results: Path, stage: str, shard: str) -> set[str]:
     names: set[str] = set()
-    for file in (results / "ledger" / stage / f"{shard}.json", results / "kept" / stage / shard / LEDGER):
+    for file in (ledger_path(results, stage, shard), results / "kept" / stage / shard / LEDGER):
         with suppress(FileNotFoundError, ValueError):
             names.update(read_ledger(file).outputs)
     return names

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from malgeul.plan import Plan, read_plan
 from malgeul.report.failures import tail_of
 from malgeul.report.stages import job_file
-from malgeul.shards.ledger import read_ledger
+from malgeul.shards.ledger import ledger_path, read_ledger
 from malgeul.shards.locks import alive
 from malgeul.shards.progress import STATE
 from malgeul.startup import LOCK, PLAN
@@ -174,7 +174,7 @@ class RunReader:
         return self._plan[1]
 
     def _read_ledger(self, stage: str, shard: str) -> _Done | None:
-        file = self.results / "ledger" / stage / f"{shard}.json"
+        file = ledger_path(self.results, stage, shard)
         try:
             changed = file.stat().st_mtime_ns
             if file not in self._ledgers or self._ledgers[file][0] != changed:
