@@ -87,7 +87,20 @@ def find_files(place: Path, suffixes: Iterable[str] | None) -> Found:
     files = [match for match in matches if not match.is_dir()]
     found = _search([match for match in matches if match.is_dir()], base, suffixes, apart=files)
     found.files[:0] = [_input_file(file, base) for file in files]
+    if closed := _closed_folders(place):
+        found.ignored["(unreadable)"] = len(closed)
     return found
+
+
+def _closed_folders(pattern: Path) -> set[str]:
+    """Return the folders that a glob passes over in silence, since they may not be listed or entered."""
+    steps = [(str(step.parent), step.name) for step in (pattern, *pattern.parents) if glob.has_magic(str(step))]
+    return {
+        folder
+        for above, name in steps
+        for folder in glob.glob(f"{above}/", recursive=True)  # noqa: PTH207 - takes a whole pattern
+        if not os.access(folder, os.X_OK | (os.R_OK if glob.has_magic(name) else 0))
+    }
 
 
 def _search(folders: Iterable[Path], base: Path, suffixes: Iterable[str] | None, apart: Iterable[Path] = ()) -> Found:

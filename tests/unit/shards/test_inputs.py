@@ -34,6 +34,19 @@ def test_a_glob_may_begin_at_the_root(tmp_path):
     assert (found.path, found.name) == (str(tmp_path / "a.wav"), str((tmp_path / "a.wav").relative_to("/")))
 
 
+@pytest.mark.parametrize("pattern", ["*/*.wav", "*/a.wav", "*/march/*.wav", "**/*.wav"])
+def test_folders_that_a_glob_cannot_look_into_are_counted(tmp_path, monkeypatch, pattern):
+    for folder in ("open/march", "closed/march"):
+        (tmp_path / folder).mkdir(parents=True)
+        for place in (tmp_path / folder, (tmp_path / folder).parent):
+            (place / "a.wav").touch()
+    assert find_files(tmp_path / pattern, ["wav"]).ignored == {}
+    access, closed = os.access, str(tmp_path / "closed")
+    # root may look everywhere
+    monkeypatch.setattr(os, "access", lambda path, how: str(path).rstrip("/") != closed and access(path, how))
+    assert find_files(tmp_path / pattern, ["wav"]).ignored == {"(unreadable)": 1}
+
+
 def test_a_suffix_may_have_its_dot(tmp_path):
     (tmp_path / "a.WAV").touch()
     assert len(find_files(tmp_path, [".wav"]).files) == 1
