@@ -21,7 +21,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --co
 run: $(VENV)/.installed
 	@$(BIN)/python scripts/release_lock.py
 	@$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_ARGS)
-	@echo "The report: results/demo/report.html"
+	$(if $(SNAKEMAKE_ARGS),,@echo "The report: results/demo/report.html")
 
 # Files of unit tests run side by side, and so do runs of the workflow, which leave cores idle by turns.
 test: $(VENV)/.installed-dev lint
