@@ -20,12 +20,11 @@ RANDOM_SINCE = date(2020, 10, 5)
 LAST_YEAR = 2040
 """Nobody is taken to be born later; a fixed year, so that the same text is always masked alike."""
 
-_DASH = "[-–—‐]"
-_NOT_IN_NUMBER = r"(?<![0-9A-Za-z@])(?<!\d[-–—.,/])"
-_NO_NUMBER_AFTER = r"(?!\d)(?![-–—./,:]\d)"
-# Two phone numbers may be parted by a comma alone.
-_NOT_IN_PHONE = r"(?<![0-9A-Za-z@])(?<!\d[-–—./])"
-_NO_PHONE_AFTER = r"(?!\d)(?![-–—./:]\d)"
+# Two numbers may be parted by a comma or a slash alone.
+_NOT_IN_NUMBER = r"(?<![0-9A-Za-z@])(?<!\d[-.])"
+_NO_NUMBER_AFTER = r"(?!\d)(?![-.:]\d)"
+# A letter may stand before a phone number: TEL02-123-4567.
+_NOT_IN_PHONE = r"(?<![0-9@])(?<!\d[-.])"
 
 
 @dataclass(frozen=True)
@@ -155,14 +154,17 @@ def _card(match: re.Match[str], before: str) -> bool:
 
 
 def _account(match: re.Match[str], before: str) -> bool:
-    return 10 <= len(_digits(match)) <= 14 and bool(_BANK.search(before))
+    number, after = match.group(), match.string[match.end() : match.end() + CONTEXT]
+    if not 10 <= len(_digits(match)) <= 14 or (number.isdigit() and after.lstrip().startswith("원")):
+        return False
+    return bool(_BANK.search(before) or (number.count("-") > 1 and _BANK_BEHIND.match(after)))
 
 
 def _phone(match: re.Match[str], before: str) -> bool:
-    if re.search(r"(?:모델|품번|버전|사건|번지)\s*(?:번호)?[은는:\s]*$", before):
+    if re.search(r"(?:모델|품번|버전|사건|번지)\s*(?:번호)?[은는:\s]*$", before) or _CODE.search(before):
         return False
     digits = re.sub("^(?:0082|82)0?", "0", _digits(match))
-    parted = len(match.group()) > len(_digits(match))
+    parted = len(match.group()) > len(_digits(match)) or before.endswith("(")
     known = parted or digits[:2] == "01" or bool(re.search("전화|번호|연락|팩스|☎|tel", before, re.IGNORECASE))
     return known and bool(_PHONE_PLAN.fullmatch(digits))
 
@@ -185,16 +187,26 @@ def _always(match: re.Match[str], before: str) -> bool:
 _NUMBERED_POINTS = {".".join(str(first + k) for k in range(4)) for first in range(1, 30)}
 """1.2.3.4 in a text refers to four points of a list."""
 
-_NARROW = dict(zip(range(0xFF01, 0xFF5F), range(0x21, 0x7F), strict=True))
-"""Full-width forms, as old Korean pages write numbers in, to ASCII: a character for each, so that places hold."""
+_NARROW = {
+    **dict(zip(range(0xFF01, 0xFF5F), range(0x21, 0x7F), strict=True)),
+    **dict.fromkeys(map(ord, "‐‑‒–—―−─ㅡ"), ord("-")),
+    **dict.fromkeys([0xA0, 0x3000], ord(" ")),
+}
+"""Full-width forms, as old Korean pages write numbers in, and what else is written for a hyphen or a space, to ASCII: a
+character for each, so that places hold."""
 
-_WIDE = re.compile("[！-～]")
+_WIDE = re.compile(f"[{''.join(map(chr, _NARROW))}]")
 
 _WORTH_LOOKING = re.compile(r"\d{3}|[@＠]|\d\.\d|:[0-9A-Fa-f]{0,4}:")
 
 _BANK = re.compile(
-    r"계좌|통장|입금|송금|예금주|무통장|은행|뱅크|농협|수협|신협|새마을금고|우체국|(?:국민|신한|우리|하나|기업|케이뱅크|토스)\s*$"
+    r"계좌|통장|입금|송금|예금주|무통장|은행|뱅크|농협|수협|신협|새마을금고|우체국|(?:국민|신한|우리|하나|기업|토스|카카오|씨티|SC제일|IBK)\s*:?\s*$"
 )
+
+_BANK_BEHIND = re.compile(r"[\s(\[,/]{0,3}(?:예금주|농협|수협|신협|새마을금고|우체국|[가-힣A-Za-z]{1,6}(?:은행|뱅크))")
+
+_CODE = re.compile(r"(?<![A-Za-z])(?!(?:tel|fax|phone|mobile|hp|[tfmhpc])$)[A-Za-z]+$", re.IGNORECASE)
+"""What makes a code of the number behind it: letters that are no word for a telephone."""
 
 _PHONE_PLAN = re.compile(
     r"01[016789]\d{7,8}|02\d{7,8}|0(?:3[1-3]|4[1-4]|5[1-5]|6[1-4])\d{7,8}|0(?:70|50\d|60|80)\d{7,8}"
@@ -206,7 +218,8 @@ KINDS = (
         "email",
         "[이메일]",
         re.compile(
-            r"(?<![\w.+-])[A-Za-z0-9][\w.+-]*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}(?![\w-])",
+            r"(?<![A-Za-z0-9])[A-Za-z0-9][\w.+-]{0,63}@"
+            r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}(?![A-Za-z0-9])",
             re.ASCII,
         ),
         _always,
@@ -215,7 +228,8 @@ KINDS = (
         "ip_address",
         "[IP주소]",
         re.compile(
-            r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)|(?:[0-9A-Fa-f]{1,4}:){1,7}[0-9A-Fa-f:]*[0-9A-Fa-f])(?![\w:])",
+            r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d|\w|:[0-5]\d(?!\d))"  # 19.4.30.14:20 is a time
+            r"|(?<![\w.:])(?:[0-9A-Fa-f]{1,4}:){1,7}[0-9A-Fa-f:]*[0-9A-Fa-f](?![\w:])",
             re.ASCII,
         ),
         _public_ip,
@@ -223,7 +237,7 @@ KINDS = (
     Kind(
         "resident_number",
         "[주민등록번호]",
-        re.compile(_NOT_IN_NUMBER + r"\d{6}\s?(?:" + _DASH + r"\s?)?[1-8]\d{6}" + _NO_NUMBER_AFTER),
+        re.compile(_NOT_IN_NUMBER + r"\d{6}\s?(?:-\s?)?[1-8]\d{6}" + _NO_NUMBER_AFTER),
         _resident,
     ),
     Kind(
@@ -231,7 +245,7 @@ KINDS = (
         "[카드번호]",
         re.compile(
             _NOT_IN_NUMBER
-            + r"\d{4}(?P<by>[- ]?)(?:\d{4}(?P=by)\d{4}(?P=by)\d{4}|\d{6}(?P=by)\d{5})"
+            + r"\d{4}(?P<by>(?: ?- ?| )?)(?:\d{4}(?P=by)\d{4}(?P=by)\d{4}|\d{6}(?P=by)\d{5})"
             + _NO_NUMBER_AFTER
         ),
         _card,
@@ -239,7 +253,7 @@ KINDS = (
     Kind(
         "business_number",
         "[사업자등록번호]",
-        re.compile(_NOT_IN_NUMBER + r"\d{3}" + _DASH + r"?\d{2}" + _DASH + r"?\d{5}" + _NO_NUMBER_AFTER),
+        re.compile(_NOT_IN_NUMBER + r"\d{3}(?: ?- ?)?\d{2}(?: ?- ?)?\d{5}" + _NO_NUMBER_AFTER),
         _business,
     ),
     Kind(
@@ -247,15 +261,16 @@ KINDS = (
         "[전화번호]",
         re.compile(
             _NOT_IN_PHONE
-            + r"(?:(?:\+|00)?82[-.\s]?\(?0?\)?\d{1,2}|\(?0\d{1,3}\)?)[-–—.\s]{0,2}\d{3,4}[-–—.\s]?\d{4}"
-            + _NO_PHONE_AFTER
+            + r"(?:(?:\+|00)?82[-.\s]?\(?0?\)?\d{1,2}|\(0\d{1,3}\)|0\d{1,3}\)?)"
+            + r"(?:\s?[-.]{1,2}\s?|\s{1,2})?\d{3,4}(?:\s?[-.]{1,2}\s?|\s)?\d{4}"
+            + _NO_NUMBER_AFTER
         ),
         _phone,
     ),
     Kind(
         "account_number",
         "[계좌번호]",
-        re.compile(_NOT_IN_NUMBER + r"\d{2,6}(?:[- ]?\d{1,8}){1,4}" + _NO_NUMBER_AFTER),
+        re.compile(_NOT_IN_NUMBER + r"\d{2,6}(?:(?: ?- ?| )?\d{1,8}){1,4}" + _NO_NUMBER_AFTER),
         _account,
     ),
 )  # fmt: skip
