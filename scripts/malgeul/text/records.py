@@ -383,22 +383,27 @@ def _rows_at_once(rows: int, size: int) -> int:
 
 
 def _rows(batch: Any) -> Iterator[dict[str, Any] | Fault]:
-    """Yield the rows of an Arrow batch; where one holds bytes that are no UTF-8, each is taken by itself."""
+    """Yield the rows of an Arrow batch; where one holds what Python cannot take, each is taken by itself."""
     at_once = _rows_at_once(batch.num_rows, batch.nbytes)
     for first in range(0, batch.num_rows, at_once):
         piece = batch.slice(first, at_once)
         try:
             yield from piece.to_pylist()
-        except UnicodeDecodeError:
+        except (UnicodeDecodeError, OverflowError):
             yield from map(_row, (piece.slice(row, 1) for row in range(piece.num_rows)))
 
 
 def _row(alone: Any) -> dict[str, Any] | Fault:
-    try:
-        [fields] = alone.to_pylist()
-    except UnicodeDecodeError as error:
-        return Fault("INVALID_UTF8", f"byte {error.start}: {error.reason}")
-    return dict(fields)
+    """Return a row's fields; a time that is none of Python's (the year 20000) as Arrow writes it."""
+    fields = {}
+    for name, column in zip(alone.schema.names, alone.columns, strict=True):
+        try:
+            [fields[name]] = column.to_pylist()
+        except UnicodeDecodeError as error:
+            return Fault("INVALID_UTF8", f"byte {error.start}: {error.reason}")
+        except OverflowError:
+            fields[name] = column.to_string(indent=0, skip_new_lines=True)[1:-1]
+    return fields
 
 
 def _checked(fields: dict[str, Any] | Fault, place: str, name: str, text_field: str, max_bytes: int) -> Record:

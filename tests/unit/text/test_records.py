@@ -235,6 +235,23 @@ def test_parquet_with_bytes_that_are_no_text_loses_only_those_rows(tmp_path):
     assert [fields["id"] for fields in good(records)] == ["a", "c"]
 
 
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        (pa.array([0, 10**7], pa.int32()).cast(pa.date32()), "29349-01-26"),
+        (pa.array([0, 10**17], pa.timestamp("ms")), "<value out of range: 100000000000000000>"),
+    ],
+)
+def test_a_time_that_python_does_not_know_costs_no_row(tmp_path, times, told):
+    file = tmp_path / "a.parquet"
+    nested = pa.StructArray.from_arrays([times], names=["born"])
+    pq.write_table(pa.table({"text": ["하나", "둘"], "born": times, "nested": nested}), file)
+    known, odd = good(read(file, kind="parquet"))
+    assert (known["text"], known["born"].year) == ("하나", 1970)
+    assert (odd["text"], odd["born"]) == ("둘", told)
+    assert told in odd["nested"]
+
+
 def test_parquet_without_the_column_or_damaged_is_one_fault(tmp_path):
     file = tmp_path / "a.parquet"
     pq.write_table(pa.table({"body": ["a", "b"]}), file)
