@@ -38,7 +38,12 @@ def was_dropped(fields: Mapping[str, Any]) -> Measured:
 
 
 def _number(value: Any) -> Measured:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # JSON's integers have any number of digits
+        return None
 
 
 META_MEASURES: dict[str, Callable[[Mapping[str, Any]], Measured]] = {

@@ -35,7 +35,12 @@ def test_a_document_goes_for_what_it_brings(change, reason):
 
 @pytest.mark.parametrize("name", META_MEASURES)
 @pytest.mark.parametrize(
-    "fields", [{}, {"lang": "ko", "prob": None, "doc_scores": [], "filter": 3, "web-register": []}]
+    "fields",
+    [
+        {},
+        {"lang": "ko", "prob": None, "doc_scores": [], "filter": 3, "web-register": []},
+        {"lang": ["kor_Hang"], "prob": [10**400], "doc_scores": [10**400], "web-register": {"MT": -(10**400)}},
+    ],
 )
 def test_what_is_not_there_is_not_measured(name, fields):
     assert META_MEASURES[name](fields) is None
