@@ -52,12 +52,11 @@ def document_of(record: Record, source: Source, counts: Counter[str]) -> dict[st
     if not isinstance(text, str):
         what = "is not there" if text is None else f"is no text but a {type(text).__name__}"
         raise ItemFault("MISSING_FIELD", f"{source.text_field} {what}")
-    row = {
-        "id": _id_of(fields, source, record.given_id),
-        "text": clean(text, counts),
-        "source": source.name,
-        "meta": meta_of(fields),
-    }
+    row = {"id": _id_of(fields, source, record.given_id), "text": clean(text, counts), "source": source.name}
+    try:
+        row["meta"] = meta_of(fields)
+    except RecursionError:
+        raise ItemFault("BROKEN_JSON", "the fields are nested too deep") from None
     for column, value in row.items():
         try:
             value.encode("utf-8")

@@ -93,6 +93,7 @@ def test_without_an_id_field_the_id_stays_in_meta():
         ({"id": "x", "text": "가\ud800"}, "INVALID_UTF8"),
         ({"id": "x\ud800", "text": "가"}, "INVALID_UTF8"),
         ({"id": "x", "text": "가", "title": "\udfff"}, "INVALID_UTF8"),
+        ({"id": "x", "text": "가", "nan": float("nan"), "deep": json.loads("[" * 900 + "]" * 900)}, "BROKEN_JSON"),
     ],
 )
 def test_what_makes_no_document_is_a_fault_of_its_class(fields, kind):
