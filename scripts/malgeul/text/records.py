@@ -33,6 +33,10 @@ ROWS_AT_ONCE = 1024
 TABLE_BYTES = 1 << 24
 """Bytes of a table that are rows at once; fewer rows than ROWS_AT_ONCE where they are long."""
 
+NO_JSONL = 1000
+"""A file whose first so many records are no JSON is no JSONL (an array over many lines, CSV): to list the others, each
+as a fault, would take thirty times the memory of the file."""
+
 _UNPACKERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _BREAKS_OFF = (EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, NotImplementedError)
 """What readers raise on damaged bytes (gzip and Arrow: OSError without an errno; Arrow also ValueError and, for an
@@ -141,7 +145,8 @@ def _read_jsonl(path: Path, file: InputFile, source: Source, max_bytes: int) -> 
     """Yield the records of a JSONL file, or of those lines that start in its part.
 
     A line's place is its number; in a part, which does not know how many lines come before it, the offset of its first
-    byte in the file (``@123``). Blank lines are no records.
+    byte in the file (``@123``). Blank lines are no records; of a file that is no JSONL (:data:`NO_JSONL`) the rest is
+    one.
     """
     if path.stat().st_size == 0:
         raise ItemFault("EMPTY", "the file has no bytes")
@@ -152,12 +157,20 @@ def _read_jsonl(path: Path, file: InputFile, source: Source, max_bytes: int) -> 
         offsets = part_lines(path, source.part, source.parts, max_bytes)
         lines = ((f"{name}:@{offset}", line) for offset, line in offsets)
     place = "its start"
+    broken: int | None = 0  # records so far, until one is another kind
     try:
         for place, line in lines:
             if isinstance(line, int):
                 yield Record(place, Fault("TOO_LARGE", f"the line has {line} bytes, more than {max_bytes}"))
             elif line and not line.isspace():
-                yield _parse(line, place, name)
+                if broken == NO_JSONL:
+                    reason = f"none of the first {NO_JSONL:,} records is a JSON object; no other was read"
+                    yield Record(f"{name}:rest", Fault("BROKEN_JSON", reason))
+                    return
+                record = _parse(line, place, name)
+                is_broken = isinstance(record.fields, Fault) and record.fields.kind == "BROKEN_JSON"
+                broken = broken + 1 if is_broken and broken is not None else None
+                yield record
     except _BREAKS_OFF as error:
         yield _rest(name, place, error)
 

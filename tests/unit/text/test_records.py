@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from malgeul.shards.faults import Fault
 from malgeul.shards.inputs import InputFile
-from malgeul.text.records import Source, part_digest, part_lines, read_source, split_lines, unpacked
+from malgeul.text.records import NO_JSONL, Source, part_digest, part_lines, read_source, split_lines, unpacked
 from unit.text.conftest import jsonl
 
 LINES = [{"id": str(k), "text": f"{k}번 글입니다."} for k in range(3000)]
@@ -110,6 +110,18 @@ def test_bad_lines_are_named_by_number_and_class(tmp_path):
     }
     assert [r["text"].split()[0] for r in good(records)] == ["a", "a", "no"]
     assert faults(read(file))["a.jsonl:8"] == "BROKEN_JSON", "brackets without end"
+
+
+def test_of_a_file_that_is_no_jsonl_the_ledger_does_not_list_every_line(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps([{"text": "가"}] * 1000, indent=1), encoding="utf-8")
+    *first, rest = read(file)
+    assert len(first) == NO_JSONL
+    assert (rest.place, rest.fields.kind) == ("a.json:rest", "BROKEN_JSON")
+    file.write_bytes(b'{"text": "one"}\n' + b"[\n" * 2000 + b'{"text": "two"}\n')
+    assert len(read(file)) == 2002
+    file.write_bytes(b"[\n" * NO_JSONL)
+    assert len(read(file)) == NO_JSONL
 
 
 def test_a_line_of_any_length_is_passed_over_in_bounded_memory(tmp_path):
