@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ NGRAM_WORDS = 5
 BANDS = 14
 HASHES_PER_BAND = 8
 SEED = 1
+NGRAMS_AT_ONCE = 1 << 12
+"""While they are hashed, an n-gram takes 2 kB."""
 
 BAND_COLUMNS = [f"band_{band:02d}" for band in range(BANDS)]
 
@@ -41,9 +44,9 @@ def bands(text: str) -> npt.NDArray[np.uint64] | None:
     if len(words) < NGRAM_WORDS:
         return None
     minhash = _empty_minhash().copy()
-    minhash.update_batch(
-        [" ".join(words[first : first + NGRAM_WORDS]).encode() for first in range(len(words) - NGRAM_WORDS + 1)]
-    )
+    ngrams = (" ".join(words[first : first + NGRAM_WORDS]).encode() for first in range(len(words) - NGRAM_WORDS + 1))
+    while block := list(islice(ngrams, NGRAMS_AT_ONCE)):
+        minhash.update_batch(block)
     rows = minhash.digest().reshape(BANDS, HASHES_PER_BAND)
     return np.array([xxhash.xxh3_64_intdigest(row.tobytes()) for row in rows], np.uint64)
 

@@ -1,6 +1,7 @@
 """Texts that share most of their 5-grams meet in a band, others do not; case, numbers and punctuation do not count."""
 
 import random
+import tracemalloc
 
 import numpy as np
 
@@ -44,3 +45,15 @@ def test_the_share_of_pairs_that_meet_is_the_formulas():
     assert met[0.9] == 60
     assert 3 <= met[0.6] <= 45  # 1 - (1 - 0.6^8)^14 = 0.21
     assert met[0.1] == 0
+
+
+def test_a_long_text_is_signed_in_bounded_memory_block_by_block(monkeypatch):
+    rng = random.Random(2)
+    long = text(rng, words=100_000)
+    tracemalloc.start()
+    signature = bands(long)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50 << 20
+    monkeypatch.setattr("malgeul.text.signatures.NGRAMS_AT_ONCE", 7000)
+    assert np.array_equal(bands(long), signature)
