@@ -47,13 +47,13 @@ BATCH = 512
 class Batch:
     """Documents that follow each other in the shard, the key of their verdicts, and those that are known.
 
-    ``masked`` counts by id and kind the personal numbers that placeholders stand for, ``read`` what came
+    ``masked`` counts of each by kind the personal numbers that placeholders stand for, ``read`` what came
     in and was cut out as boilerplate.
     """
 
     key: str
     documents: list[dict[str, Any]]
-    masked: dict[str, Counter[str]]
+    masked: list[Counter[str]]
     read: Counter[str]
     journaled: bool
     verdicts: list[Verdict] = field(default_factory=list)
@@ -84,10 +84,9 @@ def filter_text(job: Job) -> None:
             else:
                 job.journal.put(batch.key, blob=pack(batch.verdicts))
                 progress.advance(len(batch.documents))
-            for document, decided in zip(batch.documents, batch.verdicts, strict=True):
+            for document, decided, masked in zip(batch.documents, batch.verdicts, batch.masked, strict=True):
                 _account(job, document["id"], decided)
                 if decided.kept:
-                    masked = batch.masked.get(document["id"], Counter[str]())
                     facts = {name: getattr(decided, name) for name in ("features", "scores", "n_morphemes", "mentions")}
                     filtered.write(document | facts | {"n_masked": masked.total()})
                     counts.update({f"masked_{kind}": n for kind, n in masked.items()})
@@ -119,7 +118,7 @@ def _candidates(job: Job, under_way: deque[Batch], rules: Sequence[Rule], *, mea
         read = Counter(characters_in=sum(len(document["text"]) for document in documents))
         if boilerplate:
             read.update(_cut(documents, verdicts, boilerplate, partial(screen, rules=rules, measure_all=measure_all)))
-        masked = _mask(documents) if job.params["mask_personal_numbers"] else {}
+        masked = _mask(documents) if job.params["mask_personal_numbers"] else [Counter[str]() for _ in documents]
         key = job.item_key([document["text"] for document in documents], [asdict(verdict) for verdict in verdicts])
         journaled = key in job.journal
         if journaled:
@@ -155,13 +154,12 @@ def _cut(
     return cut
 
 
-def _mask(documents: list[dict[str, Any]]) -> dict[str, Counter[str]]:
-    """Put placeholders into the texts; return the counts by kind of the documents that had personal numbers."""
-    counts: dict[str, Counter[str]] = {}
+def _mask(documents: list[dict[str, Any]]) -> list[Counter[str]]:
+    """Put placeholders into the texts; return of each document how many there are by kind."""
+    counts: list[Counter[str]] = []
     for document in documents:
         document["text"], found = mask(document["text"])
-        if found:
-            counts[document["id"]] = found
+        counts.append(found)
     return counts
 
 

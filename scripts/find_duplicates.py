@@ -17,6 +17,7 @@ from malgeul.text.boilerplate import BOILERPLATE, line_key
 from malgeul.text.duplicates import (
     DUPLICATES,
     REPEATED_ID,
+    REPEATED_RECORD,
     Hashed,
     find_namesakes,
     hash_table,
@@ -38,7 +39,8 @@ def find_duplicates(job: Job) -> None:
     files = sorted(job.inputs["screened"], key=lambda file: file.stem)
     starts = np.cumsum([0, *map(count_rows, files)])
     texts = _texts(files)
-    namesakes, named_first = find_namesakes(_names(job, files, int(starts[-1])), texts)
+    names = _names(job, files, int(starts[-1]))
+    namesakes, named_first = find_namesakes(names, texts)
     repeated, firsts = texts.without(namesakes).repeats()  # a document that goes stands for no other
     clusters = np.arange(starts[-1])
     clusters[repeated] = firsts
@@ -55,8 +57,9 @@ def find_duplicates(job: Job) -> None:
     }
     clusters[namesakes] = named_first
     leaving = np.union1d(clustered, namesakes)
+    named, same = np.isin(leaving, names.repeats()[0]), np.isin(leaving, repeated)
     kinds = np.select(
-        [np.isin(leaving, namesakes), np.isin(leaving, repeated)], [REPEATED_ID, "duplicate"], "near_duplicate"
+        [np.isin(leaving, namesakes), named & same, same], [REPEATED_ID, REPEATED_RECORD, "duplicate"], "near_duplicate"
     )
     staying, staying_of = np.unique(clusters[leaving], return_inverse=True)
     told = [f"{source}/{first_id}" for *_, source, first_id in _documents_at(job, files, starts, staying)]

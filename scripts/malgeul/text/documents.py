@@ -109,14 +109,13 @@ def _plain(value: Any) -> str:
 class Intake:
     """Takes the records of one shard: documents go to its table, every record to its ledger.
 
-    An id that was seen before in the shard is quarantined; the ids seen are held in memory (about 100 bytes each). A
-    document without one has an id made from its file and text, so that it stays the same when lines come before it.
+    A document without an id has one made from its file and text, so that it stays the same when lines come before it.
+    Ids that occur twice are for the search for duplicates to find, when it is known which documents pass.
     """
 
     def __init__(self, source: Source, table: TableWriter, ledger: Ledger) -> None:
         self.source, self.table, self.ledger = source, table, ledger
         self.counts: Counter[str] = Counter(control_characters=0, normalized_texts=0, characters=0)
-        self._seen: set[str] = set()
         self._made: Counter[str] = Counter()
 
     def take(self, record: Record) -> None:
@@ -124,12 +123,9 @@ class Intake:
         try:
             row = document_of(record, self.source, self.counts)
             row["id"] = row["id"] or self._id_from(record.file, row["text"])
-            if row["id"] in self._seen:
-                raise ItemFault("DUPLICATE_ID", f"the id {row['id']} was seen before in this shard")
         except ItemFault as found:
             self.ledger.quarantine(record.place, found.fault)
             return
-        self._seen.add(row["id"])
         self.counts["characters"] += len(row["text"])
         self.table.write(row)
         self.ledger.use(record.place)

@@ -23,7 +23,8 @@ DUPLICATES = pa.schema(
         pa.field("shard", pa.string(), nullable=False),
         pa.field("id", pa.string(), nullable=False),
         pa.field("row", pa.int64(), nullable=False),  # of text/<shard>.parquet, from 0
-        # duplicate: the same text; near_duplicate: nearly the same; repeated_id: another text under the same name.
+        # duplicate: the same text; near_duplicate: nearly the same; repeated_record: the same text under the same name;
+        # repeated_id: another text under the same name.
         pa.field("kind", pa.string(), nullable=False),
         pa.field("duplicate_of", pa.string(), nullable=False),  # source/id of the document that stays
     ]
@@ -31,7 +32,10 @@ DUPLICATES = pa.schema(
 """Documents that an earlier one of the corpus stands for; sorted by shard and row."""
 
 REPEATED_ID = "repeated_id"
-"""Kind of a document whose id an earlier one of its source has, in another shard: the first of them stays."""
+"""Kind of a document whose id an earlier one of its source has with another text: the first of them stays."""
+
+REPEATED_RECORD = "repeated_record"
+"""Kind of a document whose id an earlier one of its source has with the same text."""
 
 HASHES_AT_ONCE = 1 << 16
 _HASH = np.dtype([("high", np.uint64), ("low", np.uint64)])

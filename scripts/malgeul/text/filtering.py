@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from malgeul.shards.faults import Fault
 from malgeul.shards.tables import DOCUMENTS, MENTIONS
-from malgeul.text.duplicates import REPEATED_ID
+from malgeul.text.duplicates import REPEATED_ID, REPEATED_RECORD
 from malgeul.text.hplt import META_MEASURES
 from malgeul.text.measures import TEXT_MEASURES
 from malgeul.text.morphology import MORPHEME_MEASURES, Analysis
@@ -147,11 +147,14 @@ def compare(verdict: Verdict, kind: str | None, rules: Iterable[Rule]) -> None:
     An id that another document has is a fault of the document whatever the rules: its rows could not be told apart. Of
     a document that was rejected before they are not measured: its duplicates were not looked for.
     """
-    if verdict.kept and kind == REPEATED_ID:
-        verdict.condemn(Fault("DUPLICATE_ID", "an earlier document of the source, in another shard, has the id"))
-    elif verdict.kept:
+    if not verdict.kept:
+        return
+    if kind != REPEATED_ID:
+        found = "duplicate" if kind == REPEATED_RECORD else kind
         corpus_rules = (rule for rule in rules if rule.measure in CORPUS_MEASURES)
-        verdict.apply(corpus_rules, lambda name: float(name == kind), measure_all=False)
+        verdict.apply(corpus_rules, lambda name: float(name == found), measure_all=False)
+    if verdict.kept and kind in (REPEATED_ID, REPEATED_RECORD):
+        verdict.condemn(Fault("DUPLICATE_ID", "an earlier document of the source has the id"))
 
 
 def judge(

@@ -98,14 +98,18 @@ def jsonl(*rows) -> bytes:
 
 @pytest.fixture
 def find(ingest, make_job, results):
-    """Ingest and screen texts by shard and id, find duplicates, and return the table's rows and the ledger."""
+    """Ingest and screen texts by shard and id, find duplicates, and return the table's rows and the ledger.
+
+    A shard's texts are a dictionary, or pairs where an id occurs twice.
+    """
 
     from find_duplicates import find_duplicates
     from screen_text import screen_text
 
     def run(shards, boilerplate=100, mask_personal_numbers=True):
         for shard, texts in shards.items():
-            ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in texts.items()))}, shard=shard)
+            pairs = texts.items() if isinstance(texts, dict) else texts
+            ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in pairs))}, shard=shard)
             job = make_job(
                 "screen",
                 shard,

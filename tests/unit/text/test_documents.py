@@ -131,21 +131,21 @@ def test_a_shard_accounts_for_every_record(ingest, results):
         problems={"pipe.jsonl": "NOT_A_FILE: neither a file nor a folder"},
     )
     assert {fault["item"]: fault["class"] for fault in ledger.quarantined} == {
-        "a.jsonl:2": "DUPLICATE_ID",
         "a.jsonl:3": "EMPTY_TEXT",
         "a.jsonl:5": "BROKEN_JSON",
         "gone.jsonl": "VANISHED",
         "pipe.jsonl": "NOT_A_FILE",
     }
     assert ledger.imbalance() is None
-    assert (ledger.taken.n, ledger.used.n, ledger.given.n) == (8, 3, 3)
+    assert (ledger.taken.n, ledger.used.n, ledger.given.n) == (8, 4, 4)
     rows = list(read_rows(results / "text" / "web-0000.parquet"))
     assert [(row["id"], row["text"], row["source"], row["meta"]) for row in rows] == [
         ("1", "하나", "web", "{}"),
+        ("1", "둘", "web", "{}"),
         (hashlib.sha256("a.jsonl\0넷".encode()).hexdigest()[:16], "넷", "web", "{}"),
         ("5", "다섯", "web", '{"u": "x"}'),
     ]
-    assert ledger.measured["characters"] == 5
+    assert ledger.measured["characters"] == 6
 
 
 def test_a_shards_key_depends_on_the_bytes_of_every_file_and_on_no_path(ingest):

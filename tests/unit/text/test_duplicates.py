@@ -107,7 +107,7 @@ def test_an_id_that_another_shard_has_is_told_and_its_document_stands_for_no_oth
     )
     assert rows == [
         ("web-0001", "1", 0, "repeated_id", "web/1"),
-        ("web-0001", "2", 1, "duplicate", "web/2"),
+        ("web-0001", "2", 1, "repeated_record", "web/2"),
         ("web-0002", "4", 1, "near_duplicate", "web/3"),
     ]
     assert (ledger.measured["repeated_ids"], ledger.measured["clusters"]) == (1, 2)
@@ -117,6 +117,8 @@ def test_an_id_that_another_shard_has_is_told_and_its_document_stands_for_no_oth
 def test_a_document_that_is_rejected_anyway_takes_its_id_from_no_other(find):
     rows, _ = find({"web-0000": {"1": "짧다"}, "web-0001": {"1": prose(1)}})
     assert rows == []
+    rows, _ = find({"web-0000": [("1", "짧다"), ("1", prose(1)), ("1", prose(2)), ("1", prose(1))]})
+    assert [row[2:4] for row in rows] == [(2, "repeated_id"), (3, "repeated_record")], "nor in one shard"
 
 
 def test_two_sources_may_use_the_same_ids(find):

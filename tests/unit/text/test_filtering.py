@@ -12,7 +12,7 @@ from malgeul.shards.faults import Fault
 from malgeul.shards.ledger import read_ledger
 from malgeul.shards.tables import TableWriter, read_rows
 from malgeul.text.boilerplate import BOILERPLATE, line_key
-from malgeul.text.duplicates import DUPLICATES, REPEATED_ID, duplicates_of
+from malgeul.text.duplicates import DUPLICATES, REPEATED_ID, REPEATED_RECORD, duplicates_of
 from malgeul.text.filtering import SCORED, Candidate, Verdict, compare, judge, pack, screen, unpack
 from malgeul.text.measures import TEXT_MEASURES
 from malgeul.text.morphology import MORPHEME_MEASURES, Analysis, MorphemeAnalyzer
@@ -41,16 +41,26 @@ PLANTED = {
 
 @pytest.fixture
 def shard(ingest, make_job, results):
-    """Ingest texts and give a function that filters them."""
+    """Ingest texts, by id or in pairs with it, and give a function that filters them.
+
+    ``duplicates`` are ids, or rows with their kinds.
+    """
 
     def prepare(texts, duplicates=(), shard="web-0000", boilerplate=None, scores=None):
-        ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in texts.items()))}, shard=shard)
+        pairs = list(texts.items() if isinstance(texts, dict) else texts)
+        ingest({"a.jsonl": jsonl(*({"id": name, "text": text} for name, text in pairs))}, shard=shard)
         (results / "duplicates.parquet").unlink(missing_ok=True)
         with TableWriter(results / "duplicates.parquet", DUPLICATES) as table:
-            for row, name in enumerate(texts):
-                if name in duplicates:
-                    kind = name if name in ("near_duplicate", REPEATED_ID) else "duplicate"
-                    table.write({"shard": shard, "id": name, "row": row, "kind": kind, "duplicate_of": "web/x"})
+            kinds = {
+                row: name if name in ("near_duplicate", REPEATED_ID) else "duplicate"
+                for row, (name, _) in enumerate(pairs)
+                if name in duplicates
+            }
+            if isinstance(duplicates, dict):
+                kinds = duplicates
+            for row, kind in kinds.items():
+                told = {"shard": shard, "id": pairs[row][0], "row": row, "kind": kind, "duplicate_of": "web/x"}
+                table.write(told)
             other = {"shard": "zzz-0000", "id": str(len(duplicates)), "row": 0, "kind": "duplicate"}
             table.write(other | {"duplicate_of": "web/x"})
         if scores is not None:
@@ -132,7 +142,18 @@ def test_every_planted_fault_is_rejected_for_its_reason_with_value_and_threshold
     assert (ledger.taken.n, ledger.used.n, ledger.given.n) == (20, 5, 5)
 
 
-def test_an_id_that_another_shard_has_is_a_fault_under_every_profile(shard):
+def test_of_one_id_in_a_shard_the_first_that_passes_stays_with_its_own_facts(shard):
+    texts = [("a", "짧다"), ("a", f"{prose(1)} 010-1234-5678"), ("a", f"{prose(2)} a@b.kr c@d.kr"), ("a", prose(1))]
+    run = shard(texts, duplicates={2: REPEATED_ID, 3: REPEATED_RECORD})
+    filtered, rejected, ledger = run()
+    assert [row["n_masked"] for row in filtered] == [1]
+    assert [row["reason"] for row in rejected] == ["too_short", "DUPLICATE_ID", "duplicate"]
+    assert ledger.imbalance() is None
+    _, rejected, _ = run(thresholds={"duplicate": 1})
+    assert [row["reason"] for row in rejected] == ["too_short", "DUPLICATE_ID", "DUPLICATE_ID"]
+
+
+def test_an_id_that_another_document_has_is_a_fault_under_every_profile(shard):
     _, rejected, ledger = shard({"a": prose(1), REPEATED_ID: prose(2)}, duplicates={REPEATED_ID})()
     [fault] = ledger.quarantined
     assert (fault["item"], fault["class"]) == (REPEATED_ID, "DUPLICATE_ID")
