@@ -261,7 +261,9 @@ def _voice(
         "talk_seconds": _round(length(talk)),
         "utterances": len(own),
         **_exchange(speaker, turns, talk, others, told_apart),
-        "pauses": [{**vars(pauses), "seconds": _round(pauses.seconds)} for pauses in pauses_of(own_turns, thresholds)],
+        "pauses": [
+            {**vars(pauses), "seconds": _round(pauses.seconds)} for pauses in pauses_of(own_turns, others, thresholds)
+        ],
         "syllables": syllables,
         "syllables_per_second": _round(syllables / length(talk)) if length(talk) else None,
         **_acoustics(measure_voice(wav, talk)),

@@ -8,9 +8,10 @@ within a speaker's turn, a gap is silence between two speakers' turns, an overla
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from statistics import median
 
 LEAST_OVERLAP = 0.2
@@ -52,12 +53,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Transition:
-    """A turn that follows another speaker's: seconds from the other's end to this start; negative when they overlap."""
+    """How a turn follows what was said before: seconds from the end of that to its start, negative in an overlap."""
 
     speaker: str | None
     offset: float
     goes_on: bool
-    """Whether the turn is still going on when the other's has ended."""
+    """Whether the turn is still going on when all before it has ended."""
+    after_another: bool = True
+    """Whether it was another speaker's turn that ended last: a word that falls into a turn does not end it."""
 
 
 @dataclass(frozen=True)
@@ -117,32 +120,46 @@ def turns_of(utterances: Iterable[Utterance]) -> list[Turn]:
 
 
 def transitions_of(turns: Sequence[Turn]) -> list[Transition]:
-    """Return how every turn but the first follows the one before."""
+    """Return how every turn but the first follows the one before it that ended last."""
     return [
-        Transition(turn.speaker, turn.start - before.end, turn.end > before.end) for before, turn in pairwise(turns)
+        Transition(turn.speaker, turn.start - last.end, turn.end > last.end, turn.speaker != last.speaker)
+        for last, turn in zip(accumulate(turns, _last_to_end), turns[1:], strict=False)
     ]
 
 
+def _last_to_end(last: Turn, turn: Turn) -> Turn:
+    return turn if turn.end >= last.end else last
+
+
 def latency_of(transitions: Iterable[Transition]) -> float | None:
-    """Return the median gap in seconds before turns that do not overlap the one they follow; None without any."""
-    gaps = [transition.offset for transition in transitions if transition.offset >= 0]
+    """Return the median gap in seconds between another's turn and one that does not overlap it; None without any."""
+    gaps = [transition.offset for transition in transitions if transition.after_another and transition.offset >= 0]
     return median(gaps) if gaps else None
 
 
 def is_interruption(transition: Transition) -> bool:
     """Tell whether a turn starts while the other speaker talks and goes on after they have stopped."""
-    return transition.offset <= -LEAST_OVERLAP and transition.goes_on
+    return transition.after_another and transition.offset <= -LEAST_OVERLAP and transition.goes_on
 
 
-def pauses_between(turns: Iterable[Turn], threshold: float) -> list[Interval]:
-    """Return the pauses within turns that are longer than ``threshold`` (seconds), in the order of the turns."""
+def pauses_between(turns: Iterable[Turn], others: Sequence[Interval], threshold: float) -> list[Interval]:
+    """Return the pauses within turns that are longer than ``threshold`` (seconds), in the order of the turns.
+
+    ``others`` is when other speakers talk (disjoint intervals in order): while they do there is no silence.
+    """
     silences = [(before[1], after[0]) for turn in turns for before, after in pairwise(talk_of(turn.utterances))]
-    return [(start, end) for start, end in silences if end - start > threshold]
+    return [silence for silence in silences if silence[1] - silence[0] > threshold and not _meets(silence, others)]
 
 
-def pauses_of(turns: Iterable[Turn], thresholds: Iterable[float]) -> list[Pauses]:
+def _meets(interval: Interval, others: Sequence[Interval]) -> bool:
+    """Tell whether an interval has something in common with disjoint ones in order."""
+    before_its_end = bisect_left(others, (interval[1], interval[1]))
+    return before_its_end > 0 and others[before_its_end - 1][1] > interval[0]
+
+
+def pauses_of(turns: Iterable[Turn], others: Sequence[Interval], thresholds: Iterable[float]) -> list[Pauses]:
     """Count the pauses within turns that are longer than each of ``thresholds`` (seconds)."""
-    silences = [end - start for start, end in pauses_between(turns, 0)]
+    silences = [end - start for start, end in pauses_between(turns, others, 0)]
     found = []
     for threshold in sorted(thresholds):
         longer = [silence for silence in silences if silence > threshold]

@@ -25,6 +25,7 @@ from malgeul.speech.interaction import (
     is_interruption,
     overlaps_of,
     pauses_between,
+    talk_of,
     transitions_of,
     turns_of,
 )
@@ -191,7 +192,8 @@ def draw_rows(
         for colour, voice in enumerate(voices):
             if voice.channel == channel:
                 own = [turn for turn in turns if turn.speaker == voice.speaker]
-                drawing.add_lane(colour, voice, pauses_between(own, least_pause))
+                others = talk_of(utterance for utterance in utterances if utterance.speaker != voice.speaker)
+                drawing.add_lane(colour, voice, pauses_between(own, others, least_pause))
     if len(voices) > 1:
         drawing.add_overlaps(_exchanges(voices, utterances, turns))
     if missing:

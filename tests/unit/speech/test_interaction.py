@@ -77,13 +77,25 @@ def test_transitions_tell_gaps_from_overlaps():
     assert [(t.speaker, t.goes_on) for t in transitions] == [
         ("client", True), ("agent", True), ("client", True), ("agent", False), ("client", True),
     ]  # fmt: skip
-    assert [t.offset for t in transitions] == pytest.approx([0.5, -1.0, 0.3, -3.0, 3.0])
+    assert [t.offset for t in transitions] == pytest.approx([0.5, -1.0, 0.3, -3.0, 0.5])
+    assert [t.after_another for t in transitions] == [True, True, True, True, False]
+    assert transitions_of([]) == []
 
 
 def test_latency_is_the_median_gap_and_overlaps_are_none():
     of_client = [t for t in transitions_of(turns_of(CALL)) if t.speaker == "client"]
-    assert latency_of(of_client) == pytest.approx(0.5)
+    assert latency_of(of_client) == pytest.approx(0.4)
     assert latency_of([Transition("client", -0.1, True)]) is None
+
+
+def test_who_goes_on_after_anothers_word_within_their_turn_answers_nobody():
+    turns = turns_of([said("a", 0, 10), said("b", 3, 4), said("a", 10.3, 15), said("b", 16, 17)])
+    assert [latency_of(t for t in transitions_of(turns) if t.speaker == who) for who in "ab"] == [None, 1.0]
+
+
+def test_a_third_who_speaks_while_the_first_still_does_has_waited_for_nobody():
+    turns = turns_of([said("a", 0, 10), said("b", 3, 4), said("c", 5, 6)])
+    assert [t.offset for t in transitions_of(turns)] == [-7, -5]
 
 
 def test_an_interruption_starts_before_the_other_has_stopped_and_goes_on_after():
@@ -94,18 +106,24 @@ def test_an_interruption_starts_before_the_other_has_stopped_and_goes_on_after()
 
 def test_pauses_are_silences_within_turns_longer_than_each_threshold():
     turns = turns_of([said(None, 0, 1), said(None, 1.3, 2), said(None, 2.6, 3), said(None, 6, 7)])
-    assert [(p.longer_than, p.count, round(p.seconds, 6)) for p in pauses_of(turns, [2.0, 0.2, 0.5])] == [
+    assert [(p.longer_than, p.count, round(p.seconds, 6)) for p in pauses_of(turns, [], [2.0, 0.2, 0.5])] == [
         (0.2, 3, 3.9),
         (0.5, 2, 3.6),
         (2.0, 1, 3.0),
     ]
-    (pauses,) = pauses_of([turn for turn in turns_of(CALL) if turn.speaker == "client"], [0.2])
+    (pauses,) = pauses_of([turn for turn in turns_of(CALL) if turn.speaker == "client"], [], [0.2])
     assert pauses == Pauses(0.2, 0, 0), "silence between two turns is no pause"
 
 
 def test_a_word_said_within_a_longer_one_makes_no_pause():
     turns = turns_of([said(None, 0, 10), said(None, 2, 3), said(None, 10.1, 11)])
-    assert pauses_of(turns, [0.2]) == [Pauses(0.2, 0, 0)]
+    assert pauses_of(turns, [], [0.2]) == [Pauses(0.2, 0, 0)]
+
+
+def test_while_another_talks_there_is_no_pause():
+    own = turns_of([said("b", 3, 4), said("b", 8, 12), said("b", 13, 14)])
+    assert pauses_of(own, [(0, 10), (14, 20)], [0.5]) == [Pauses(0.5, 1, 1)], "not the 4 s in which a goes on"
+    assert pauses_of(own, [(0, 4), (8, 9), (12, 12.5)], [0.5]) == [Pauses(0.5, 1, 4)], "what only touches is silence"
 
 
 def test_overlaps_are_when_two_talk_at_once_for_long_enough():
