@@ -1,5 +1,9 @@
 """Subtitles in the forms that players read, whatever the text holds."""
 
+import re
+
+import pytest
+
 from malgeul.speech.subtitles import clock, to_srt, to_txt, to_vtt
 
 SEGMENTS = [
@@ -24,6 +28,19 @@ def test_vtt_escapes_and_keeps_cues_apart():
     assert text.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.500\n0: 안녕하세요\n\n")
     assert text.count("-->") == 2
     assert "&lt;b&gt;" in text
+
+
+@pytest.mark.parametrize("written", [to_srt, to_vtt])
+def test_a_cue_ends_after_it_starts_also_where_a_segment_has_no_length(written):
+    (times,) = re.findall(r"(\S+) --> (\S+)", written([{"start": 0.114, "end": 0.114, "text": "네", "speaker": None}]))
+    assert times[0] < times[1]
+
+
+@pytest.mark.parametrize("written", [to_srt, to_vtt])
+def test_what_a_diarizer_calls_a_speaker_ends_no_cue(written):
+    text = written([{"start": 0, "end": 1, "text": "네", "speaker": "A\n\n00:00:02.000 --> 00:00:03.000"}])
+    assert text.count("-->") == 1
+    assert text.rstrip().count("\n\n") == written([SEGMENTS[0]]).rstrip().count("\n\n")
 
 
 def test_txt():
