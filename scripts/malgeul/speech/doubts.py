@@ -26,6 +26,8 @@ DECODED_AGAIN = REPEATS | {"fast", "unlikely"}
 """Flags that another decoding may mend."""
 
 _LOOP = re.compile(rf"(\S.{{0,30}}?)\1{{{LOOPS - 1},}}")
+_SAME_DIGITS = re.compile(r"(\d)(?:[,.-]?\1)+")
+"""Of a number as it is written, not as it is said: 5,000,000원, 1588-8888."""
 
 
 def doubts(
@@ -44,7 +46,7 @@ def doubts(
 
 def repeats(text: str) -> list[str]:
     """Return in which ways a text repeats itself, sorted: of a segment, or of all segments of a window together."""
-    looping = _LOOP.search(bare(text)) is not None
+    looping = _LOOP.search(bare(_SAME_DIGITS.sub(r"\1", text))) is not None
     return [*(["looping"] if looping else []), *(["repetitive"] if compression_ratio(text) > REPETITIVE else [])]
 
 
