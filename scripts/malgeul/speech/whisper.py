@@ -362,7 +362,9 @@ class Whisper:
         tokens = [token for token in decoded.tokens if token != self._end]
         last = next((k for k in range(len(tokens) - 1, 0, -1) if min(tokens[k - 1 : k + 1]) >= begin), 0)
         goes_on = len(tokens) == len(decoded.tokens) or (last > 0 and last == len(tokens) - 1)
-        rest_follows = goes_on and last > 0 and self._seconds(tokens[last]) >= LEAST_PROGRESS
+        reached = self._seconds(tokens[last]) if last else 0.0
+        heard_next = last == len(tokens) - 1 or reached <= seconds - SHORTEST_REST  # or text follows: it is not lost
+        rest_follows = goes_on and reached >= LEAST_PROGRESS and heard_next
         if rest_follows:
             tokens = tokens[: last + 1]
         runs: list[Run] = []

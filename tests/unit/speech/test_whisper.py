@@ -242,6 +242,15 @@ def test_text_that_goes_on_where_it_cannot_be_heard_is_flagged(whisper):
         assert set(segments[0].flags) <= set(FLAGS), "the page says what it means"
 
 
+def test_text_after_the_last_timestamps_stays_where_what_is_left_is_too_short_to_be_heard(whisper):
+    words = whisper._processor.tokenizer.encode("네", add_special_tokens=False)
+    at = whisper._rules.begin
+    tokens = [at, *words, at + 475, at + 475, *words]  # and the tokens ran out
+    segments, _ = whisper._segments(Decoded(tokens, [-0.1] * len(tokens), 0.1, 0.0), 10.0)
+    assert [(s.start, s.end, s.text) for s in segments] == [(0.0, 9.5, "네"), (9.5, 10.0, "네")]
+    assert all(s.flags == ["unfinished"] for s in segments)
+
+
 def test_a_loop_over_several_segments_is_one(whisper):
     words = whisper._processor.tokenizer.encode("네, 감사합니다.", add_special_tokens=False)
     at = whisper._rules.begin
