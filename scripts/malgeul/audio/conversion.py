@@ -79,9 +79,10 @@ def _facts(
             "tags": listing.tags,
         },
         "partial": {
-            "declared_seconds": round(decoded.declared_seconds or 0, 3),
-            "decoded_seconds": round(decoded.seconds, 3),
+            "declared_seconds": round(decoded.declared_seconds or decoded.seconds, 3),
+            "decoded_seconds": round(decoded.seconds - decoded.gap_seconds, 3),
             "missing_seconds": round(missing, 3),
+            "gap_seconds": round(decoded.gap_seconds, 3),
         }
         if missing
         else None,

@@ -15,7 +15,7 @@ import resource
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import FileIO
@@ -27,7 +27,7 @@ from malgeul.audio import listing as lines
 from malgeul.audio.cores import core_of_its_own
 from malgeul.audio.durations import STATED
 from malgeul.audio.listing import Listing
-from malgeul.audio.pcm import BYTES_PER_SAMPLE, RATE, WAV_HEADER, seconds_of
+from malgeul.audio.pcm import BYTES_PER_SAMPLE, RATE, WAV_HEADER, insert_silence, seconds_of
 from malgeul.shards.faults import ItemFault
 from malgeul.shards.locks import die_with_parent
 
@@ -37,8 +37,21 @@ CONTAINERS = (
 )  # fmt: skip
 """ffmpeg's names of the containers that are opened."""
 
+SHORTEST_GAP, LONGEST_GAP = 0.5, 3600.0
+"""Seconds without a packet that are filled with silence: less is jitter, and a time that jumps further is wrong, as is
+one that runs back."""
+
+_GAPS = (
+    "asetpts='ifnot(N,print(-1));"
+    "st(1,PTS*TB-ld(0));"  # how much later this frame is than the last one's end, which is in 0
+    f"st(0,if(gt(ld(1),{SHORTEST_GAP}),print(NB_CONSUMED_SAMPLES/SR);print(ld(1));PTS*TB,ld(0))+S/SR);"
+    "if(isnan(STARTPTS),0,STARTPTS)+NB_CONSUMED_SAMPLES/SR/TB'"
+)
+"""Has ffmpeg print -1 where the sound begins, and for every gap after how many seconds of sound it comes and how long
+it is: the module listing reads that. The times that go on count the sound alone, so that no jump of theirs ends it."""
 FILTERS = (
-    f"aresample={RATE}:resampler=soxr:rematrix_maxval=1000,aformat=channel_layouts=mono|stereo,asetnsamples=4096:p=0"
+    f"{_GAPS},aresample={RATE}:resampler=soxr:rematrix_maxval=1000,aformat=channel_layouts=mono|stereo,"
+    "asetnsamples=4096:p=0"
 )
 """More than two channels become two by ffmpeg's matrix for their layout, as it is: scaled down, as ffmpeg does it for
 integers, until all channels at full scale could not clip, a voice in the centre of 5.1 is 8 dB quieter.
@@ -83,22 +96,31 @@ class Limits:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A recording as PCM: how long it is and should be, and what ffmpeg said."""
+    """A recording as PCM: how long it is, with silence in its gaps, and should be, and what ffmpeg said.
+
+    ``gaps`` are (seconds of sound before it, seconds): what a container leaves out, such as packets that a network
+    lost, pauses that were not sent, and the beginning of a film. All after it keeps its time.
+    """
 
     listing: Listing
     seconds: float
     declared_seconds: float | None
+    gaps: Sequence[tuple[float, float]] = ()
+
+    @property
+    def gap_seconds(self) -> float:
+        """How much is silence because the container leaves it out, but at the beginning (of a film)."""
+        return sum(length for after, length in self.gaps if after)
 
     @property
     def missing_seconds(self) -> float:
-        """How much of the declared duration did not come out; 0 when that is within rounding, or unknown."""
-        if self.declared_seconds is None:
-            return 0.0
-        missing = self.declared_seconds - self.seconds
-        tolerated = MISSING_SECONDS + MISSING_SHARE * self.declared_seconds
+        """How much did not come out: gaps, and an end that is declared unless it is within rounding."""
+        declared = self.declared_seconds or 0.0
         # A film may go on after its sound has ended: only a demuxer that complains tells that something is missing.
         believed = self.listing.cut_off or not self.listing.has_video
-        return missing if missing > tolerated and believed else 0.0
+        at_end = declared - self.seconds
+        is_missing = believed and at_end > MISSING_SECONDS + MISSING_SHARE * declared
+        return self.gap_seconds + (at_end if is_missing else 0.0)
 
 
 @cache
@@ -128,11 +150,15 @@ def decode(source: FileIO, target: Path, limits: Limits) -> Decoded:
         raise _fault("ENCRYPTED", "the container says that its audio is encrypted")
     if code:
         raise _failure(code, listing, source)
-    if seconds > limits.recording:
+    gaps = [(after, length) for after, length in listing.gaps if length <= LONGEST_GAP]
+    if seconds + sum(length for _, length in gaps) > limits.recording:
         raise _fault("TOO_LONG", f"longer than {limits.recording:g} s")
     if not seconds:
         raise _fault("UNDECODABLE", listing.first_error or "not one sample came out")
-    return Decoded(listing, seconds, _declared_seconds(listing, source))
+    if gaps:
+        insert_silence(target, gaps)
+        seconds = seconds_of(target)
+    return Decoded(listing, seconds, _declared_seconds(listing, source), gaps)
 
 
 def command_line(descriptor: int, target: Path, limits: Limits) -> list[str]:

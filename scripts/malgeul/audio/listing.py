@@ -22,6 +22,7 @@ _CODEC = re.compile(
 _METADATA = frozenset({"  Metadata:", "    Metadata:"})
 """Before the tags of the container and of a stream; those of a chapter are further in."""
 _TAG = re.compile(r"^ {4,6}(?P<name>\S.*?) *: (?P<value>.*)$")
+_NUMBER = re.compile(r"-?\d+\.\d+")
 _TAG_GOES_ON = re.compile(r"^ {20,}: (?P<value>.*)$")
 
 CUT_OFF = ("partial file", "File ended prematurely", "corrupt input packet")
@@ -57,6 +58,9 @@ class Listing:
     errors: int = 0
     first_error: str = ""
     said: set[str] = field(default_factory=set)
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    _begun: int = 0  # more than once where the kind of sound changes: places are then counted from there
+    _after: float | None = None
     tags: dict[str, str] = field(default_factory=dict)
     _has_tags: bool = False  # whether what is described are the container or its first audio stream
     _about_tags: bool = False
@@ -81,7 +85,8 @@ class Listing:
         if text.startswith(("Stream mapping:", "Output #0")):
             self._about_input = False
         elif not self._about_input:
-            return
+            if _NUMBER.fullmatch(text):
+                self._read_number(float(text))
         elif self._about_tags and (found := _TAG.match(text)):
             self._read_tag(found["name"], found["value"])
         elif text in _METADATA:
@@ -89,6 +94,17 @@ class Listing:
         else:
             self._about_tags = False
             self._read_input(text)
+
+    def _read_number(self, number: float) -> None:
+        """Take a number that the filters print: a beginning, or in turn the place and the length of a gap."""
+        if number < 0:
+            self._begun += 1
+        elif self._after is None:
+            self._after = number
+        else:
+            if self._begun == 1:
+                self.gaps.append((self._after, number))
+            self._after = None
 
     def _read_input(self, text: str) -> None:
         if found := _INPUT.match(text):

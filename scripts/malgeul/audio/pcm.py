@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 import wave
 from collections.abc import Iterable, Iterator
@@ -44,6 +45,27 @@ def read_blocks(path: Path) -> Iterator[Any]:
 def samples_of(segment: Any) -> Samples:
     """Return the samples of a segment: int16 of shape (frames, channels)."""
     return np.frombuffer(segment.raw_data, dtype="<i2").reshape(-1, segment.channels)
+
+
+def insert_silence(path: Path, silences: Iterable[tuple[float, float]]) -> None:
+    """Put silence into a WAV: pairs of seconds of its sound, in order, and how many seconds of silence come after."""
+    longer = path.with_name(f"{path.name}.longer")
+    with wave.open(str(path), "rb") as source, wave.open(str(longer), "wb") as target:
+        target.setparams(source.getparams())
+        frame = bytes(source.getsampwidth() * source.getnchannels())
+        for after, seconds in (*silences, (math.inf, 0.0)):
+            left = min(after * RATE, source.getnframes()) - source.tell()
+            for n in _blocks(round(left)):
+                target.writeframes(source.readframes(n))
+            for n in _blocks(round(seconds * RATE)):
+                target.writeframes(n * frame)
+    longer.replace(path)
+
+
+def _blocks(frames: int) -> Iterator[int]:
+    """Yield so many frames in parts of :data:`BLOCK_SECONDS`."""
+    for at in range(0, frames, BLOCK_SECONDS * RATE):
+        yield min(BLOCK_SECONDS * RATE, frames - at)
 
 
 def write_channels(blocks: Iterable[tuple[Any, ...]], paths: list[Path]) -> None:

@@ -45,7 +45,8 @@ def page_of(transcript: dict[str, Any], row: dict[str, Any], measured: dict[str,
     """
     utterances = utterances_of(transcript)
     voices = [Voice(speaker, channel) for speaker, channel in speakers_of(utterances, transcript).items()]
-    missing = measured["quality"]["missing_seconds"]
+    partial = row["partial"]
+    missing = round(partial["missing_seconds"] - partial["gap_seconds"], 3) if partial else 0.0  # at the end
     column_seconds = row_seconds(row["seconds"], missing) / COLUMNS
     envelopes = [envelope_of(folder / f"{stem}.wav", column_seconds) for stem in row["channels"]]
     reasons = {entry["field"]: entry["reason"] for entry in measured["unmeasured"]}
@@ -60,7 +61,7 @@ def page_of(transcript: dict[str, Any], row: dict[str, Any], measured: dict[str,
         shard=shard,
         seconds=row["seconds"],
         missing=missing,
-        partial=row["partial"],
+        partial=partial,
         no_speech=transcript["no_speech"],
         language=transcript["language"],
         model=transcript.get("model") or {},

@@ -132,6 +132,52 @@ def test_a_film_that_goes_on_after_its_sound_misses_nothing(tmp_path):
     assert decoded(file, tmp_path).missing_seconds == 0
 
 
+def loud(tmp_path):
+    """Tell of every tenth of a second of what was decoded whether it holds sound."""
+    (samples,) = (samples_of(block)[:, 0] for block in read_blocks(tmp_path / "out.pcm"))
+    tenths = samples[: len(samples) // 1600 * 1600].reshape(-1, 1600)
+    return (np.abs(tenths).max(axis=1) > 50).tolist()
+
+
+def repacked(tmp_path, change):
+    """Return four seconds of noise in packets of 20 ms, after ffmpeg's bitstream filter ``change``."""
+    noise(tmp_path / "whole.webm", seconds=4, rate=48_000)
+    ffmpeg("-i", str(tmp_path / "whole.webm"), "-c", "copy", "-bsf:a", change, str(tmp_path / "a.webm"))
+    return tmp_path / "a.webm"
+
+
+def test_packets_that_were_lost_are_silence_and_what_follows_keeps_its_time(tmp_path):
+    result = decoded(repacked(tmp_path, r"noise=drop=between(n\,50\,149)"), tmp_path)
+    assert result.seconds == pytest.approx(4, abs=0.05)
+    assert result.missing_seconds == pytest.approx(2, abs=0.05)
+    heard = loud(tmp_path)
+    assert all(heard[:9])
+    assert not any(heard[11:29])
+    assert all(heard[31:39])
+
+
+def test_sound_that_begins_after_its_film_keeps_its_time_and_misses_nothing(tmp_path):
+    video, audio = ("-f", "lavfi", "-i", "testsrc=d=4:s=64x64"), ("-itsoffset", "2", "-f", "lavfi", "-i", "sine=d=2")
+    ffmpeg(*video, *audio, str(tmp_path / "a.mp4"))
+    result = decoded(tmp_path / "a.mp4", tmp_path)
+    assert (result.seconds, result.missing_seconds) == (pytest.approx(4, abs=0.05), 0)
+    heard = loud(tmp_path)
+    assert not any(heard[:19])
+    assert all(heard[21:39])
+
+
+@pytest.mark.parametrize("times", ["TS+7200000", "TS-1500", r"TS-1500+gt(N\,150)*1000"])
+def test_times_that_jump_far_or_run_back_cost_no_sample(times, tmp_path):
+    result = decoded(repacked(tmp_path, rf"setts=ts=if(gt(N\,99)\,{times}\,TS)"), tmp_path)
+    assert result.seconds == pytest.approx(4, abs=0.05)
+    assert all(loud(tmp_path)[:39])
+
+
+def test_gaps_count_for_the_length_of_a_recording(tmp_path):
+    file = repacked(tmp_path, r"noise=drop=between(n\,50\,149)")
+    assert kind_of(file, tmp_path, Limits(recording=3, decoding=30)) == "TOO_LONG"
+
+
 def test_a_duration_that_ffmpeg_estimates_is_not_taken_for_declared(tmp_path):
     file = noise(tmp_path / "a.mp3", "-write_xing", "0")
     assert decoded(file, tmp_path).declared_seconds is None

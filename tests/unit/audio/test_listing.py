@@ -57,6 +57,18 @@ def test_a_title_that_imitates_a_line_is_not_taken_for_one():
     assert listing_of(forged) == Listing()
 
 
+PRINTED = (
+    "[info] Stream mapping:\n[Eval @ 0x7f] [info] -1.000000\n[Eval @ 0x7f] [info] 0.000000\n[Eval @ 0x7f] [info] 5.25\n"
+)
+
+
+def test_gaps_are_read_until_the_kind_of_sound_changes():
+    assert listing_of(PRINTED).gaps == [(0.0, 5.25)]
+    changed = "[info] -1.000000\n[info] 0.000000\n[info] 9.000000\n"
+    assert listing_of(PRINTED + "[info] 8.5\n[warning] odd\n[info] 0.75\n" + changed).gaps == [(0.0, 5.25), (8.5, 0.75)]
+    assert listing_of(PRINTED.partition("\n")[2]).gaps == [], "what a file says of itself"
+
+
 def test_of_tags_without_end_some_are_kept():
     many = ["[info]   Metadata:", *(f"[info]     t{k:<15}: {'x' * 2000}" for k in range(1000))]
     tags = listing_of("\n".join(["[info] Input #0, mp3, from 'x':", *many])).tags

@@ -6,7 +6,16 @@ import wave
 
 import numpy as np
 
-from malgeul.audio.pcm import BLOCK_SECONDS, RATE, WAV_HEADER, read_blocks, samples_of, seconds_of, write_channels
+from malgeul.audio.pcm import (
+    BLOCK_SECONDS,
+    RATE,
+    WAV_HEADER,
+    insert_silence,
+    read_blocks,
+    samples_of,
+    seconds_of,
+    write_channels,
+)
 from unit.audio.conftest import segment, tone
 
 
@@ -24,6 +33,19 @@ def test_samples_are_given_by_frame_and_channel():
     samples = samples_of(segment(tone(amplitude=0.5), tone(amplitude=0.25)))
     assert samples.shape == (RATE, 2)
     assert np.abs(samples).max(axis=0).tolist() == [2**14, 2**13]
+
+
+def test_silence_is_put_where_it_belongs_and_nothing_else_changes(tmp_path):
+    path = tmp_path / "a.wav"
+    whole = segment(tone(seconds=1.5 * BLOCK_SECONDS), tone(300, seconds=1.5 * BLOCK_SECONDS))
+    path.write_bytes(whole.export(format="wav").read())
+    insert_silence(path, [(0.0, 2.0), (12.5, 25.0), (99.0, 0.5)])
+    found = np.concatenate([samples_of(block) for block in read_blocks(path)])
+    silent = np.zeros((RATE // 2, 2), np.int16)
+    said = samples_of(whole)
+    parts = [*[silent] * 4, said[: 12 * RATE + RATE // 2], *[silent] * 50, said[12 * RATE + RATE // 2 :], silent]
+    assert np.array_equal(found, np.concatenate(parts))
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_every_channel_is_written_to_a_mono_file_of_its_own(tmp_path):

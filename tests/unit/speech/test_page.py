@@ -133,6 +133,9 @@ def test_hostile_names_and_texts_are_shown_and_do_nothing(folder, call):
     assert {name for _, attributes in parsed.tags for name in attributes} <= known, "no value breaks out of its quotes"
 
 
+PARTIAL = {"declared_seconds": 12.5, "decoded_seconds": 10.0, "missing_seconds": 2.5, "gap_seconds": 0.0}
+
+
 @pytest.mark.parametrize(
     ("said", "row", "words"),
     [
@@ -142,18 +145,27 @@ def test_hostile_names_and_texts_are_shown_and_do_nothing(folder, call):
             MEMO_TRANSCRIPT,
             {
                 **MEMO_ROW,
-                "partial": {"declared_seconds": 12.5, "decoded_seconds": 10.0, "missing_seconds": 2.5},
+                "partial": PARTIAL,
             },
             "It states 12.5 s, of which 10 s could be decoded; 2.50 s are missing",
         ),
+        (
+            MEMO_TRANSCRIPT,
+            {
+                **MEMO_ROW,
+                "partial": {**PARTIAL, "declared_seconds": 10.0, "decoded_seconds": 7.5, "gap_seconds": 2.5},
+            },
+            "2.50 s of them in gaps, which are silent here",
+        ),
     ],
-    ids=["silent", "without text", "salvaged"],
+    ids=["silent", "without text", "salvaged", "gaps"],
 )
 def test_what_is_not_there_is_said(folder, said, row, words):
     _, parsed = drawn(folder, said, row)
     assert words in parsed.text
     assert len(parsed.all("audio")) == 1
-    assert ("missing" in classes(parsed, "rect")) == bool(row["partial"])
+    at_end = row["partial"] and row["partial"]["missing_seconds"] > row["partial"]["gap_seconds"]
+    assert ("missing" in classes(parsed, "rect")) == bool(at_end)
 
 
 def test_every_null_is_a_dash_with_its_reason(folder):
