@@ -159,16 +159,15 @@ def words_of(pieces: Sequence[str], begins: Sequence[float], chances: Sequence[f
 def pieces_of(decode: Callable[[list[int]], str], tokens: Sequence[int]) -> list[tuple[str, int]]:
     """Return the text of a run of tokens in pieces of whole characters, each with its number of tokens.
 
-    A character of several bytes may be spread over tokens.
+    A character of several bytes may be spread over tokens; bytes that are no character wait for no others.
     """
+    whole = decode(list(tokens))
     pieces: list[tuple[str, int]] = []
-    pending: list[int] = []
-    for token in tokens:
-        pending.append(token)
-        text = decode(pending)
-        if "\ufffd" not in text:
-            pieces.append((text, len(pending)))
-            pending = []
-    if pending:  # a real replacement character, or bytes that the model left unfinished
-        pieces.append((decode(pending), len(pending)))
+    known, pending = "", 0
+    for count in range(1, len(tokens) + 1):
+        pending += 1
+        text = decode(list(tokens[:count]))
+        if whole.startswith(text) or count == len(tokens):
+            pieces.append((text[len(known) :], pending))
+            known, pending = text, 0
     return pieces

@@ -115,6 +115,19 @@ def test_a_character_that_is_spread_over_tokens_is_one_piece(whisper):
     assert all("\ufffd" not in text for text, _ in pieces)
 
 
+def test_bytes_that_are_no_character_part_no_words_after_them(whisper):
+    tokenizer = whisper._processor.tokenizer
+    halves = tokenizer.encode("뷁", add_special_tokens=False)
+    assert len(halves) > 1
+    words = tokenizer.encode("네 뷁 감사합니다", add_special_tokens=False)
+    for broken in (halves[:1], halves[1:], halves[:-1]):
+        tokens = [*words, *broken, *words]
+        pieces = pieces_of(tokenizer.decode, tokens)
+        assert sum(count for _, count in pieces) == len(tokens)
+        assert "".join(text for text, _ in pieces) == tokenizer.decode(tokens)
+        assert [text for text, _ in pieces[-3:]] == [text for text, _ in pieces_of(tokenizer.decode, words)[-3:]]
+
+
 def test_pieces_are_joined_at_white_space():
     words = words_of([" 안녕", "하세요", ",", " 네"], [0.0, 0.2, 0.5, 0.5, 0.9], [0.5, 1.0, 0.6, 0.8])
     assert [(w.start, w.end, w.word, w.probability) for w in words] == [
