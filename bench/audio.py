@@ -256,7 +256,7 @@ def transcribe_malgeul(work: dict[str, Any], precision: str, temperatures: Seque
 
     if work["once"]:
         module.SHORTEST_REST = float("inf")  # what was not reached is not heard by itself
-    whisper = Whisper(Path(work["model"]), Device("cpu", ""), "ko", work["tokens"], CORES, (), temperatures, precision)
+    whisper = Whisper(Path(work["model"]), Device("cpu", ""), "ko", work["tokens"], CORES, temperatures, precision)
     windows = sorted(enumerate(sounds(work["windows"])), key=lambda one: -len(one[1]))
     whisper.transcribe([whisper.hear(sound) for _, sound in windows[:BATCH]])
     texts = [""] * len(windows)

@@ -20,7 +20,7 @@ from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.stopping import whole_batch
-from malgeul.speech.doubts import read_phrases
+from malgeul.speech.doubts import flag_known_phrases, read_phrases
 from malgeul.speech.manifest import read_manifest
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.speakers import name_speakers, read_turns
@@ -85,7 +85,10 @@ def transcribe_audio(job: Job) -> None:
                     job.journal.put(_window_key(keys, window), {"segments": segments})
                 take(window, outcome)
     turns = read_turns(job.inputs["speakers"])
+    phrases = read_phrases(job.inputs["known_phrases"])
     for recording, result in finished.items():
+        if "transcript" in result:
+            flag_known_phrases(result["transcript"]["segments"], phrases)
         if "transcript" in result and len(by_id[recording]["channels"]) == 1:
             name_speakers(result["transcript"]["segments"], turns.get(recording, []))
     _write(job, manifest, finished, keys)
@@ -141,8 +144,7 @@ def _decoded(
 
 
 def _load(job: Job, settings: TranscribeSettings, folder: Path, device: Device, precision: str) -> Whisper:
-    phrases = read_phrases(job.inputs["known_phrases"])
-    how = (settings.language, settings.max_new_tokens, job.threads, phrases, settings.temperatures, precision)
+    how = (settings.language, settings.max_new_tokens, job.threads, settings.temperatures, precision)
     with measured_load(job.ledger, folder, device):
         return load_once_more(lambda: Whisper(folder, device, *how, word_times=settings.word_times))
 
@@ -197,10 +199,9 @@ def _sha256(job: Job, stem: str) -> str:
 
 
 def _item_key(job: Job, recording: dict[str, Any]) -> str:
-    """Return the key of a recording's transcript: its sound, where it is spoken, and what is known of false phrases."""
+    """Return the key of a recording's transcript: its sound, and where it is spoken."""
     sounds = [_sha256(job, stem) for stem in recording["channels"]]
-    phrases = [digest for role, digest in job.input_digests.items() if role.startswith("known_phrases")]
-    return job.item_key(recording["id"], sounds, recording["speech"], phrases)
+    return job.item_key(recording["id"], sounds, recording["speech"])
 
 
 def _finished(job: Job, key: str, name: str) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import unicodedata
 import zlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 REPETITIVE = 2.4
 """Text that compresses better than this repeats itself (Radford et al. 2022, section 4.5)."""
@@ -21,6 +22,8 @@ FASTEST = 15.0
 SHORTEST_SECONDS = 0.3
 """A segment is taken to last at least so long: times are exact to 20 ms only."""
 
+KNOWN_PHRASE = "known_phrase"
+"""Given apart from the other flags: no other decoding would mend it, and another list of phrases changes no text."""
 REPEATS = frozenset({"looping", "repetitive"})
 DECODED_AGAIN = REPEATS | {"fast", "unlikely"}
 """Flags that another decoding may mend."""
@@ -30,18 +33,21 @@ _SAME_DIGITS = re.compile(r"(\d)(?:[,.-]?\1)+")
 """Of a number as it is written, not as it is said: 5,000,000원, 1588-8888."""
 
 
-def doubts(
-    text: str, seconds: float, avg_logprob: float | None, no_speech_prob: float | None, phrases: Collection[str]
-) -> list[str]:
-    """Return what is doubtful about a segment, sorted; ``phrases`` are bare."""
-    letters = bare(text)
+def doubts(text: str, seconds: float, avg_logprob: float | None, no_speech_prob: float | None) -> list[str]:
+    """Return what is doubtful about a segment, sorted."""
     found = {
-        "fast": len(letters) / max(seconds, SHORTEST_SECONDS) > FASTEST,
+        "fast": len(bare(text)) / max(seconds, SHORTEST_SECONDS) > FASTEST,
         "unlikely": avg_logprob is not None and avg_logprob < UNLIKELY,
         "no_speech": no_speech_prob is not None and no_speech_prob > NO_SPEECH,
-        "known_phrase": letters in phrases,
     }
     return sorted([*repeats(text), *(name for name, holds in found.items() if holds)])
+
+
+def flag_known_phrases(segments: Iterable[dict[str, Any]], phrases: Collection[str]) -> None:
+    """Flag the segments of a transcript that are one of ``phrases`` (bare) and nothing else, and no others."""
+    for segment in segments:
+        flags = set(segment["flags"]) - {KNOWN_PHRASE}
+        segment["flags"] = sorted(flags | {KNOWN_PHRASE} if bare(segment["text"]) in phrases else flags)
 
 
 def repeats(text: str) -> list[str]:

@@ -13,8 +13,8 @@ from malgeul.shards.settings import Section
 class TranscribeSettings(Section):
     """Which Whisper transcribes, and how."""
 
-    HANDLING: ClassVar = ["model", "revision", "batch_windows"]
-    # These change no transcript: what a model holds is in the job's identity, however it is spelled.
+    HANDLING: ClassVar = ["model", "revision", "batch_windows", "known_phrases"]
+    # These change no text: what a model holds is in the job's identity, however it is spelled.
 
     model: str = "resources/models/whisper-ko-demo"
     """Hub id (openai/whisper-large-v3-turbo) or folder of a Whisper checkpoint."""

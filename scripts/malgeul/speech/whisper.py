@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -138,7 +138,6 @@ class Whisper:
         language: str,
         max_new_tokens: int,
         threads: int,
-        phrases: Collection[str] = (),
         temperatures: Sequence[float] = TEMPERATURES,
         precision: str = "auto",
         *,
@@ -154,7 +153,7 @@ class Whisper:
         quiet_transformers()
         self._torch = torch
         self._cores = Cores(threads)
-        self._phrases, self._temperatures, self._word_times = phrases, temperatures, word_times
+        self._temperatures, self._word_times = temperatures, word_times
         self.device = "cuda:0" if device.kind == "cuda" else "cpu"
         self.precision = precision_for(device, precision)
         self._processor = WhisperProcessor.from_pretrained(str(folder))
@@ -392,7 +391,7 @@ class Whisper:
         text = self._text(decoded, run)
         likely = round(sum(decoded.logprobs[k] for k in run.tokens) / len(run.tokens), 4)
         silent = None if decoded.no_speech_prob is None else round(decoded.no_speech_prob, 4)
-        flags = doubts(text, run.end - run.start, likely, silent, self._phrases)
+        flags = doubts(text, run.end - run.start, likely, silent)
         ratio = compression_ratio(text)
         return Segment(round(run.start, 2), round(run.end, 2), text, likely, silent, ratio, decoded.temperature, flags)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from malgeul import ROOT
-from malgeul.speech.doubts import doubts, read_phrases
+from malgeul.speech.doubts import KNOWN_PHRASE, doubts, flag_known_phrases, read_phrases
 from malgeul.speech.facts import FLAGS
 
 PHRASES = read_phrases([ROOT / "resources/known_phrases.txt"])
@@ -20,13 +20,19 @@ PHRASES = read_phrases([ROOT / "resources/known_phrases.txt"])
         ("5,000,000원을 1588-8888, 010-0000-0000으로 보내 주세요", 5.0, -0.2, 0.01, []),
         ("고객님께서 문의하신 내용을 확인해 보겠습니다", 0.5, -0.2, 0.01, ["fast"]),
         ("음", 1.0, -1.7, 0.8, ["no_speech", "unlikely"]),
-        ("시청해 주셔서 감사합니다!", 2.0, -0.1, 0.1, ["known_phrase"]),
-        ("시청해 주셔서 감사하다고 전해 주세요", 3.0, -0.1, 0.1, []),
     ],
 )
 def test_doubts_have_names(text, seconds, avg_logprob, no_speech_prob, flags):
-    assert doubts(text, seconds, avg_logprob, no_speech_prob, PHRASES) == flags
+    assert doubts(text, seconds, avg_logprob, no_speech_prob) == flags
     assert set(flags) <= set(FLAGS), "the page says what they mean"
+
+
+def test_a_segment_is_a_known_phrase_when_it_is_nothing_else():
+    said = ["시청해 주셔서 감사합니다!", "시청해 주셔서 감사하다고 전해 주세요"]
+    segments = [{"text": text, "flags": ["unlikely", "known_phrase"]} for text in said]
+    flag_known_phrases(segments, PHRASES)
+    assert [segment["flags"] for segment in segments] == [["known_phrase", "unlikely"], ["unlikely"]]
+    assert KNOWN_PHRASE in FLAGS
 
 
 def test_the_file_of_phrases_has_comments_and_is_compared_by_letters(tmp_path):

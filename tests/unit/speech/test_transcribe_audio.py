@@ -77,9 +77,8 @@ def read_manifest(results):
     return [json.loads(line) for line in lines]
 
 
-def run(results, hints=None, **settings):
+def run(results, hints=None, phrases=ROOT / "resources/known_phrases.txt", **settings):
     """Run the job; return the transcripts by recording and its ledger."""
-    phrases = ROOT / "resources/known_phrases.txt"
     job = Job(
         inputs={
             "recordings": [results / "recordings/calls-0000"],
@@ -273,6 +272,19 @@ def test_another_way_to_the_same_transcripts_decodes_nothing_again(results, batc
     assert (batches, after.reused, found) == ([], 7, first)
     assert after.key != before.key, "the shard was looked at again"
     assert after.content_key == before.content_key
+
+
+def test_another_list_of_phrases_flags_anew_and_decodes_nothing_again(results, batches, tmp_path):
+    first, _ = run(results)
+    batches.clear()
+    (tmp_path / "phrases.txt").write_text(first[f"{3:016x}"]["segments"][0]["text"], "utf-8")
+    found, ledger = run(results, phrases=tmp_path / "phrases.txt", known_phrases=["phrases.txt"])
+    assert (batches, ledger.reused) == ([], 7)
+    flagged = found[f"{3:016x}"]["segments"][0]
+    assert flagged["flags"] == ["known_phrase"]
+    flagged["flags"] = []
+    assert found == first, "but for that flag"
+    assert run(results)[0] == first
 
 
 def test_a_recording_that_was_renamed_after_a_kill_has_its_new_name(results, monkeypatch):
