@@ -12,8 +12,9 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from malgeul.shards.names import nfc
 from malgeul.shards.settings import Section
 
 
@@ -71,10 +72,13 @@ class Span:
 
 
 def read_lexicon(file: Path) -> list[Rule]:
-    """Read the rules of a lexicon; raises ValueError naming the file and what is wrong with it."""
+    """Read the rules of a lexicon; raises ValueError naming the file and what is wrong with it.
+
+    Wrong is a rule, too, that does not match its examples, or matches its counterexamples or the empty text.
+    """
     try:
-        lexicon = _LexiconText.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
-        return [
+        lexicon = _LexiconText.model_validate(yaml.safe_load(nfc(file.read_text(encoding="utf-8"))))
+        rules = [
             Rule(
                 f"{lexicon.category}.{rule.id}",
                 lexicon.category,
@@ -84,8 +88,18 @@ def read_lexicon(file: Path) -> list[Rule]:
             )
             for rule in lexicon.rules
         ]
-    except (yaml.YAMLError, ValidationError, re.error) as error:
+        for rule in rules:
+            _check(rule)
+    except (yaml.YAMLError, ValueError, re.error) as error:
         raise ValueError(f"{file} is no lexicon: {error}") from None
+    return rules
+
+
+def _check(rule: Rule) -> None:
+    if missed := [example for example in rule.examples if not rule.pattern.search(example)]:
+        raise ValueError(f"{rule.id} does not match its example {missed[0]!r}")
+    if matched := [text for text in ("", *rule.counterexamples) if rule.pattern.search(text)]:
+        raise ValueError(f"{rule.id} matches {matched[0]!r}")
 
 
 def read_lexicons(files: Iterable[Path]) -> list[Rule]:

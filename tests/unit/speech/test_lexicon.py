@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,9 @@ def test_segments_are_located_in_order_whatever_stands_between_them():
         "category: x\nrules: [{id: a, says: s, pattern: '(', examples: [a]}]",
         "category: x\nrules: [{id: a, says: s, pattern: a}]",
         "category: x\nrules: [{id: a, says: s, patern: a, examples: [a]}]",
+        "category: x\nrules: [{id: a, says: s, pattern: a, examples: [a, b]}]",
+        "category: x\nrules: [{id: a, says: s, pattern: a, examples: [a], counterexamples: [ba]}]",
+        "category: x\nrules: [{id: a, says: s, pattern: 'a*', examples: [a]}]",
         "- just\n- a list",
         "category: [",
     ],
@@ -99,6 +103,13 @@ def test_a_file_that_is_no_lexicon_is_named(text, tmp_path):
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"own\.yaml is no lexicon"):
         read_lexicon(file)
+
+
+def test_a_lexicon_whose_korean_was_saved_decomposed_matches_as_any_other(tmp_path):
+    file = tmp_path / "own.yaml"
+    text = "category: x\nrules: [{id: a, says: s, pattern: 계좌 이체, examples: [계좌이체]}]"
+    file.write_text(unicodedata.normalize("NFD", text), encoding="utf-8")
+    assert read_lexicon(file)[0].pattern.search("계좌 이체")
 
 
 def test_an_id_that_occurs_twice_is_an_error(tmp_path):
