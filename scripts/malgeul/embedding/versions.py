@@ -189,12 +189,22 @@ def standing(session: Session, record: Record) -> Stored | None:
 
 
 def parsed(metadata: Any) -> dict[str, Any]:
-    """Return the column metadata (text, or PostgreSQL's jsonb) as an object; another program's may be none."""
+    """Return what the column metadata (text, or PostgreSQL's jsonb) says; of a version of another program nothing.
+
+    That one may use the same words, such as {"documents": 13841, "chunks": 32583}.
+    """
     try:
         value = json.loads(metadata) if isinstance(metadata, str) else metadata
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) and _is_our_own(value) else {}
+
+
+def _is_our_own(facts: dict[str, Any]) -> bool:
+    """Tell whether :func:`_facts` made these, of a version that is being written or of a whole one."""
+    documents = facts.get("documents")
+    whole = isinstance(documents, dict) and "digest" in documents
+    return isinstance(facts.get("chunks"), int) and (whole or isinstance(facts.get("written"), int))
 
 
 def _find(session: Session, name: str) -> Stored:

@@ -249,6 +249,26 @@ def test_versions_are_switched_both_ways_where_an_index_allows_one_active_versio
     assert rows(database, ACTIVE) == NEW
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        '{"documents": 13841, "chunks": 32583}',
+        '{"documents": {"case": 120}, "chunks": 7}',
+        '{"written": "2024-05-01"}',
+        '{"documents": ["case/1"]}',
+    ],
+)
+def test_what_another_program_says_of_its_version_is_not_read_as_our_own(store, database, metadata):
+    rows(database, "UPDATE embedding_versions SET metadata = ?", metadata)
+    store.write(a_version(), batches(), RECORD)
+    store.activate("old")
+    assert [version.problem for version in store.versions()] == [None, None]
+    assert store.read_settings() is None
+    assert store.changes(survey_of(a="one")) is None
+    assert store.write(a_version(), batches(), RECORD)
+    assert rows(database, ACTIVE) == NEW
+
+
 def test_old_versions_go_when_asked_and_the_active_one_never(store, database):
     store.write(a_version(), batches(), RECORD)
     with pytest.raises(ValueError, match="malgeul-1 is the active version; activate another one"):
