@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -175,8 +176,8 @@ def migrate(connection: sqlite3.Connection, statements: list[str]) -> None:
             if statement in OWN:
                 raise not_addable(statement, str(error)) from error
             raise not_changeable(str(error)) from error
-    if (left := broken_references(connection)) != broken:
-        raise not_changeable(f"another table refers to it ({left})")
+    if newly := broken_references(connection) - broken:
+        raise not_changeable(f"another table refers to it ({', '.join(newly)})")
 
 
 def rehearse(connection: sqlite3.Connection, statements: list[str]) -> None:
@@ -313,13 +314,14 @@ def _try(create: str, table: str) -> None:
             raise not_changeable(f"UNIQUE ({', '.join(short[0])}) was not found in its definition")
 
 
-def broken_references(connection: sqlite3.Connection) -> object:
-    """Return how many rows of which table refer to nothing, or why that cannot be told; to be compared."""
+def broken_references(connection: sqlite3.Connection) -> Counter[str]:
+    """Return how many rows of which table refer to nothing, or once why that cannot be told; to be compared."""
     query = 'SELECT "table", parent, fkid, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2, 3'
     try:
-        return connection.execute(query).fetchall()
+        found = connection.execute(query).fetchall()
     except sqlite3.OperationalError as error:
-        return str(error)
+        return Counter([str(error)])
+    return Counter({f"{table} to {parent}, foreign key {number}": rows for table, parent, number, rows in found})
 
 
 def not_addable(statement: str, reason: str) -> RuntimeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -60,8 +61,8 @@ class Session(Protocol):
         """Make the tables ready for versions side by side; raises RuntimeError when a key cannot be changed."""
         ...
 
-    def broken_references(self) -> object:
-        """Return what refers to rows that are not there, to be compared; always the same where that cannot be."""
+    def broken_references(self) -> Counter[str]:
+        """Return how many rows refer to rows that are not there, by what they are; none where that cannot be."""
         ...
 
     def free_space(self) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -181,7 +182,7 @@ class SqliteSession:
         for statement in statements:
             log.info("%s", statement)
 
-    def broken_references(self) -> object:
+    def broken_references(self) -> Counter[str]:
         """Return how many rows of which table refer to nothing."""
         return broken_references(self._connection)
 
