@@ -53,6 +53,11 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
+        if error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise PermissionError(
+                f"{path} was left within a transaction by a program that died, which who only reads cannot take back: "
+                f"open it with that program, or have its owner run: sqlite3 {path} 'PRAGMA schema_version'"
+            ) from error
         if not write and _is_written_ahead(path) and error.sqlite_errorcode & 0xFF in UNREADABLE:
             raise PermissionError(
                 f"{path} is written ahead (WAL), and then SQLite reads it only where it can write beside it: allow "

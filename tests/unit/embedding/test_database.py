@@ -1,12 +1,14 @@
 """Documents come whole and in order; what counts for a rerun are their rows and nothing else."""
 
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from malgeul.embedding.database import file_state, read_documents, survey
+from malgeul.embedding.database import connect, file_state, read_documents, survey
 from malgeul.embedding.documents import digest_of_rows
 from malgeul.embedding.settings import Database
 
@@ -143,6 +145,25 @@ def test_what_is_wrong_with_a_database_is_said(database, tmp_path):
         buckets_of(other)
     with pytest.raises(FileNotFoundError):
         file_state(tmp_path / "nowhere.sqlite")
+
+
+def test_a_transaction_that_a_dead_program_left_is_said_with_what_takes_it_back(tmp_path):
+    path = tmp_path / "law.sqlite"
+    sqlite3.connect(path).close()
+    dies = f"""
+import os, sqlite3
+connection = sqlite3.connect({str(path)!r}, isolation_level=None)
+for statement in ("PRAGMA cache_size = 2", "CREATE TABLE a (x)", "BEGIN", "INSERT INTO a VALUES (zeroblob(100000))"):
+    connection.execute(statement)
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", dies], check=False)
+    with pytest.raises(PermissionError, match=r"left within a transaction by a program that died.*PRAGMA schema_ver"):
+        connect(path)
+    with sqlite3.connect(path) as owner:
+        owner.execute("PRAGMA schema_version")
+    owner.close()
+    connect(path).close()
 
 
 def test_a_blob_and_a_column_named_kind_are_facts_of_a_statute(database):
