@@ -108,7 +108,7 @@ def locks_named(path: Path) -> Iterator[None]:
 
 def holders(path: Path) -> list[str]:
     """Return the other processes of this machine that lock a database, as far as the kernel tells."""
-    files = [file for file in (path, path.with_name(f"{path.name}-shm")) if file.exists()]
+    files = [file for file in (path, _beside(path, "-shm")) if file.exists()]
     wanted = set()
     for file in files:
         status = file.stat()
@@ -134,10 +134,16 @@ def _named(process: str) -> str:
     return f"process {process} ({name})"
 
 
+def _beside(path: Path, suffix: str) -> Path:
+    """Return a file of SQLite's own: beside the database, not beside a link that leads there."""
+    file = path.resolve()
+    return file.with_name(f"{file.name}{suffix}")
+
+
 def file_state(path: Path) -> dict[str, list[int]]:
     """Return size and modification time of the database and of its write-ahead log."""
     state: dict[str, list[int]] = {}
-    for file in (path, path.with_name(f"{path.name}-wal")):
+    for file in (path, _beside(path, "-wal")):
         if file.is_file():
             status = file.stat()
             state[file.name] = [status.st_size, status.st_mtime_ns]

@@ -166,6 +166,19 @@ os.kill(os.getpid(), 9)
     connect(path).close()
 
 
+def test_what_is_written_ahead_is_noticed_also_through_a_link(tmp_path):
+    link = tmp_path / "law.sqlite"
+    (tmp_path / "data").mkdir()
+    link.symlink_to("data/law.sqlite")
+    owner = sqlite3.connect(tmp_path / "data/law.sqlite", isolation_level=None)
+    for statement in ("PRAGMA journal_mode = WAL", "CREATE TABLE a (x)"):
+        owner.execute(statement)
+    before = file_state(link)
+    owner.execute("INSERT INTO a VALUES (1)")
+    assert file_state(link) != before
+    owner.close()
+
+
 def test_a_blob_and_a_column_named_kind_are_facts_of_a_statute(database):
     change(database, "ALTER TABLE statute_articles ADD COLUMN seal BLOB DEFAULT x'00ff'")
     change(database, "ALTER TABLE statute_articles ADD COLUMN kind TEXT DEFAULT '민법'")
