@@ -22,8 +22,17 @@ _CIRCLED = "①-⑳㉑-㉟㊱-㊿"
 
 _TITLE = rf"{_S}[(（][^\n()（）]{{1,80}}(?:[(（][^\n()（）]{{1,40}}[)）][^\n()（）]{{0,40}})?[)）]"
 
-_MENTIONS = "및|또는|내지|와|과|각|단서|본문|전단|후단|중|이하|소정의|등|이나|그리고|같은|제[ ]?[0-9]+[항호조]\\S*"
+_MENTIONS = (
+    "및|또는|내지|와|과|각|중|이하|소정의|등|이나|그리고|같은|제[ ]?[0-9]+[항호조]\\S*"
+    "|(?:단서|본문|전단|후단|각[ ]?호|각[ ]?목)(?:[에의을를은는이가과와]\\S*)?"
+)
 """Words after 제N조 that go on with a sentence."""
+
+_GONE = rf"(?:부터|{_S}내지|{_S}및){_S}제\d{{1,5}}조(?:의\d{{1,3}})?(?:까지)?{_S}(?:삭제|생략)(?={_S}(?:$|[<\[(]))"
+"""After 제N조 that begins several articles which are there no more: 제3조부터 제5조까지 삭제 <2020. 1. 1.>."""
+
+_ITEMS = "가나다라마바사아자차카타파하거너더러머버서어저처커터퍼허고노도로모보소오조초코토포호"
+"""Syllables that number items; behind 하 they begin again with another vowel."""
 
 _ARTICLE = rf"제{_S}(?P<number>\d{{1,5}}){_S}조(?:{_S}의{_S}\d{{1,3}})?"
 
@@ -35,7 +44,8 @@ _GRAMMAR: tuple[tuple[Level, re.Pattern[str]], ...] = (
     (
         Level.ARTICLE,  # 제1조 ①, 제1조 이 법은 …, 제1조 삭제; without a title, so only where a line begins
         re.compile(
-            rf"^{_S}(?P<heading>{_ARTICLE})(?={_S}$|{_S}[{_CIRCLED}]|[ \t]+(?!(?:{_MENTIONS})(?:\s|$))[^\s(（])",
+            rf"^{_S}(?P<heading>{_ARTICLE})"
+            rf"(?={_S}$|{_S}[{_CIRCLED}]|{_GONE}|[ \t]+(?!(?:{_MENTIONS})(?:\s|$))[^\s(（])",
             re.MULTILINE,
         ),
     ),
@@ -48,9 +58,7 @@ _GRAMMAR: tuple[tuple[Level, re.Pattern[str]], ...] = (
     ),
     (
         Level.ITEM,
-        re.compile(
-            rf"{_BEGINS}(?P<heading>[가나다라마바사아자차카타파하](?:의\d{{1,3}})?\.)(?=[ \t]+\S|[^\s.])", re.MULTILINE
-        ),
+        re.compile(rf"{_BEGINS}(?P<heading>[{_ITEMS}](?:의\d{{1,3}})?\.)(?=[ \t]+\S|[^\s.])", re.MULTILINE),
     ),
     (
         Level.ADDENDA,
