@@ -144,9 +144,13 @@ def _no_tables(connection: sqlite3.Connection) -> list[str]:
 def _columns(connection: sqlite3.Connection, table: str) -> list[Column]:
     """Return the columns of a table that are not generated; their names in lower case, as SQLite compares them."""
     columns = []
-    for _, name, declared, not_null, default, key in connection.execute(f"PRAGMA table_info({quoted(table)})"):
+    found = connection.execute(f"PRAGMA table_info({quoted(table)})").fetchall()
+    query = "SELECT 1 FROM pragma_table_list(?) WHERE schema = 'main' AND wr"
+    has_rowid = connection.execute(query, [table]).fetchone() is None
+    has_rowid &= sum(key > 0 for *_, key in found) == 1
+    for _, name, declared, not_null, default, key in found:
         kind = declared.upper()
-        numbers_itself = key and kind == "INTEGER"
+        numbers_itself = has_rowid and key and kind == "INTEGER"  # sqlite.org/rowidtable.html
         is_text = "INT" not in kind and any(word in kind for word in ("CHAR", "CLOB", "TEXT"))
         columns.append(Column(name.lower(), bool(not_null and default is None and not numbers_itself), is_text))
     return columns

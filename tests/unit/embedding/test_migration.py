@@ -187,6 +187,22 @@ def test_a_column_that_is_missing_is_named_before_anything_is_changed(tmp_path, 
             "embeddings.version_id holds text",
         ),
         (
+            COLUMNS + ")",
+            [
+                "CREATE TABLE embeddings (id INTEGER PRIMARY KEY, chunk_id INTEGER, model TEXT, dim INTEGER, "
+                "vector BLOB, version_id INTEGER) WITHOUT ROWID"
+            ],
+            "embeddings.id must have a value",
+        ),
+        (
+            COLUMNS + ")",
+            [
+                "CREATE TABLE embeddings (id INTEGER NOT NULL, chunk_id INTEGER, model TEXT, dim INTEGER, "
+                "vector BLOB, version_id INTEGER, PRIMARY KEY (id, chunk_id))"
+            ],
+            "embeddings.id must have a value",
+        ),
+        (
             f"{COLUMNS}, {SHORT_KEY})",
             ["CREATE INDEX malgeul_chunks_of_version ON text_chunks (text)"],
             "index malgeul_chunks_of_version already exists .CREATE INDEX ",
