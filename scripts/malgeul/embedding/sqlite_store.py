@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +76,14 @@ class SqliteStore(Store):
             )
 
     def backup_place(self) -> Path:
-        """Return where a copy is kept before the first change of a unique key."""
-        return self.path.with_name(f"{self.path.stem}.before-malgeul{self.path.suffix}")
+        """Return where a copy is kept before a unique key changes: a name that is free, or that of such a copy.
+
+        A copy that is older than the last change of the database is of another one, or of this one as it was.
+        """
+        changed = max(time for size, time in self.state().values() if size)
+        names = (f"{self.path.stem}.before-malgeul{number}" for number in chain([""], (f"-{k}" for k in count(2))))
+        places = (self.path.with_name(f"{name}{self.path.suffix}") for name in names)
+        return next(place for place in places if not place.exists() or place.stat().st_mtime_ns >= changed)
 
     def needs_backup(self) -> bool:
         """Tell whether the migration changes a table that is there."""
@@ -204,7 +211,7 @@ def copy_database(source: Path, target: Path) -> None:
 
 
 def keep_backup(store: SqliteStore) -> None:
-    """Copy a database beside itself, unless that was done before."""
+    """Copy a database beside itself, unless that was done since its last change."""
     backup = store.backup_place()
     if not backup.exists():
         with written_whole(backup) as staged:

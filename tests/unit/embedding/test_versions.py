@@ -116,6 +116,30 @@ def test_before_the_unique_key_changes_a_copy_is_kept_and_only_then(store, datab
     assert {file.name for file in tmp_path.iterdir()} == {"law.sqlite", "law.before-malgeul.sqlite", "plain.sqlite"}
 
 
+def test_a_copy_of_another_database_is_not_taken_for_one_of_this(store, database, tmp_path):
+    delivered = database.read_bytes()
+    store.write(a_version(), batches(), RECORD)
+    first = tmp_path / "law.before-malgeul.sqlite"
+    before = first.read_bytes()
+    for file in tmp_path.glob("law.sqlite*"):
+        file.unlink()
+    database.write_bytes(delivered)
+    change(database, "UPDATE text_chunks SET text = '새 조각'")
+    expected = dump(database)
+    store.write(a_version(), batches(), RECORD)
+    assert first.read_bytes() == before
+    assert dump(tmp_path / "law.before-malgeul-2.sqlite") == expected
+
+
+def test_a_copy_that_was_made_before_a_kill_is_not_made_again(store, monkeypatch, tmp_path):
+    with monkeypatch.context() as killed:
+        killed.setattr("malgeul.embedding.sqlite_store.write_ahead", lambda _: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            store.write(a_version(), batches(), RECORD)
+    store.write(a_version(), batches(), RECORD)
+    assert len(list(tmp_path.glob("law.before-malgeul*"))) == 1
+
+
 def test_the_dry_run_shows_every_statement_and_changes_nothing(store, database):
     before = database.read_bytes()
     statements = store.migration()
