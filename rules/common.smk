@@ -5,6 +5,7 @@ from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
+from malgeul.embedding.settings import version_settings
 from malgeul.models.devices import count_gpus
 from malgeul.models.hub import Parts
 from malgeul.models.local import fetched_name

@@ -188,6 +188,11 @@ rule write_back:
         write_back=settings.documents.write_back,
         strategy=settings.chunk.strategy,
         model=settings.embed.model,
+        hints={
+            "settings": version_settings(
+                settings.documents, settings.chunk, settings.embed
+            )
+        },
         code=code_digest("write_back"),
     message:
         "Write the new embedding version of {wildcards.database}"

@@ -30,7 +30,7 @@ def write_back(job: Job) -> None:
         model=job.params["model"],
         dimension=embedded[0].measured["dimension"],
         chunks=sum(ledger.given.n for ledger in embedded),
-        metadata={"run": job.results.name},
+        metadata={"run": job.results.name, "settings": job.hint("settings")},
     )
     store = _store(job, settings)
     survey = store.survey(settings)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from malgeul.config import ConfigError, RunConfig
-from malgeul.embedding.settings import Database
+from malgeul.embedding.settings import Database, version_settings
 from malgeul.models.local import ModelFolder, model_folder
 from malgeul.named_models import named_models
 from malgeul.shards.buckets import Limits, power_of_two, split
@@ -559,7 +559,8 @@ def _database(settings: Database, root: Path, former: dict[str, Any] | None) -> 
 def _rehearse(database: dict[str, Any], config: RunConfig) -> None:
     """Raise what would keep a new version out of a database: its jobs come last, hours after the first ones.
 
-    One that cannot be written is no problem where the version stands that was made of its documents as they are.
+    One that cannot be written is no problem where the version stands that was made of its documents as they are, with
+    these settings.
     """
     from malgeul.embedding.store import open_store
     from malgeul.embedding.versions import Record
@@ -570,5 +571,6 @@ def _rehearse(database: dict[str, Any], config: RunConfig) -> None:
     except OSError:
         settings = Database.model_validate(database["settings"])
         there = store.standing(Record(store.survey(settings).contents(), settings))
-        if there is None or (there.strategy, there.model) != (config.chunk.strategy, config.embed.model):
+        settings_now = version_settings(config.documents, config.chunk, config.embed)
+        if there is None or there.metadata.get("settings") != settings_now:
             raise

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from malgeul.config import ConfigError, read_config
+from malgeul.embedding.settings import version_settings
 from malgeul.embedding.sqlite_store import SqliteStore
 from malgeul.embedding.versions import Record
 from malgeul.models.local import ModelFolder
@@ -398,7 +399,7 @@ def test_tables_that_no_version_fits_into_are_told_before_any_job(notes, tmp_pat
     make_plan(with_write_back(config, "off"), tmp_path)
 
 
-def test_a_database_that_cannot_be_written_is_told_unless_its_version_is_of_the_same_documents(
+def test_a_database_that_cannot_be_written_is_told_unless_its_version_is_of_the_same_documents_and_settings(
     notes, tmp_path, monkeypatch
 ):
     config = with_write_back(of_database(notes), "in_place")
@@ -410,12 +411,22 @@ def test_a_database_that_cannot_be_written_is_told_unless_its_version_is_of_the_
         make_plan(config, tmp_path)
     with monkeypatch.context() as writable:
         writable.setattr("malgeul.embedding.sqlite_store.os.access", lambda *_, **__: True)
-        version = replace(a_version(), strategy=config.chunk.strategy, model=config.embed.model)
+        made_with = version_settings(config.documents, config.chunk, config.embed)
+        version = replace(a_version(), metadata={"settings": made_with})
         store.write(version, batches(), record)
     make_plan(config, tmp_path)
-    other = config.model_copy(update={"embed": config.embed.model_copy(update={"model": "some/other"})})
-    with pytest.raises(ConfigError, match="is not writable"):
-        make_plan(other, tmp_path)
+    for section, key, value, fits in (
+        ("embed", "model", "some/other", False),
+        ("embed", "query_prompt", "query: ", True),
+        ("chunk", "max_chars", 700, False),
+        ("documents", "min_chars", 51, False),
+    ):
+        other = config.model_copy(update={section: getattr(config, section).model_copy(update={key: value})})
+        if fits:
+            make_plan(other, tmp_path)
+            continue
+        with pytest.raises(ConfigError, match="is not writable"):
+            make_plan(other, tmp_path)
     with sqlite3.connect(notes) as connection:
         connection.execute("INSERT INTO notes SELECT max(id) + 1, '새 글' FROM notes")
     connection.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -228,3 +228,13 @@ class IndexSettings(Section):
     """Fewer vectors are compared one by one; of more, FAISS finds the candidates."""
     recall: float = Field(0.99, ge=0.5, le=1.0)
     """Share of the ten nearest that FAISS has to find; how many lists that takes is measured when they are built."""
+
+
+def version_settings(documents: DocumentsInput, chunk: ChunkSettings, embed: EmbedSettings) -> dict[str, Any]:
+    """Return what a version says of the settings that it was made with; those that change no vector are left out."""
+    apart = {"inputs", "query_prompt", "batch_tokens", "max_truncated_share"}
+    return {
+        "min_chars": documents.min_chars,
+        "chunk": chunk.model_dump(mode="json"),
+        "embed": embed.model_dump(mode="json", exclude=apart),
+    }
