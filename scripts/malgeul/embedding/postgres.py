@@ -370,6 +370,8 @@ class PostgresSession:
             "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
         ) == [(False,)]:
             problems.append("CREATE TABLE is not allowed in the first schema of its search_path")
+        if self.execute("SELECT has_database_privilege(current_database(), 'TEMP')") == [(False,)]:
+            problems.append("temporary tables, in which documents are compared, are not allowed (GRANT TEMPORARY)")
         for table in CREATE:
             problems += self._forbidden(table, [one for one in statements if not one.startswith("CREATE TABLE")])
         if problems:

@@ -303,6 +303,24 @@ def test_rights_on_sequences_are_looked_at_before_any_work(address, store):
     rows(address, "DROP OWNED BY writer; DROP ROLE writer")
 
 
+def test_the_right_to_temporary_tables_is_looked_at_before_any_work(address, store):
+    store.write(a_version(), batches(), RECORD)
+    ((database,),) = rows(address, "SELECT current_database()")
+    rows(address, "DROP ROLE IF EXISTS comparer; CREATE ROLE comparer LOGIN")
+    rows(address, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO comparer")
+    rows(address, "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO comparer")
+    rows(address, f'REVOKE TEMPORARY ON DATABASE "{database}" FROM PUBLIC')
+    comparer = open_store(address.replace("//postgres@", "//comparer@"))
+    with pytest.raises(PermissionError, match="temporary tables, in which documents are compared, are not allowed"):
+        comparer.rehearse()
+    rows(address, f'GRANT TEMPORARY ON DATABASE "{database}" TO comparer')
+    comparer.rehearse()
+    survey = Survey()
+    survey.add("a", b"another digest..")
+    assert comparer.changes(survey).counts == {"new": 0, "changed": 1, "removed": 1}
+    rows(address, f'DROP OWNED BY comparer; REVOKE ALL ON DATABASE "{database}" FROM comparer; DROP ROLE comparer')
+
+
 def test_readers_see_the_old_version_until_the_new_one_is_whole(address, store):
     store.write(a_version(), batches(), RECORD)
     seen = []
