@@ -237,7 +237,7 @@ def check_inputs(config: RunConfig) -> tuple[Check, Plan | None]:
         "text file": len({file.path for shard in plan.text.values() for file in shard.files}),
         "document": sum(shard.rows for shard in plan.documents.values()),
     }
-    shards = len({shard for shards in plan.shards_of().values() for shard in shards})
+    shards = len(plan.recordings) + len(plan.text) + len(plan.documents)
     return Check("inputs", "OK", f"{amounts(counts)} in {amount(shards, 'shard')}"), plan
 
 

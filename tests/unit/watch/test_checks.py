@@ -179,7 +179,7 @@ def text_config(folder: Path, **more):
 def test_models_are_those_that_the_inputs_need(tmp_path):
     config = text_config(tmp_path)
     check, plan = check_inputs(config)
-    assert "1 text file" in check.found
+    assert check.found == "1 text file in 1 shard"
     assert [one.key for one in named_models(config, plan)] == ["embed.model", "tokenize.tokenizer"]
     assert next(named_models(config, None)).key == "transcribe.model"
     documents = text_config(tmp_path, embed={"inputs": ["documents"]})
