@@ -53,7 +53,8 @@ class Database(Section):
     id: str = "id"
     """layout table or query: column with the document's id."""
     text: str = "text"
-    """layout table or query: column with the text."""
+    """layout table or query: column with the text. Where chunks begin and end is counted in characters of its composed
+    form (NFC); in the law layout, of a document's paragraphs with an empty line between them."""
     rows_per_shard: int = Field(5000, ge=1)
     """About how many documents make a shard; shards split by doubling when the database grows. The export of each reads
     the whole database, which takes about 3 s of a processor where there are a million short documents."""
