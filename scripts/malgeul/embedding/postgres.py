@@ -239,7 +239,7 @@ def _shelf(connection: psycopg.Connection[tuple[Any, ...]], source: sql.Composed
         if types[needed] == BYTEA:
             raise ValueError(f"the column {needed!r} is bytea; use a query with convert_from({needed}, 'UTF8')")
     query = sql.SQL(
-        "SELECT t.{id}::text, t.{text}::text, (to_jsonb(t) - {names}::text[])::text FROM {source} t"
+        "SELECT t.{id}::text, t.{text}::text, (to_jsonb(t.*) - {names}::text[])::text FROM {source} t"
     ).format(id=sql.Identifier(name), text=sql.Identifier(text), names=sql.Literal([name, text]), source=source)
     return _Shelf(query, name)
 

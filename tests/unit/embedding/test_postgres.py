@@ -147,6 +147,13 @@ def test_any_table_and_any_query_and_what_is_wrong_with_them(address, store):
     assert len(store.survey(table).ids) == 20
 
 
+def test_a_column_may_be_called_as_the_row_is_in_the_query(address, store):
+    rows(address, """CREATE TABLE notes (id int, text text, t jsonb, title text)""")
+    rows(address, """INSERT INTO notes VALUES (1, '글', '{"a": 1}', '제목')""")
+    (document,) = store.documents(settings(address, layout="table", table="notes"), 0, 1)
+    assert document.meta == {"t": {"a": 1}, "title": "제목"}
+
+
 def test_rows_without_id_and_rows_of_one_id_are_faults(address, store):
     rows(address, "CREATE TABLE notes (id text, text text)")
     rows(address, "INSERT INTO notes VALUES ('a', '하나'), (NULL, '둘'), ('a', '셋')")
