@@ -128,6 +128,13 @@ def test_an_index_of_nothing_finds_nothing(tmp_path):
     assert Index(made.build()).search(np.ones(DIMENSION, np.float32)) == []
 
 
+def test_more_neighbours_than_the_recall_was_measured_for_are_searched_exactly(many):
+    index = Index(many.build("more", lists=True))
+    query = np.random.default_rng(6).standard_normal(DIMENSION).astype(np.float32)
+    for k in (11, 500, 4000):
+        assert {hit.chunk_id for hit in index.search(query, k)} == set(many.nearest(query, k))
+
+
 def test_lists_find_nearly_all_that_brute_force_finds(many):
     folder = many.build("lists", lists=True)
     index = Index(folder)
