@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from malgeul.embedding.encoder import Encoder, dimension_of, plan_batches
@@ -277,11 +278,22 @@ class Shard:
         self._places |= {key: vector for key, vector in found.items() if isinstance(vector, DoesNotFit)}
         if fitting:
             whole = np.stack(list(fitting.values()))
+            self._refuse_no_numbers(whole)
             vectors = shortened(whole, self._form["vector"].shape[0], normalize=self._recipe.normalize)
             # A killed job's successor tries a batch again that was not whole.
             name = batch.name if len(fitting) == len(found) else f"{batch.name}/part"
             self._journal.put(name, blob=stored(vectors, self._form).tobytes())
             self._place(list(fitting), self._journal.offset(name))
+
+    def _refuse_no_numbers(self, vectors: npt.NDArray[np.float32]) -> None:
+        """Raise ValueError where vectors (n, dimension) are none: a model may overflow in half precision."""
+        lost = len(vectors) - int(np.isfinite(vectors).all(axis=1).sum())
+        if lost:
+            assert self._encoder is not None
+            raise ValueError(
+                f"{self._settings.model} gave what are no numbers for {lost} of {len(vectors)} texts in "
+                f"{self._encoder.precision}; set embed.precision to float32, or to bfloat16 where the device has it"
+            )
 
     def _place(self, keys: list[bytes], offset: int) -> None:
         for number, key in enumerate(keys):

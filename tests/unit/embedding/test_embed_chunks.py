@@ -284,6 +284,23 @@ def test_a_text_that_does_not_fit_alone_is_quarantined_and_the_others_are_not(re
     assert ledger.imbalance() is None
 
 
+def test_vectors_that_are_no_numbers_fail_the_shard_and_are_not_kept(results, batches, monkeypatch):
+    encode = Encoder._encode
+
+    def overflowing(self, batch):
+        return [
+            vector * (np.nan if len(ids) > 150 else 1) for ids, vector in zip(batch, encode(self, batch), strict=True)
+        ]
+
+    with monkeypatch.context() as in_half_precision:
+        in_half_precision.setattr(Encoder, "_encode", overflowing)
+        with pytest.raises(ValueError, match=r"no numbers for \d+ of \d+ texts in float32; set embed\.precision"):
+            run(results)
+    assert not (results / f"embeddings/{NAME}.parquet").exists()
+    _, found, _ = run(results)
+    assert np.isfinite(found).all()
+
+
 @pytest.mark.parametrize("done", range(0, 24, 4))
 def test_a_killed_job_goes_on_and_computes_at_most_one_batch_again(results, batches, monkeypatch, done):
     _, expected, _ = run(results)
