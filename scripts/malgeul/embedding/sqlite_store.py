@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,7 @@ class SqliteStore(Store):
         """Raise OSError when the file and its folder cannot be written, or hold no copy before the key changes."""
         file = self.path.resolve()  # where a link leads: there SQLite keeps its log
         places = [file, file.parent]
-        to_copy = self.needs_backup() and not self.backup_place().exists()
+        to_copy = self.needs_backup()
         if to_copy:
             places.append(self.backup_place().parent)
         for place in places:
@@ -76,14 +76,10 @@ class SqliteStore(Store):
             )
 
     def backup_place(self) -> Path:
-        """Return where a copy is kept before a unique key changes: a name that is free, or that of such a copy.
-
-        A copy that is older than the last change of the database is of another one, or of this one as it was.
-        """
-        changed = max(time for size, time in self.state().values() if size)
+        """Return where a copy is kept before a unique key changes: the first name that is free."""
         names = (f"{self.path.stem}.before-malgeul{number}" for number in chain([""], (f"-{k}" for k in count(2))))
         places = (self.path.with_name(f"{name}{self.path.suffix}") for name in names)
-        return next(place for place in places if not place.exists() or place.stat().st_mtime_ns >= changed)
+        return next(place for place in places if not place.exists())
 
     def needs_backup(self) -> bool:
         """Tell whether the migration changes a table that is there."""
@@ -173,19 +169,23 @@ class SqliteSession:
 
         Other readers are never blocked afterwards: the database writes ahead (WAL).
         """
-        needed = migration(self._connection)
-        if needed:
-            rehearse(self._connection, needed)
-            if self._store.needs_backup() and not self._store.alone:
-                keep_backup(self._store)
-        # not before: how it is written is kept in the file, which stays as it is until the copy is there
-        if not self._store.alone and not write_ahead(self._connection):
-            log.warning("%s cannot be written ahead where it lies: readers wait for commits", self._store.path)
-        if not needed:
-            return
-        with self.transaction():
-            statements = migration(self._connection)  # again: now nobody else can change the schema
-            migrate(self._connection, statements)
+        store, needed = self._store, migration(self._connection)
+        with ExitStack() as kept:
+            if needed:
+                rehearse(self._connection, needed)
+                if store.needs_backup() and not store.alone:
+                    place = store.backup_place()
+                    copy_database(store.path, kept.enter_context(written_whole(place)))
+                    log.info("%s is a copy of %s before its unique key changes", place, store.path)
+            # not before: how it is written is kept in the file, which stays as it is until the copy is there
+            if not store.alone and not write_ahead(self._connection):
+                log.warning("%s cannot be written ahead where it lies: readers wait for commits", store.path)
+            if not needed:
+                return
+            with self.transaction():
+                statements = migration(self._connection)  # again: now nobody else can change the schema
+                migrate(self._connection, statements)
+                kept.close()  # the copy has its name before the commit: a kill leaves one too many, never none
         for statement in statements:
             log.info("%s", statement)
 
@@ -208,12 +208,3 @@ def copy_database(source: Path, target: Path) -> None:
     """Copy a database with SQLite's backup, which is whole also while others write."""
     with closing(connect(source)) as old, closing(sqlite3.connect(target)) as new, locks_named(source):
         old.backup(new)
-
-
-def keep_backup(store: SqliteStore) -> None:
-    """Copy a database beside itself, unless that was done since its last change."""
-    backup = store.backup_place()
-    if not backup.exists():
-        with written_whole(backup) as staged:
-            copy_database(store.path, staged)
-        log.info("%s is a copy of %s before its unique key changes", backup, store.path)

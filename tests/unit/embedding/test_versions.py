@@ -53,6 +53,8 @@ def store(database):
     return SqliteStore(database)
 
 
+PATHS = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[3] / "scripts")]
+
 OLD = [("옛 조각", b"\x00")]
 NEW = [(f"조각 {k}", 2 * [b"\x00\x00\x00\x00", b"\x00\x00\x80?", b"\x00\x00\x00@"][k]) for k in range(3)]
 
@@ -131,13 +133,22 @@ def test_a_copy_of_another_database_is_not_taken_for_one_of_this(store, database
     assert dump(tmp_path / "law.before-malgeul-2.sqlite") == expected
 
 
-def test_a_copy_that_was_made_before_a_kill_is_not_made_again(store, monkeypatch, tmp_path):
-    with monkeypatch.context() as killed:
-        killed.setattr("malgeul.embedding.sqlite_store.write_ahead", lambda _: pytest.fail("killed"))
-        with pytest.raises(pytest.fail.Exception):
-            store.write(a_version(), batches(), RECORD)
+def test_a_migration_that_is_killed_leaves_no_second_copy(store, database, tmp_path):
+    before = dump(database)
+    code = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from unit.embedding.versioning import RECORD, a_version, batches
+from malgeul.embedding import sqlite_store
+sqlite_store.migrate = lambda *_: os.kill(os.getpid(), 9)
+sqlite_store.SqliteStore(Path(sys.argv[1])).write(a_version(), batches(), RECORD)
+"""
+    killed = subprocess.run([sys.executable, "-c", code.format(paths=PATHS), str(database)], check=False)
+    assert killed.returncode == -signal.SIGKILL
     store.write(a_version(), batches(), RECORD)
-    assert len(list(tmp_path.glob("law.before-malgeul*"))) == 1
+    (copy,) = tmp_path.glob("*before-malgeul*")
+    assert (copy.name, dump(copy)) == ("law.before-malgeul.sqlite", before)
 
 
 def test_the_dry_run_shows_every_statement_and_changes_nothing(store, database):
@@ -383,8 +394,7 @@ SqliteStore(Path(sys.argv[1])).write(a_version(chunks=4000), batches(4000, size=
 
 
 def start_writer(database):
-    tests = Path(__file__).resolve().parents[2]
-    code = WRITER.format(paths=[str(tests), str(tests.parent / "scripts")])
+    code = WRITER.format(paths=PATHS)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     return subprocess.Popen([sys.executable, "-c", code, str(database)], **pipes, text=True, bufsize=1)
 
