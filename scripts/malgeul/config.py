@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +22,10 @@ from malgeul.training.settings import NAME, SAMPLES_OF, TrainingChoice
 
 REFERENCE_MARK = "<!-- made by: python -m malgeul.config (in scripts/) -->"
 """Line of config/README.md below which the reference is generated."""
+
+
+NO_STRING = frozenset({"string_type", "invalid_key"})
+"""Pydantic's errors of a value, and of a key, that has to be a string."""
 
 
 class ConfigError(Exception):
@@ -108,8 +111,9 @@ def _explain(problem: dict[str, Any]) -> str:
         return f"{where}: unknown key; {hint}"
     given = problem.get("input")
     shown = f" (given: {given!r})" if not isinstance(given, dict | list) else ""
-    if problem["type"] == "string_type" and isinstance(given, int | float | date):
-        shown = f" (given: {given}); put it in quotes"
+    if problem["type"] in NO_STRING and shown and given is not None:
+        shown = f" (given: {given}); put it in quotes: without them YAML takes numbers, dates, yes, no, on and off for "
+        shown += "what they mean"
     return f"{where}: {problem['msg']}{shown}"
 
 

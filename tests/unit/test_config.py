@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+import re
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,31 @@ def test_the_reference_lists_every_key_of_the_models():
         ({"run": "../x"}, "run: String should match"),
         ({"run": date(2026, 7, 1)}, "run: Input should be a valid string (given: 2026-07-01); put it in quotes"),
         ({"recordings": {"paths": [{"path": "x", "nam": "y"}]}}, "nam: unknown key; did you mean 'name'?"),
+        ({"transcribe": {"revision": 1234567}}, "valid string (given: 1234567); put it in quotes"),
+        ({"filter": {"thresholds": {True: 3}}}, "valid string (given: True); put it in quotes"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_its_cure(raw, message):
     with pytest.raises(ConfigError) as error:
         read_config(raw)
     assert message in str(error.value)
+
+
+def examples():
+    """Return the configs that are shown to users: indented blocks that begin with a section."""
+    pages = ("README.md", "README.ko.md", "config/README.md")
+    texts = [(ROOT / page).read_text(encoding="utf-8").partition(REFERENCE_MARK)[0] for page in pages]
+    blocks = [block for text in texts for block in re.findall(r"(?:^ {4}.*\n)+", text, re.MULTILINE)]
+    return [block for block in blocks if block.strip().partition(":")[0] in RunConfig.model_fields]
+
+
+@pytest.mark.parametrize("example", examples())
+def test_every_example_of_a_config_is_valid(example):
+    read_config(yaml.safe_load(example))
+
+
+def test_off_needs_no_quotes():
+    assert read_config(yaml.safe_load("documents: {write_back: off}")).documents.write_back == "off"
 
 
 def test_all_mistakes_are_listed_at_once():

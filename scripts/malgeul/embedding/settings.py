@@ -100,6 +100,12 @@ class DocumentsInput(Section):
     min_chars: int = Field(50, ge=1)
     """A shorter document is rejected as too_short."""
 
+    @field_validator("write_back", mode="before")
+    @classmethod
+    def _off_without_quotes(cls, value: object) -> object:
+        """Take a bare off as it is meant: YAML 1.1, which Snakemake reads, has it for false."""
+        return "off" if value is False else value
+
     @model_validator(mode="after")
     def _files_alone_are_copied(self) -> DocumentsInput:
         servers = [database.path for database in self.databases if database.is_server]
