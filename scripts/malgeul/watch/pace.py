@@ -49,6 +49,8 @@ class PaceMeter:
     def _pace(self, one: StageView, since: float, now: float, *, live: bool) -> Pace:
         recent = [work for work in one.work if work.ended > since and work.items > 0]
         left = one.left
+        if left == 0 and one.estimated:  # what is done already tells nothing of the shards that are left
+            left = None
         if left == 0 and not one.shards["running"]:
             return Pace(None, 0.0 if live or not one.shards["failed"] else None)
         if not live or not recent:

@@ -88,6 +88,12 @@ def test_a_stage_with_nothing_left_is_done():
     assert pace(items=10_000, done=5).remaining == 0
 
 
+def test_a_stage_whose_estimate_is_used_up_is_not_said_to_be_done():
+    one = stage(total=0, items=0, left=9)
+    one.estimated = True
+    assert PaceMeter().paces(view([one]))["embed"].remaining is None
+
+
 def test_a_meter_forgets_what_has_left_the_window():
     meter = PaceMeter()
     for n in range(50):
