@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from malgeul.pages.quantities import duration, megabytes, number, rate
+from malgeul.pages.quantities import amount, duration, megabytes, number, rate
 from malgeul.report.stages import STAGES
 from malgeul.watch.machine import MachineLoad
 from malgeul.watch.pace import Pace, whole_remaining
@@ -19,6 +20,9 @@ from malgeul.watch.run import RunView, StageView
 
 FAILURES_SHOWN = 5
 BAR_WIDTH = 10
+WIDEST = 1000
+"""In columns: a table is measured as if it had so many."""
+COLUMNS = ("stage", "shards", "running", "failed", "bar", "items", "pace", "left")
 
 STATES = {
     "absent": ("there is no such run yet", "yellow"),
@@ -65,12 +69,11 @@ def _rounded(value: float | None, digits: int = 1) -> float | None:
 
 
 def render(view: RunView, paces: dict[str, Pace], machine: MachineLoad) -> Group:
-    """Return the screen."""
-    parts: list[RenderableType] = [_headline(view, paces)]
-    if view.stages:
-        parts.append(_stages(view, paces))
+    """Return the screen, the stages last: what a terminal is too low for is cut off at the end."""
+    parts: list[RenderableType] = [_headline(view, paces), _machine(machine)]
     parts += [Text.from_markup(f"[red]failed[/] {escape(line)}") for line in _failures(view)]
-    parts.append(_machine(machine))
+    if view.stages:
+        parts.append(_Stages(view, paces))
     return Group(*parts)
 
 
@@ -88,27 +91,45 @@ def _span(seconds: float) -> str:
     return duration(max(0, round(seconds)))
 
 
-def _stages(view: RunView, paces: dict[str, Pace]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("stage", no_wrap=True)
-    for name in ("shards", "running", "failed"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", width=BAR_WIDTH)
-    for name in ("items", "pace", "left"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for one in view.stages:
-        whole = one.shards["done"] == one.shards.total()
-        done = (one.total or 1) if whole else one.items
-        table.add_row(
-            STAGES[one.name].title,
-            f"{one.shards['done']}/{one.shards.total()}",
-            str(one.shards["running"] or ""),
-            f"[red]{one.shards['failed']}[/]" if one.shards["failed"] else "",
-            ProgressBar(total=one.total or 1, completed=done, width=BAR_WIDTH),
-            _items(one, whole=whole),
-            *_pace(paces[one.name], one.unit, whole=whole),
-        )
-    return table
+class _Stages:
+    """The table of stages. Where it is too narrow for all, the bar is left out first, and then the pace."""
+
+    def __init__(self, view: RunView, paces: dict[str, Pace]) -> None:
+        self._view, self._paces = view, paces
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns = [name for name in COLUMNS if name != "failed" or self._view.failures]
+        for without in ((), ("bar",), ("bar", "pace")):
+            table = self._table([name for name in columns if name not in without])
+            if Measurement.get(console, options.update(width=WIDEST), table).maximum <= options.max_width:
+                break
+        yield table
+
+    def _table(self, columns: Sequence[str]) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in columns:
+            justify: JustifyMethod = "left" if name in {"stage", "bar"} else "right"
+            table.add_column("" if name == "bar" else name, justify=justify, no_wrap=True)
+        for one in self._view.stages:
+            cells = _cells(one, self._paces[one.name])
+            table.add_row(*(cells[name] for name in columns))
+        return table
+
+
+def _cells(one: StageView, pace: Pace) -> dict[str, RenderableType]:
+    whole = one.shards["done"] == one.shards.total()
+    done = (one.total or 1) if whole else one.items
+    speed, left = _pace(pace, one.unit, whole=whole)
+    return {
+        "stage": STAGES[one.name].title,
+        "shards": f"{one.shards['done']}/{one.shards.total()}",
+        "running": str(one.shards["running"] or ""),
+        "failed": f"[red]{one.shards['failed']}[/]" if one.shards["failed"] else "",
+        "bar": ProgressBar(total=one.total or 1, completed=done, width=BAR_WIDTH),
+        "items": _items(one, whole=whole),
+        "pace": speed,
+        "left": left,
+    }
 
 
 def _items(one: StageView, *, whole: bool) -> str:
@@ -133,7 +154,7 @@ def _failures(view: RunView) -> Iterator[str]:
 
 def _machine(machine: MachineLoad) -> Text:
     parts = [
-        f"{machine.load:.1f} of {machine.cores} cores busy",
+        f"load {machine.load:.1f} on {amount(machine.cores, 'core')}",
         f"memory {megabytes(machine.used / 1e6)} of {megabytes(machine.memory / 1e6)}",
     ]
     for gpu in machine.gpus:

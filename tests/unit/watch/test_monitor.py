@@ -88,6 +88,27 @@ def test_the_screen_fits_eighty_columns(small):
     assert "…" not in shown(small, width=80).partition("failed export")[0]
 
 
+@pytest.mark.parametrize(("width", "there"), [(90, {"━", "rows/s"}), (72, {"rows/s"}), (60, set())])
+def test_a_narrow_screen_leaves_columns_out_and_cuts_no_figure_short(small, width, there):
+    in_full_swing(small)
+    row = next(line for line in shown(small, width=width).splitlines() if line.startswith("Export"))
+    assert {sign for sign in ("━", "rows/s") if sign in row} == there
+    assert "…" not in row
+    assert "150 of 400" in row
+    assert "1 min 30 s" in row
+
+
+def test_a_low_screen_cuts_off_no_failure(small):
+    in_full_swing(small)
+    lines = shown(small).splitlines()
+    failed, stage = (next(n for n, line in enumerate(lines) if line.startswith(s)) for s in ("failed", "stage"))
+    assert failed < stage
+
+
+def test_more_may_be_runnable_than_there_are_cores(small):
+    assert "load 19.2 on 2 cores" in shown(small, MachineLoad(2, 19.2, 0, 1, ()))
+
+
 def test_a_gpu_that_does_not_tell_is_not_given_figures(small):
     silent = MachineLoad(8, 0.0, 0, 1, (GpuLoad("GB10", None, None, None),))
     assert "GB10 busy: not told" in shown(small, silent)
