@@ -48,6 +48,7 @@ def speed_of(ledgers: Sequence[Ledger], benchmarks: Iterable[dict[str, Any]]) ->
     """Return the pace of a stage from its ledgers and its jobs' benchmark records."""
     at_work = [ledger for ledger in ledgers if ledger.taken.n > ledger.reused and ledger.seconds]
     computed = sum(ledger.taken.n - ledger.reused for ledger in at_work)
+    units = {ledger.units.parent for ledger in at_work}
     sampled = [record for record in benchmarks if record["s"] >= SAMPLED_SECONDS and record["max_rss"] != "NA"]
     clock = sum(record["s"] for record in sampled)
     return Speed(
@@ -56,7 +57,7 @@ def speed_of(ledgers: Sequence[Ledger], benchmarks: Iterable[dict[str, Any]]) ->
         reused=sum(ledger.reused for ledger in ledgers),
         seconds=_busy(ledgers),
         job_seconds=sum(ledger.seconds for ledger in ledgers),
-        items=rate(computed / _busy(at_work), at_work[0].units.parent) if computed else None,
+        items=rate(computed / _busy(at_work), units.pop() if len(units) == 1 else "item") if computed else None,
         pace=_pace(at_work),
         memory_mb=max((record["max_rss"] for record in sampled), default=None),
         cores=sum(record["cpu_time"] for record in sampled) / clock if clock else None,

@@ -20,6 +20,12 @@ def test_jobs_side_by_side_count_the_time_once():
     assert speed.pace == "600 tokens/s"
 
 
+def test_a_rate_over_shards_of_several_units_is_of_items():
+    records = shard(90, 0, 9)
+    records.units = Units("record", "document")
+    assert speed_of([shard(10, 9, 1), records], []).items == "10 items/s"
+
+
 def test_reused_shards_do_not_count_for_the_rate():
     speed = speed_of([shard(100, 0, 10, tokens=1000), shard(100, 20, 0.1, reused=100, tokens=99_000)], [])
     assert speed.items == "10 chunks/s"
