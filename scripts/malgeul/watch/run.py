@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from malgeul.plan import Plan, read_plan
-from malgeul.report.failures import tail_of
+from malgeul.report.failures import failed_models, tail_of
 from malgeul.report.stages import job_file
 from malgeul.shards.ledger import ledger_path, read_ledger
 from malgeul.shards.locks import alive
@@ -24,6 +24,9 @@ SILENT_SECONDS = 600.0
 """A job of another machine that wrote nothing for so long is taken for dead."""
 STARTING_SECONDS = 60.0
 """A job that has a log takes its lock within this time."""
+
+FAILED_MODEL = " ERROR "
+"""What a job that had to have a model here logs when it fails, and not before."""
 
 RunState = Literal["absent", "running", "stopped", "finished"]
 ShardState = Literal["done", "running", "failed", "left"]
@@ -68,7 +71,7 @@ class StageView:
 
 @dataclass(frozen=True)
 class Failure:
-    """A shard that failed, and its log."""
+    """A shard that failed, or a model with its rule as ``stage``, and the log."""
 
     stage: str
     shard: str
@@ -118,6 +121,11 @@ class RunReader:
         live = holds(lock, [*self.results.glob("logs/*/*.log"), *self.results.glob(f"journal/*/*/{STATE}")], now)
         started = lock.stat().st_mtime if lock.is_file() else 0.0
         view = RunView(self.results, now, "running" if live else "stopped", started, _holder(lock) if live else "")
+        view.failures = [
+            Failure(failed.stage, failed.shard, str(failed.log))
+            for failed in failed_models(self.results, started)
+            if not live or FAILED_MODEL in failed.tail  # else it may be on its way
+        ]
         ledgers = {
             (stage, shard): ledger
             for stage, shards in plan.shards_of().items()
@@ -130,13 +138,14 @@ class RunReader:
             view.stages.append(one)
             unknown = 0
             totals: list[float] = []
+            units: set[str] = set()
             for shard in shards:
                 parents = plan.parents_of(stage, shard)
                 ledger = ledgers.get((stage, shard))
                 if ledger and _is_current(ledger, [ledgers[p] if p in current else None for p in parents]):
                     current.add((stage, shard))
                     one.shards["done"] += 1
-                    one.unit = ledger.unit
+                    units.add(ledger.unit)
                     one.items += ledger.taken
                     totals.append(ledger.taken)
                     ended = ledger.started + ledger.seconds
@@ -154,6 +163,8 @@ class RunReader:
                 elif state == "failed":
                     one.given_up += expected or 0.0
                     view.failures.append(Failure(stage, shard, str(log or "")))
+            if len(units) == 1:
+                one.unit = units.pop()
             if not unknown:
                 one.total = sum(totals)
             elif totals:

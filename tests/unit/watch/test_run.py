@@ -86,6 +86,22 @@ def test_a_job_that_failed_is_told_with_its_log_while_the_run_goes_on(small):
     assert stages(view)["export"].left == 300, "nobody works on what failed"
 
 
+@pytest.mark.parametrize(("said", "failures"), [("INFO fetch: 3 of 9 files", 0), ("ERROR fetch: no such model", 1)])
+def test_a_model_that_could_not_be_had_is_told_and_one_on_its_way_is_not(small, said, failures):
+    small.drive(since=NOW - 100)
+    small.log("fetch_model", "org-model-0a1b2c", f"2026-01-01 00:00:00,000 {said}", written=NOW - 5)
+    told = [(one.stage, one.shard) for one in RunReader(small.results).read(NOW).failures]
+    assert told == [("fetch_model", "org-model-0a1b2c")] * failures
+
+
+def test_a_stage_whose_shards_take_different_things_counts_items(small):
+    small.done("export", 0, 100, started=NOW - 90, seconds=10)
+    small.done("export", 1, 100, started=NOW - 90, seconds=10)
+    file = small.results / "ledger" / "export" / "law-0001.json"
+    file.write_text(file.read_text().replace('"row"', '"recording"'))
+    assert stages(RunReader(small.results).read(NOW))["export"].unit == "item"
+
+
 def test_jobs_of_a_run_that_was_killed_failed(small):
     small.drive(since=NOW - 100, process=GONE)
     small.running("export", 0, started=NOW - 50, done=10, total=100, process=GONE, written=NOW - 40)
