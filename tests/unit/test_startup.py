@@ -162,3 +162,9 @@ def test_a_version_without_chunks_is_none_that_could_be_missed(written, tmp_path
     ledger.measure(version="malgeul-0", chunks=0)
     write_json(tmp_path / "results/small/ledger/write_back/notes.json", ledger.to_json())
     assert begin().damage == []
+
+
+def test_snakemakes_notice_of_a_profile_is_not_said_again(capsys):
+    options = startup.parse_options(["--workflow-profile", str(ROOT / "profiles/default"), "--cores", "1"])
+    assert startup.executes_jobs(options)
+    assert capsys.readouterr().err == ""
