@@ -331,7 +331,8 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
             if config.documents.write_back != "off" and "documents" in config.embed.inputs:
                 _rehearse(databases[name], config)
         except (OSError, ValueError, RuntimeError, sqlite3.Error) as error:
-            problems.append(f"documents.databases: {database.path}: {error}")
+            looked = f" (looked in the working directory and in {root})" if isinstance(error, FileNotFoundError) else ""
+            problems.append(f"documents.databases: {database.path}: {error}{looked}")
             continue
         buckets = len(databases[name]["buckets"])
         for bucket, (rows, digest) in enumerate(databases[name]["buckets"]):

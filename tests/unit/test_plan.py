@@ -223,6 +223,18 @@ def test_a_wrong_input_is_said_before_any_job(calls, tmp_path, monkeypatch, path
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("none.sqlite", "none.sqlite does not exist (looked in the working directory and in "), ("folder", "is no file")],
+)
+def test_a_database_that_is_not_there_is_said_like_any_other_input(tmp_path, path, message):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError) as error:
+        make_plan(read_config({"documents": {"databases": [{"path": path}]}}), tmp_path)
+    assert message in str(error.value)
+    assert "Errno" not in str(error.value)
+
+
 def test_a_config_without_any_input_is_said(tmp_path):
     with pytest.raises(ConfigError, match="names no input"):
         make_plan(read_config({}), tmp_path)

@@ -148,7 +148,7 @@ def file_state(path: Path) -> dict[str, list[int]]:
             status = file.stat()
             state[file.name] = [status.st_size, status.st_mtime_ns]
     if not state:
-        raise FileNotFoundError(2, f"{path} does not exist")
+        raise FileNotFoundError(f"{path} {'is no file' if path.exists() else 'does not exist'}")
     return state
 
 
