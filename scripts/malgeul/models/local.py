@@ -15,9 +15,12 @@ from malgeul.shards.names import slug, stable_hash
 
 
 def resolve(model: str) -> Path | None:
-    """Return the folder of a model that is given as a path (as it is, or beside the Snakefile), None for a hub id."""
+    """Return the folder of a model that is given as a path (as it is, or beside the Snakefile), None for a hub id.
+
+    An empty name is no model: as a path it would be the working directory.
+    """
     place = locate(model, ROOT)
-    return place if place.is_dir() else None
+    return place if model and place.is_dir() else None
 
 
 @dataclass(frozen=True)
