@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from malgeul import ROOT
 from malgeul.named_models import named_models
@@ -85,7 +85,7 @@ def examine(configfile: Path) -> tuple[list[Check], list[Advice]]:
 def show(checks: list[Check], advice: list[Advice]) -> None:
     """Print checks and recommendations for people."""
     console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = Table("", "", Column(overflow="fold"), box=None, pad_edge=False, show_header=False)
     for check in checks:
         said = escape(check.found) + (f"\n[dim]→ {escape(check.advice)}[/]" if check.advice else "")
         table.add_row(f"[{COLOURS[check.verdict]}]{check.verdict}[/]", check.name, said)

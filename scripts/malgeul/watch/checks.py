@@ -219,7 +219,10 @@ def check_config(file: Path) -> tuple[Check, RunConfig | None]:
         if not isinstance(raw, dict):
             raise ConfigError(f"{file} is no mapping of sections")
         config = read_config(raw)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, ConfigError) as error:
+    except OSError as error:
+        found = f"{file} cannot be read: {error.strerror or error}"
+        return Check("config", "FAIL", found, "name the config with --configfile"), None
+    except (yaml.YAMLError, UnicodeDecodeError, ConfigError) as error:
         return Check("config", "FAIL", str(error), "config/README.md lists every key"), None
     return Check("config", "OK", f"{file} is valid (run {config.run})"), config
 

@@ -150,6 +150,13 @@ def test_a_check_that_raises_has_failed_with_its_error():
     assert "libsomething.so" in check.found
 
 
+def test_a_config_that_is_not_there_is_no_question_of_keys(tmp_path):
+    check, config = check_config(tmp_path / "none.yaml")
+    assert (verdict(check), config) == ("FAIL", None)
+    assert "none.yaml cannot be read: No such file or directory" in check.found
+    assert "--configfile" in check.advice
+
+
 def test_errors_of_the_config_are_shown(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("embed: {modle: x}\n")
@@ -420,6 +427,13 @@ def test_the_command_examines_the_demo(monkeypatch, capsys):
     assert found["ok"] is (status == 0)
     by_name = {check["name"]: check["verdict"] for check in found["checks"]}
     assert (by_name["config"], by_name["ffmpeg"], by_name["kiwi"]) == ("OK", "OK", "OK")
+
+
+def test_no_path_is_cut_short_on_a_narrow_screen(monkeypatch, capsys):
+    path = f"/data/{'long' * 30}/config.yaml"
+    monkeypatch.setenv("COLUMNS", "60")
+    doctor.show([module.Check("config", "OK", path)], [])
+    assert path in "".join(capsys.readouterr().out.split())
 
 
 def test_the_command_fails_where_a_check_fails_and_says_it_in_words(monkeypatch, capsys, tmp_path):
