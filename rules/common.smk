@@ -6,7 +6,7 @@ from typing import get_args
 from snakemake.exceptions import WorkflowError
 
 from malgeul.embedding.settings import version_settings
-from malgeul.models.devices import count_gpus
+from malgeul.models.devices import threads_beside_gpu, threads_with_gpu
 from malgeul.models.hub import Parts
 from malgeul.models.local import fetched_name
 from malgeul.named_models import named_models
@@ -65,21 +65,21 @@ def granted_cores():
 
 
 def gpu_threads(wildcards=None):
-    """Threads of a job that holds a GPU: enough to feed it; without one, half the cores, since they do the work."""
-    half = max(1, granted_cores() // 2)
-    return min(4, half) if count_gpus() else half
+    """Threads of a job that holds a GPU."""
+    return threads_with_gpu(granted_cores(), ALL_GPUS)
 
 
 def cpu_threads(wildcards=None):
-    """Threads of a CPU job that can use many: all but those of the GPU job that may run beside it."""
+    """Threads of a CPU job that can use many: those that a GPU job leaves, where there are such jobs."""
     gpu_jobs = (
         plan.recordings
         or plan.embedded_shards
         or plan.trainings
         or scoring_classifiers()
     )
-    beside = gpu_threads() if gpu_jobs else 0
-    return max(1, granted_cores() - beside)
+    return (
+        threads_beside_gpu(granted_cores(), ALL_GPUS) if gpu_jobs else granted_cores()
+    )
 
 
 def growing(amount):

@@ -79,6 +79,26 @@ def count_gpus() -> int:
     return len(list_gpus())
 
 
+def threads_with_gpu(cores: int, jobs: int) -> int:
+    """Return the threads of each of ``jobs`` that hold a GPU at a time, of so many ``cores``: enough to feed it.
+
+    Without a GPU the cores do its work, and the jobs share them all.
+    """
+    if count_gpus():
+        return min(4, max(1, cores // 2))
+    return max(1, cores // max(1, jobs))
+
+
+def threads_beside_gpu(cores: int, jobs: int) -> int:
+    """Return the threads of a job on the processor beside such a one: all that it leaves.
+
+    Without a GPU they are as many as such a job has, and it takes its turn: where all cores are busy anyhow, nothing is
+    won by keeping some for it.
+    """
+    threads = threads_with_gpu(cores, jobs)
+    return max(1, cores - threads) if count_gpus() else threads
+
+
 def cpu() -> Device:
     """Return the processor as a device."""
     name = platform.processor() or platform.machine()

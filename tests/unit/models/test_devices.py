@@ -5,7 +5,15 @@ import os
 
 import pytest
 
-from malgeul.models.devices import Device, claimed_device, claimed_devices, count_gpus, free_memory
+from malgeul.models.devices import (
+    Device,
+    claimed_device,
+    claimed_devices,
+    count_gpus,
+    free_memory,
+    threads_beside_gpu,
+    threads_with_gpu,
+)
 from malgeul.shards.faults import FAILED, exit_status
 
 TWO = (Device("cuda", "A", "GPU-a", 1 << 30), Device("cuda", "B", "GPU-b", 1 << 30))
@@ -94,3 +102,22 @@ def test_visible_devices_are_counted(monkeypatch, visible, number):
 def test_the_hosts_free_memory_is_no_more_than_there_is():
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 0 < free_memory(Device("cpu", "x")) <= physical
+
+
+@pytest.mark.parametrize(
+    ("visible", "cores", "jobs", "with_gpu", "beside"),
+    [
+        ("0", 20, 1, 4, 16),
+        ("0", 2, 1, 1, 1),
+        ("0", 1, 1, 1, 1),
+        ("", 20, 1, 20, 20),
+        ("", 20, 2, 10, 10),
+        ("", 2, 1, 2, 2),
+        ("", 1, 2, 1, 1),
+        ("", 2, 0, 2, 2),
+    ],
+)
+def test_without_a_gpu_its_jobs_have_all_cores(monkeypatch, visible, cores, jobs, with_gpu, beside):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert threads_with_gpu(cores, jobs) == with_gpu
+    assert threads_beside_gpu(cores, jobs) == beside
