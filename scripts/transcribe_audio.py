@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 
 Outcome = list[Segment] | DoesNotFit
 """What came of a window."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a model heard first, and by the memory that the first window took: how many fit together."""
+
+    heard: dict[Window, list[Segment]]
+    cost: int
+    batch_windows: int
 
 
 def transcribe_audio(job: Job) -> None:
@@ -105,7 +114,8 @@ def _decoded(
     """Yield what the model hears in every wanted window; the next batch is read and prepared in the meantime.
 
     Batches are planned over all windows of the shard, the longest first, and the plan is journaled, so that a job that
-    goes on where another was killed computes the same batches in the same precision.
+    goes on where another was killed computes the same batches in the same precision. What was heard to make the plan
+    are batches of it.
     """
     everything = sorted(everything, key=lambda window: (-window.seconds, window.stem, window.start))
     with (
@@ -117,20 +127,22 @@ def _decoded(
         job.ledger.device = device.to_json()
         key = job.item_key("plan", settings.batch_windows, [window.stem for window in everything])
         plan = job.journal.record(key) if key in job.journal else None
-        precision = plan["precision"] if plan else _precision(job, settings, folder, device, everything)
+        tried: dict[str, Beginning] = {}
+        precision = plan["precision"] if plan else _precision(job, settings, folder, device, everything, tried)
         whisper = _load(job, settings, folder, device, precision)
         loaded = time.monotonic()
+        heard: dict[Window, list[Segment]] = {}
         if plan is None:
-            cost = 0
-            if settings.batch_windows > 1 and len(everything) > 1:
-                _, cost = cost_of(device, lambda: whisper.transcribe(_hear(job, whisper, everything[:1])))
-            size = planned_size(device, cost, settings.batch_windows)
-            plan = {"batch_windows": size, "precision": whisper.precision, "window_megabytes": round(cost / 1e6)}
+            begun = tried.get(precision) or _begin(job, settings, whisper, device, everything)
+            heard = begun.heard
+            plan = {"batch_windows": begun.batch_windows, "precision": whisper.precision}
+            plan["window_megabytes"] = round(begun.cost / 1e6)
             job.journal.put(key, plan)
         job.ledger.measure(warm_up_seconds=round(time.monotonic() - loaded, 3), **plan)
-        size = plan["batch_windows"]
-        batches = [everything[at : at + size] for at in range(0, len(everything), size)]
-        batches = [batch for batch in batches if wanted.intersection(batch)]
+        with whole_batch():
+            yield from ((window, outcome) for window, outcome in heard.items() if window in wanted)
+        wanted = wanted - heard.keys()
+        batches = [batch for batch in _batches(everything, plan["batch_windows"]) if wanted.intersection(batch)]
         coming = deque(ahead.submit(_hear, job, whisper, batch) for batch in batches[:1])
         for number, batch in enumerate(batches):
             sounds = coming.popleft().result()
@@ -143,39 +155,65 @@ def _decoded(
                         yield window, outcome
 
 
+def _batches(windows: list[Window], size: int) -> list[list[Window]]:
+    """Return windows in batches of ``size``; the first, by which the size was found, is a batch of its own."""
+    return [windows[:1], *(windows[at : at + size] for at in range(1, len(windows), size))]
+
+
+def _begin(
+    job: Job, settings: TranscribeSettings, whisper: Whisper, device: Device, windows: list[Window]
+) -> Beginning:
+    """Hear the first window alone, and plan by the memory that it took how many are heard together."""
+    sounds = _hear(job, whisper, windows[:1])
+    outcomes, cost = cost_of(device, lambda: whisper.transcribe(sounds))
+    size = planned_size(device, cost, settings.batch_windows)
+    return Beginning(_heard(windows[:1], outcomes), cost, size)
+
+
+def _heard(batch: list[Window], outcomes: list[Outcome]) -> dict[Window, list[Segment]]:
+    """Return what of a batch needs not be heard again: all but what did not fit, which may the next time."""
+    return {window: found for window, found in zip(batch, outcomes, strict=True) if isinstance(found, list)}
+
+
 def _load(job: Job, settings: TranscribeSettings, folder: Path, device: Device, precision: str) -> Whisper:
     how = (settings.language, settings.max_new_tokens, job.threads, settings.temperatures, precision)
     with measured_load(job.ledger, folder, device):
         return load_once_more(lambda: Whisper(folder, device, *how, word_times=settings.word_times))
 
 
-def _precision(job: Job, settings: TranscribeSettings, folder: Path, device: Device, windows: list[Window]) -> str:
+def _precision(
+    job: Job,
+    settings: TranscribeSettings,
+    folder: Path,
+    device: Device,
+    windows: list[Window],
+    tried: dict[str, Beginning],
+) -> str:
     """Return the precision of the settings, or the one that hears windows fastest: one model at a time is loaded.
 
-    The first job of the run that asks has tried them, with its own ``windows``.
+    The first job of the run that asks tries them with its own ``windows``, and finds in ``tried`` what each heard.
     """
     candidates = candidate_precisions(device) if settings.precision == "fastest" else [settings.precision]
     if len(candidates) == 1:
         return candidates[0]
 
+    def seconds_a_window(precision: str) -> float:
+        """Measure a batch of as many windows as are decoded together: cores share out a batch, not a window."""
+        whisper = _load(job, settings, folder, device, precision)
+        begun = _begin(job, settings, whisper, device, windows)  # the first time costs more
+        batch = _batches(windows, begun.batch_windows)[:2][-1]
+        sounds = _hear(job, whisper, batch)
+        started = time.monotonic()
+        outcomes = whisper.transcribe(sounds)
+        seconds = (time.monotonic() - started) / len(batch)
+        tried[precision] = replace(begun, heard={**begun.heard, **_heard(batch, outcomes)})
+        return round(seconds, 4)
+
     def measure() -> Trials:
-        return {one: {"seconds": _seconds_a_window(job, settings, folder, device, windows, one)} for one in candidates}
+        return {one: {"seconds": seconds_a_window(one)} for one in candidates}
 
     trials = tried_once(job, device, candidates, measure)
     return min(candidates, key=lambda precision: trials[precision]["seconds"])
-
-
-def _seconds_a_window(
-    job: Job, settings: TranscribeSettings, folder: Path, device: Device, windows: list[Window], precision: str
-) -> float:
-    """Measure a batch of as many windows as will be decoded together: cores share out a batch, not a window."""
-    whisper = _load(job, settings, folder, device, precision)
-    sounds = _hear(job, whisper, windows[: settings.batch_windows])
-    _, cost = cost_of(device, lambda: whisper.transcribe(sounds[:1]))  # the first time costs more
-    batch = sounds[: planned_size(device, cost, len(sounds))]
-    started = time.monotonic()
-    whisper.transcribe(batch)
-    return round((time.monotonic() - started) / len(batch), 4)
 
 
 def _hear(job: Job, whisper: Whisper, batch: list[Window]) -> list[Heard]:

@@ -112,7 +112,7 @@ def transcripts(results):
 
 @pytest.fixture
 def batches(monkeypatch):
-    """Every batch that the model is given, as numbers of its windows; the first is the warm-up."""
+    """Every batch that the model is given, as numbers of its windows."""
     sizes = []
     transcribe = Whisper.transcribe
 
@@ -178,7 +178,7 @@ def test_a_recording_that_does_not_fit_alone_is_quarantined_and_the_others_are_n
     transcribe, lengths = Whisper._transcribe, []
 
     def limited(self, batch):
-        lengths.append(len(batch[0].sound))  # the warm-up hears the longest window
+        lengths.append(len(batch[0].sound))  # the longest window is heard first
         if any(len(heard.sound) == lengths[0] for heard in batch):
             raise torch.OutOfMemoryError
         return transcribe(self, batch)
@@ -206,9 +206,8 @@ def test_a_killed_job_goes_on_and_computes_at_most_one_batch_again(results, batc
     with pytest.raises(KeyboardInterrupt):
         run(results, word_times=True)
     monkeypatch.setattr(Whisper, "transcribe", transcribe)
-    before = len(batches)
     found, _ = run(results, word_times=True)
-    assert len(batches) <= everything + 1 + (before > 0)  # the warm-up twice
+    assert len(batches) <= everything + 1
     assert {name: one["segments"] for name, one in found.items()} == {
         name: one["segments"] for name, one in expected.items()
     }
@@ -223,7 +222,7 @@ def test_sigterm_finishes_the_batch_and_the_next_run_goes_on_there(results, batc
     transcribe = Whisper.transcribe
 
     def asked(self, batch):
-        if len(batches) == 2:  # the warm-up and a batch
+        if len(batches) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
         return transcribe(self, batch)
 
@@ -307,11 +306,26 @@ def test_the_fastest_precision_is_chosen_by_measurement_and_kept_to(results):
     assert len(found) == 6
 
 
-def test_precisions_are_tried_with_a_batch_as_it_is_then_decoded(results, batches, monkeypatch):
+@pytest.mark.parametrize("fastest", ["float32", "int8"])
+def test_what_the_fastest_precision_heard_when_it_was_tried_is_not_decoded_again(
+    results, batches, monkeypatch, fastest
+):
+    expected, _ = run(results, precision=fastest, batch_windows=5)
+    everything = list(batches)
+    assert everything[:2] == [1, 5], "a first window, by which the memory is planned, and batches"
+    batches.clear()
     monkeypatch.setattr(script, "candidate_precisions", lambda device: ["float32", "int8"])
-    _, ledger = run(results, precision="fastest", batch_windows=5)
-    assert batches[:4] == [1, 5, 1, 5], "of each precision a first window and a batch"
-    assert batches[5] == ledger.measured["batch_windows"] == 5
+
+    def measured(job, device, candidates, measure):
+        trials = measure()
+        assert batches == [1, 5, 1, 5], "of each precision, as it is then decoded"
+        return {one: {"seconds": float(one != fastest)} for one in trials}
+
+    monkeypatch.setattr(script, "tried_once", measured)
+    found, ledger = run(results, precision="fastest", batch_windows=5)
+    assert batches == [1, 5, *everything]
+    assert ledger.measured["precision"] == fastest
+    assert found == expected
 
 
 def test_another_setting_of_the_decoding_transcribes_again(results, batches):
