@@ -22,7 +22,7 @@ rule convert_audio:
         files=told(lambda wildcards: plan.recordings[wildcards.shard].files),
         twins=told(lambda wildcards: plan.recordings[wildcards.shard].twins),
         state=lambda wildcards: plan.state_of("convert", wildcards.shard),
-        code=code_digest("convert_audio"),
+        code=code_of("convert_audio"),
     message:
         "Convert the recordings of {wildcards.shard} to 16 kHz mono"
     script:
@@ -55,7 +55,7 @@ rule diarize_audio:
         settings=section("diarize"),
         handling=settings.diarize.HANDLING,
         hints=hints(gpu=settings.diarize.gpu),
-        code=code_digest("diarize_audio"),
+        code=code_of("diarize_audio"),
     message:
         "Tell the speakers of {wildcards.shard} apart"
     script:
@@ -89,7 +89,7 @@ rule transcribe_audio:
         settings=section("transcribe"),
         handling=settings.transcribe.HANDLING,
         hints=hints(),
-        code=code_digest("transcribe_audio"),
+        code=code_of("transcribe_audio"),
     message:
         "Transcribe {wildcards.shard}"
     script:
@@ -123,7 +123,7 @@ rule classify_transcripts:
             for name, classifier in sorted(settings.classify.items())
         },
         hints=hints(),
-        code=code_digest("classify_transcripts"),
+        code=code_of("classify_transcripts"),
     message:
         "Classify what is said in {wildcards.shard}"
     script:
@@ -157,7 +157,7 @@ rule analyze_conversation:
         runtime=growing(60),
     params:
         settings=section("analyze"),
-        code=code_digest("analyze_conversation"),
+        code=code_of("analyze_conversation"),
     message:
         "Measure the conversations of {wildcards.shard} and draw their pages"
     script:

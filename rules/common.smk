@@ -160,6 +160,14 @@ def ledgered_outputs():
     return outputs + all_ledgers()
 
 
+def code_of(script):
+    """The digest of a script's code as a parameter: each process reads the source of what it has jobs of, no other.
+
+    On a cluster every job is a process that parses all rules.
+    """
+    return lambda wildcards: code_digest(script)
+
+
 def told(files):
     """Files of the user's as a parameter: of an input that is gone, or oddly named, Snakemake ends the whole job.
 

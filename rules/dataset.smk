@@ -26,7 +26,7 @@ rule select_samples:
             if key not in {"max_entity_freq", "packing"}
         },
         tokenize=section("tokenize"),
-        code=code_digest("select_samples"),
+        code=code_of("select_samples"),
     message:
         "Select samples of {wildcards.shard}"
     script:
@@ -53,7 +53,7 @@ rule cap_entities:
     params:
         settings=section("select"),
         state=plan.state_of("cap", ALL),
-        code=code_digest("cap_entities"),
+        code=code_of("cap_entities"),
     message:
         "Cap the samples of each entity over all shards"
     script:
@@ -87,7 +87,7 @@ rule tokenize_samples:
             key: section("select")[key]
             for key in ("kind", "packing", "sequence_length")
         },
-        code=code_digest("tokenize_samples"),
+        code=code_of("tokenize_samples"),
     message:
         "Tokenize {wildcards.shard}"
     script:
@@ -135,7 +135,7 @@ rule merge_dataset:
             name: source["licence"]
             for name, source in sorted(plan.text_sources.items())
         },
-        code=code_digest("merge_dataset"),
+        code=code_of("merge_dataset"),
     message:
         "Merge all shards into one dataset"
     script:

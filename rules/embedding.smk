@@ -31,7 +31,7 @@ rule export_documents:
         digest=lambda wildcards: plan.documents[wildcards.shard].digest,
         name=lambda wildcards: plan.documents[wildcards.shard].database,
         state=lambda wildcards: plan.state_of("export", wildcards.shard),
-        code=code_digest("export_documents"),
+        code=code_of("export_documents"),
     message:
         "Export {wildcards.shard}"
     script:
@@ -65,7 +65,7 @@ rule chunk_documents:
         # A function, since Snakemake fills in braces of a text.
         prompt=lambda wildcards: settings.embed.prompt,
         spelled={key: section("embed")[key] for key in ("model", "revision")},
-        code=code_digest("chunk_documents"),
+        code=code_of("chunk_documents"),
     message:
         "Chunk {wildcards.shard}"
     script:
@@ -101,7 +101,7 @@ rule embed_chunks:
         },
         handling=settings.embed.HANDLING,
         hints=hints(),
-        code=code_digest("embed_chunks"),
+        code=code_of("embed_chunks"),
     message:
         "Embed {wildcards.shard}"
     script:
@@ -136,7 +136,7 @@ rule build_index:
             key: section("embed")[key]
             for key in ("model", "revision", "query_prompt", "dimensions")
         },
-        code=code_digest("build_index"),
+        code=code_of("build_index"),
     message:
         "Build the index"
     script:
@@ -193,7 +193,7 @@ rule write_back:
                 settings.documents, settings.chunk, settings.embed
             )
         },
-        code=code_digest("write_back"),
+        code=code_of("write_back"),
     message:
         "Write the new embedding version of {wildcards.database}"
     script:

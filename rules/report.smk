@@ -31,7 +31,7 @@ rule audit_run:
     threads: 1
     params:
         on_bad_input=settings.on_bad_input,
-        code=code_digest("audit_run"),
+        code=code_of("audit_run"),
     message:
         "Prove that nothing was lost"
     script:
@@ -69,7 +69,7 @@ rule write_report:
         "../envs/report.yaml"
     threads: 1
     params:
-        code=code_digest("write_report"),
+        code=code_of("write_report"),
     message:
         "Write the report"
     script:
@@ -91,7 +91,7 @@ rule check_audit:
         "../envs/report.yaml"
     threads: 1
     params:
-        code=code_digest("check_audit"),
+        code=code_of("check_audit"),
     message:
         "Fail when something was lost"
     script:

@@ -23,7 +23,7 @@ rule ingest_text:
         source=lambda wildcards: text_source(wildcards.shard),
         files=told(lambda wildcards: plan.text[wildcards.shard].files),
         state=lambda wildcards: plan.state_of("ingest", wildcards.shard),
-        code=code_digest("ingest_text"),
+        code=code_of("ingest_text"),
     message:
         "Ingest {wildcards.shard}"
     script:
@@ -63,7 +63,7 @@ for stream, shards in plan.streams.items():
             files=told(lambda wildcards, shard=shards[0]: plan.text[shard].files),
             state=plan.state_of("ingest", shards[0]),
             shards=shards,
-            code=code_digest("ingest_stream"),
+            code=code_of("ingest_stream"),
         message:
             f"Ingest the parts of {stream}"
         script:
@@ -88,7 +88,7 @@ rule ingest_transcripts:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
-        code=code_digest("ingest_transcripts"),
+        code=code_of("ingest_transcripts"),
     message:
         "Ingest the transcripts of {wildcards.recordings}"
     script:
@@ -115,7 +115,7 @@ rule screen_text:
         runtime=growing(60),
     params:
         **profile_params(),
-        code=code_digest("screen_text"),
+        code=code_of("screen_text"),
     message:
         "Screen {wildcards.shard}"
     script:
@@ -150,7 +150,7 @@ rule find_duplicates:
         state=plan.state_of("dedup", ALL),
         boilerplate=settings.filter.boilerplate.documents,
         mask_personal_numbers=settings.filter.mask_personal_numbers,
-        code=code_digest("find_duplicates"),
+        code=code_of("find_duplicates"),
     message:
         "Find documents that occur twice, and boilerplate"
     script:
@@ -185,7 +185,7 @@ rule score_text:
         **profile_params(),
         scorers=scorers(limits=False),
         hints=hints(gpu=bool(scoring_classifiers())),
-        code=code_digest("score_text"),
+        code=code_of("score_text"),
     message:
         "Score {wildcards.shard}"
     script:
@@ -239,7 +239,7 @@ rule filter_text:
             scorers(limits=True) if is_scored(wildcards.shard) else {}
         ),
         mask_personal_numbers=settings.filter.mask_personal_numbers,
-        code=code_digest("filter_text"),
+        code=code_of("filter_text"),
     message:
         "Filter {wildcards.shard}"
     script:

@@ -32,8 +32,8 @@ rule train_model:
             "gpus": resources.gpu,
             "profile": settings.profile,
         },
-        code=code_digest("train_model"),
-        process=code_digest("training_process"),
+        code=code_of("train_model"),
+        process=code_of("training_process"),
     message:
         "Train {wildcards.training}"
     script:
@@ -72,7 +72,7 @@ rule evaluate_model:
         settings=lambda wildcards: training_settings(wildcards.training, measured=True),
         tokenize=section("tokenize"),
         hints=hints(),
-        code=code_digest("evaluate_model"),
+        code=code_of("evaluate_model"),
     message:
         "Measure {wildcards.training}"
     script:
