@@ -17,9 +17,9 @@ from workflow.conftest import ROOT, Finished
 CONFIG = {
     "speech": {
         "grammar": 40, "demo_rounds": 0, "evaluated": 8, "conversations": 4, "codecs": ["none", "mulaw"],
-        "steps": 30, "save_every": 20, "batch": 1, "then": {"steps": 10},
+        "steps": 21, "save_every": 20, "batch": 1, "then": {"steps": 1},
     },
-    "embedding": {"steps": 20, "batch": 8},
+    "embedding": {"steps": 2, "batch": 2},
     "tokenizer": {"pieces": 2500},
 }  # fmt: skip
 
@@ -28,7 +28,7 @@ def start(folder):
     (folder / "small.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "resources/models/Snakefile")]
     return subprocess.Popen(
-        [*command, "--configfile", "small.yaml", "--cores", "2", "--resources", "gpu=1"],
+        [*command, "--configfile", "small.yaml", "--cores", "1", "--resources", "gpu=1"],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -65,8 +65,7 @@ def test_models_are_made_measured_and_described_and_a_killed_training_goes_on(tm
     assert "going on from step 20" in (work / "logs/train_whisper_first.log").read_text(encoding="utf-8")
     curves = (work / "training/whisper-ko-demo-first/curves.jsonl").read_text(encoding="utf-8").splitlines()
     steps = [json.loads(line)["step"] for line in curves]
-    assert steps == sorted(set(steps))
-    assert steps[-1] == 30
+    assert steps == [20, 21]
 
     made = work / "made"
     WhisperForConditionalGeneration.from_pretrained(str(made / "whisper-ko-demo"))
