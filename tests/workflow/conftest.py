@@ -13,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,9 @@ DEMO = ROOT / "resources" / "demo"
 
 DATA_FOLDERS = ("text", "screened", "filtered", "rejected", "samples", "chunks", "tokenized", "dataset", "exported")
 """Results that must be the same bytes whatever the cores, the order of jobs and the kills."""
+
+LOOKS = "looks.jsonl"
+"""What a monitor saw of the undisturbed run, in its folder."""
 
 
 @dataclass
@@ -174,7 +178,7 @@ def tiny_inputs(folder: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
-def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """Return a folder that one worker of this session makes while the others wait; where it fails, each tries."""
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -193,18 +197,38 @@ def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path]
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory) -> Path:
     """The folder with the inputs of the tiny corpus. Not to be changed: copy it."""
-    return _made_once(tmp_path_factory, "tiny", tiny_inputs) / "input"
+    return made_once(tmp_path_factory, "tiny", tiny_inputs) / "input"
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory, inputs) -> Workflow:
-    """The tiny corpus after one run that nothing disturbed. Not to be changed: copy it."""
+    """The tiny corpus after one run that nothing disturbed, and LOOKS beside it. Not to be changed: copy it."""
 
     def make(folder: Path) -> None:
         shutil.copytree(inputs, folder / "input")
-        Workflow(folder, tiny_config()).succeed(cores=4)
+        workflow = Workflow(folder, tiny_config())
+        with watched(workflow.results, folder / LOOKS):
+            workflow.succeed(cores=4)
 
-    return Workflow(_made_once(tmp_path_factory, "undisturbed", make), tiny_config())
+    return Workflow(made_once(tmp_path_factory, "undisturbed", make), tiny_config())
+
+
+@contextmanager
+def watched(results: Path, looks: Path) -> Iterator[None]:
+    """Have a monitor look at a run from before its beginning to its end, and write each look as a line of JSON."""
+    command = [sys.executable, str(ROOT / "scripts/monitor.py"), "--results", str(results), "--json"]
+    with looks.open("w") as out:  # no pipe: a full one would stop the monitor
+        monitor = subprocess.Popen([*command, "--interval", "0.5"], stdout=out)
+    try:
+        deadline = time.monotonic() + 60
+        while not looks.stat().st_size and monitor.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield
+        with suppress(subprocess.TimeoutExpired):  # the last look tells
+            monitor.wait(timeout=60)
+    finally:
+        monitor.kill()
+        monitor.wait()
 
 
 @pytest.fixture

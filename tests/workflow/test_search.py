@@ -1,14 +1,12 @@
 """The index of a real run is searched from the command line, and a run is watched while it goes."""
 
 import json
-import os
 import subprocess
 import sys
-import time
 
 import pyarrow.parquet as pq
 
-from workflow.conftest import ROOT
+from workflow.conftest import LOOKS, ROOT
 
 
 def script(workflow, name, *args, given=None):
@@ -46,6 +44,7 @@ def test_a_chunk_as_a_question_finds_itself(undisturbed):
 
 
 def test_lists_are_built_after_a_kill_and_are_the_same(tiny, kill_jobs):
+    tiny.config["embed"] = {"inputs": ["documents"]}
     tiny.config["chunk"] = {"max_chars": 60, "overlap_chars": 0}  # many
     tiny.config["index"] = {"exact_below": 100}
     tiny.succeed()
@@ -60,18 +59,9 @@ def test_lists_are_built_after_a_kill_and_are_the_same(tiny, kill_jobs):
     assert {file.name: file.read_bytes() for file in (tiny.results / "index").iterdir()} == whole
 
 
-def test_a_run_is_seen_from_before_its_beginning_to_its_end(fresh):
-    command = [sys.executable, str(ROOT / "scripts/monitor.py"), "--results", str(fresh.results), "--json"]
-    told = fresh.folder / "looks.jsonl"  # no pipe: a full one would stop the monitor
-    with told.open("w") as out:
-        monitor = subprocess.Popen([*command, "--interval", "0.5"], stdout=out, env=os.environ)
-    try:
-        time.sleep(1.5)
-        fresh.succeed()
-        monitor.wait(timeout=60)
-    finally:
-        monitor.kill()
-    looks = [json.loads(line) for line in told.read_text(encoding="utf-8").splitlines()]
+def test_a_run_is_seen_from_before_its_beginning_to_its_end(undisturbed):
+    told = (undisturbed.folder / LOOKS).read_text(encoding="utf-8")
+    looks = [json.loads(line) for line in told.splitlines()]
     states = list(dict.fromkeys(look["state"] for look in looks))
     assert states[0] == "absent"
     assert states[-1] == "finished"
