@@ -1,8 +1,8 @@
 """The config is typed, its errors say how to mend it, and its schema is generated."""
 
 import json
-from datetime import date
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest

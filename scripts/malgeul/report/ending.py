@@ -45,7 +45,8 @@ def _success(results: Path) -> Iterator[str]:
     yield "nothing was lost" if verdict["holds"] else "the audit did not hold when it was last made"
     yield from _figures(results, verdict)
     if verdict["unplanned"]:
-        yield f"{amount(len(verdict['unplanned']), 'shard')} of inputs that are gone: `snakemake --cores 1 prune` removes them"
+        gone = amount(len(verdict["unplanned"]), "shard")
+        yield f"{gone} of inputs that are gone: `snakemake --cores 1 prune` removes them"
 
 
 def _failure(results: Path, on_bad_input: str) -> Iterator[str]:
