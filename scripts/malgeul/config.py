@@ -63,14 +63,6 @@ class RunConfig(Section):
     """Trainings by name, an optional part of the DAG; models go to results/<run>/trained/<name>/, their measures to
     results/<run>/evaluated/<name>.json."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_sections(cls, value: Any) -> Any:
-        """Take ``recordings:`` with nothing behind it (null in YAML) as a section with its defaults."""
-        if isinstance(value, dict):
-            return {key: {} if part is None else part for key, part in value.items()}
-        return value
-
     @model_validator(mode="after")
     def _known_rules_of_sources(self) -> RunConfig:
         for number, source in enumerate(self.text.sources):

@@ -87,8 +87,13 @@ def test_all_mistakes_are_listed_at_once():
     assert str(error.value).count("\n  - ") == 2
 
 
-def test_an_empty_section_has_its_defaults():
-    assert read_config({"recordings": None}) == RunConfig()
+def test_a_key_with_nothing_behind_it_has_its_default_where_it_holds_more_than_a_value():
+    assert read_config({"recordings": None, "train": None}) == RunConfig()
+    assert read_config({"recordings": {"paths": None, "shard": None}, "filter": {"thresholds": None}}) == RunConfig()
+    source = {"path": "x", "format": "txt", "id_field": None, "thresholds": None}
+    assert read_config({"text": {"sources": [source]}}).text.sources[0].id_field is None
+    with pytest.raises(ConfigError, match=r"run: Input should be a valid string \(given: None\)"):
+        read_config({"run": None})
 
 
 def test_a_path_is_found_in_the_working_directory_first_and_then_beside_the_snakefile(tmp_path, monkeypatch):

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
     """One section of the config: unknown keys are errors, docstrings of fields become the schema's descriptions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_behind_a_key(cls, value: Any) -> Any:
+        """Take ``paths:`` or ``recordings:`` with nothing behind it (null in YAML) as if the key were not there."""
+        if not isinstance(value, dict):
+            return value
+        whole = {key for key, field in cls.model_fields.items() if isinstance(field.default, Section | list | dict)}
+        return {key: part for key, part in value.items() if part is not None or key not in whole}
 
 
 class ShardLimits(Section):
