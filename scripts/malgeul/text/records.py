@@ -402,20 +402,21 @@ def _rows(batch: Any) -> Iterator[dict[str, Any] | Fault]:
         piece = batch.slice(first, at_once)
         try:
             yield from piece.to_pylist()
-        except (UnicodeDecodeError, OverflowError):
+        except (ValueError, OverflowError):
             yield from map(_row, (piece.slice(row, 1) for row in range(piece.num_rows)))
 
 
 def _row(alone: Any) -> dict[str, Any] | Fault:
-    """Return a row's fields; a time that is none of Python's (the year 20000) as Arrow writes it."""
+    """Return a row's fields; what is none of Python's (the year 20000, an unknown time zone) as Arrow writes it."""
     fields = {}
     for name, column in zip(alone.schema.names, alone.columns, strict=True):
         try:
             [fields[name]] = column.to_pylist()
         except UnicodeDecodeError as error:
             return Fault("INVALID_UTF8", f"byte {error.start}: {error.reason}")
-        except OverflowError:
-            fields[name] = column.to_string(indent=0, skip_new_lines=True)[1:-1]
+        except (ValueError, OverflowError):
+            told = column.to_string(indent=0, skip_new_lines=True)
+            fields[name] = told[1:-1] if told.startswith("[") else told
     return fields
 
 

@@ -252,6 +252,7 @@ def test_parquet_with_bytes_that_are_no_text_loses_only_those_rows(tmp_path):
     [
         (pa.array([0, 10**7], pa.int32()).cast(pa.date32()), "29349-01-26"),
         (pa.array([0, 10**17], pa.timestamp("ms")), "<value out of range: 100000000000000000>"),
+        (pa.array([0, 1], pa.timestamp("s", "Nowhere/At_All")), "1970-01-01 00:00:01.000Z"),
     ],
 )
 def test_a_time_that_python_does_not_know_costs_no_row(tmp_path, times, told):
@@ -259,7 +260,8 @@ def test_a_time_that_python_does_not_know_costs_no_row(tmp_path, times, told):
     nested = pa.StructArray.from_arrays([times], names=["born"])
     pq.write_table(pa.table({"text": ["하나", "둘"], "born": times, "nested": nested}), file)
     known, odd = good(read(file, kind="parquet"))
-    assert (known["text"], known["born"].year) == ("하나", 1970)
+    assert known["text"] == "하나"
+    assert str(known["born"]).startswith("1970-01-01")
     assert (odd["text"], odd["born"]) == ("둘", told)
     assert told in odd["nested"]
 
