@@ -172,7 +172,7 @@ def _phone(match: re.Match[str], before: str) -> bool:
 def _public_ip(match: re.Match[str], before: str) -> bool:
     if re.search(r"(?:v|ver\.?|version|버전|판)\s*$", before, re.IGNORECASE):
         return False
-    if match.group() in _NUMBERED_POINTS:
+    if _DAYS_OR_POINTS.fullmatch(match.group()) and not _ADDRESS.search(before):
         return False
     try:
         return ipaddress.ip_address(match.group()).is_global
@@ -184,8 +184,10 @@ def _always(match: re.Match[str], before: str) -> bool:
     return True
 
 
-_NUMBERED_POINTS = {".".join(str(first + k) for k in range(4)) for first in range(1, 30)}
-"""1.2.3.4 in a text refers to four points of a list."""
+_DAYS_OR_POINTS = re.compile(r"(?:[12]?\d|3[01])(?:\.(?:[12]?\d|3[01])){3}")
+"""19.4.30.14 is a time, and 3.1.2.4 a section; of addresses one in five thousand has no number above 31."""
+
+_ADDRESS = re.compile(r"ip|dns|아이피|주소|서버|접속", re.IGNORECASE)
 
 _NARROW = {
     **dict(zip(range(0xFF01, 0xFF5F), range(0x21, 0x7F), strict=True)),
@@ -228,7 +230,7 @@ KINDS = (
         "ip_address",
         "[IP주소]",
         re.compile(
-            r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d|\w|:[0-5]\d(?!\d))"  # 19.4.30.14:20 is a time
+            r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d|\w)"
             r"|(?<![\w.:])(?:[0-9A-Fa-f]{1,4}:){1,7}[0-9A-Fa-f:]*[0-9A-Fa-f](?![\w:])",
             re.ASCII,
         ),
