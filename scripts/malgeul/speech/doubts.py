@@ -25,7 +25,7 @@ SHORTEST_SECONDS = 0.3
 KNOWN_PHRASE = "known_phrase"
 """Given apart from the other flags: no other decoding would mend it, and another list of phrases changes no text."""
 REPEATS = frozenset({"looping", "repetitive"})
-DECODED_AGAIN = REPEATS | {"fast", "unlikely"}
+DECODED_AGAIN = REPEATS | {"broken", "fast", "unlikely"}
 """Flags that another decoding may mend."""
 
 _LOOP = re.compile(rf"(\S.{{0,30}}?)\1{{{LOOPS - 1},}}")
@@ -36,6 +36,7 @@ _SAME_DIGITS = re.compile(r"(\d)(?:[,.-]?\1)+")
 def doubts(text: str, seconds: float, avg_logprob: float | None, no_speech_prob: float | None) -> list[str]:
     """Return what is doubtful about a segment, sorted."""
     found = {
+        "broken": "\ufffd" in text,
         "fast": len(bare(text)) / max(seconds, SHORTEST_SECONDS) > FASTEST,
         "unlikely": avg_logprob is not None and avg_logprob < UNLIKELY,
         "no_speech": no_speech_prob is not None and no_speech_prob > NO_SPEECH,

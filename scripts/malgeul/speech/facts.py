@@ -73,6 +73,7 @@ TRUST = (
 
 FLAGS = {
     "across_pause": "reaches over a pause that was cut out of what the model heard",
+    "broken": "holds bytes that are no character",
     "fast": "more letters a second than anybody says",
     "known_phrase": "what the model is known to say where nobody speaks",
     "looping": "says the same many times in a row",

@@ -32,7 +32,7 @@ class TranscribeSettings(Section):
     """Tokens that a window may give."""
     temperatures: list[Annotated[float, Field(gt=0, le=1)]] = [0.2, 0.4, 0.6, 0.8, 1.0]
     """At which a window is decoded again, one after the other, while its text is doubtful (repeats itself, is too fast
-    or too unlikely); none: doubtful text is only flagged."""
+    or too unlikely, holds bytes that are no character); none: doubtful text is only flagged."""
     word_times: bool = False
     """Say of every word when it was said, from what the model's decoder looked at (``words`` of a segment)."""
     known_phrases: list[str] = ["resources/known_phrases.txt"]
