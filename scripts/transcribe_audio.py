@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from malgeul.shards.faults import Fault
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.stopping import whole_batch
-from malgeul.speech.doubts import flag_known_phrases, read_phrases
+from malgeul.speech.doubts import compression_ratio, flag_known_phrases, read_phrases
 from malgeul.speech.manifest import read_manifest
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.speakers import name_speakers, read_turns
@@ -259,7 +260,7 @@ def _transcript(recording: dict[str, Any], model: dict[str, Any], heard: dict[Wi
     apart = len(recording["channels"]) > 1
     segments = []
     for window, found in heard.items():
-        for segment in found:  # type: ignore[union-attr]
+        for segment in (part for whole in found for part in _parted(whole, window)):  # type: ignore[union-attr]
             start, end, across = window.place(segment.start, segment.end)
             segments.append(
                 {
@@ -291,6 +292,25 @@ def _transcript(recording: dict[str, Any], model: dict[str, Any], heard: dict[Wi
         "not_measured": {"no_speech_prob": "the model has no token for it"} if unmeasured else {},
     }
     return {"transcript": transcript}
+
+
+def _parted(segment: Segment, window: Window) -> list[Segment]:
+    """Part a segment whose words lie on both sides of a pause that the model did not hear."""
+    runs = [list(run) for _, run in groupby(segment.words or [], lambda word: window.span_of(word.start, word.end))]
+    if len(runs) < 2:
+        return [segment]
+    texts = [" ".join(word.word for word in run) for run in runs]
+    return [
+        replace(
+            segment,
+            start=run[0].start,
+            end=run[-1].end,
+            text=text,
+            compression_ratio=compression_ratio(text),
+            words=run,
+        )
+        for run, text in zip(runs, texts, strict=True)
+    ]
 
 
 def _placed(word: Word, window: Window) -> dict[str, Any]:

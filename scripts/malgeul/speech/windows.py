@@ -66,6 +66,17 @@ class Window:
         What reaches from one span into another is where most of it is; the third value says that it does, for more than
         the margins. What is heard in a pause is at the border that is nearest.
         """
+        parts = self._heard_in_spans(start, end)
+        _, _, begins, ends = max(parts)
+        return begins, ends, sum(heard > MARGIN_SECONDS for heard, *_ in parts) > 1
+
+    def span_of(self, start: float, end: float) -> int:
+        """Return the number of the span in which :meth:`place` puts what is heard in [start, end) seconds."""
+        parts = self._heard_in_spans(start, end)
+        return parts.index(max(parts))
+
+    def _heard_in_spans(self, start: float, end: float) -> list[tuple[float, float, float, float]]:
+        """Return for every span how much of it is heard, how far it is away (negative), and where that lies in it."""
         parts = []
         at = 0.0
         for first, last in self.spans:
@@ -74,8 +85,7 @@ class Window:
             away = max(at - end, start - at - length, 0.0)
             parts.append((inside[1] - inside[0], -away, first + inside[0], first + inside[1]))
             at += length + PAUSE_SECONDS
-        _, _, begins, ends = max(parts)
-        return begins, ends, sum(heard > MARGIN_SECONDS for heard, *_ in parts) > 1
+        return parts
 
 
 def read_audio(file: Path, start: float, end: float) -> Audio:

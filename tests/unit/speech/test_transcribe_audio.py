@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ from malgeul.shards.stopping import Stopped
 from malgeul.shards.tables import TableWriter
 from malgeul.speech.settings import TranscribeSettings
 from malgeul.speech.speakers import SPEAKERS
-from malgeul.speech.whisper import Whisper
+from malgeul.speech.whisper import Segment, Whisper
+from malgeul.speech.windows import Window
+from malgeul.speech.words import Word
 from unit.speech.conversations import proofs, write_wav
 from unit.spoken import RATE, spoken
 
@@ -367,6 +370,21 @@ def test_words_have_times_inside_their_segments_where_they_are_asked_for(results
                 assert 0 < word["probability"] <= 1
     without, _ = run(results)
     assert all(segment["words"] is None for transcript in without.values() for segment in transcript["segments"])
+
+
+def test_a_segment_over_a_pause_that_was_left_out_is_parted_where_its_words_have_times():
+    window = Window("r", 0, "r", ((0.0, 3.0), (20.0, 25.0)))
+    words = [Word(0.2, 1.0, "가", 0.9), Word(1.0, 2.8, "나", 0.9), Word(4.0, 8.0, "다", 0.9)]
+    segment = Segment(0.2, 8.0, "가 나 다", -0.1, 0.1, 0.5, words=words)
+    recording = {"id": "r", "name": "r.wav", "seconds": 30.0, "channels": ["r"]}
+
+    def placed(said):
+        transcript = script._transcript(recording, {"language": "ko"}, {window: [said]})["transcript"]
+        assert transcript["text"] == "가 나 다"
+        return [(s["start"], s["end"], s["text"], s["flags"]) for s in transcript["segments"]]
+
+    assert placed(segment) == [(0.2, 2.8, "가 나", []), (20.4, 24.4, "다", [])]
+    assert placed(replace(segment, words=None)) == [(20.0, 24.4, "가 나 다", ["across_pause"])]
 
 
 def test_segments_and_words_of_one_channel_get_their_speakers_without_being_decoded_again(results, batches):
