@@ -4,12 +4,14 @@
 
 Reads what the run leaves in its results and touches none of it. Waits for a run that has not begun, ends with one that
 has finished; --once looks once (status 1 when there is no such run), --json prints a line per look for other tools.
+Where the output is no terminal, a screen per look is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -52,9 +54,9 @@ def main() -> int:
         parser.error("--interval: more than 0")
     seen = looks(args.results or Path("results") / args.run, args.interval, once=args.once)
     state = "absent"
+    console = Console()
     with suppress(KeyboardInterrupt):
-        if args.json or args.once:
-            console = Console()
+        if args.json or args.once or not console.is_terminal:
             for line, screen in seen:
                 state = line["state"]
                 if args.json:
@@ -62,11 +64,12 @@ def main() -> int:
                 else:
                     console.print(screen)
         else:
-            with Live(auto_refresh=False) as live:
+            with Live(console=console, auto_refresh=False) as live:
                 for _, screen in seen:
                     live.update(screen, refresh=True)
     return 1 if args.once and state == "absent" else 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it
     sys.exit(main())

@@ -157,6 +157,17 @@ def test_a_run_that_has_not_begun_is_waited_for(monkeypatch, capsys, tmp_path):
     assert states[-1] == "finished"
 
 
+def test_where_the_output_is_no_terminal_every_look_is_printed(monkeypatch, capsys, tmp_path):
+    from unit.watch.conftest import SmallRun
+
+    begin = threading.Timer(0.4, lambda: finish(SmallRun(tmp_path / "results" / "later")))
+    begin.start()
+    _, out = call(monkeypatch, capsys, "--results", tmp_path / "results" / "later", "--interval", 0.05)
+    begin.join()
+    assert "there is no such run yet" in " ".join(out.split())
+    assert "finished" in out
+
+
 def finish(small):
     for shard in range(4):
         for n, stage in enumerate(("export", "chunk", "embed")):
