@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from malgeul import ROOT
 from malgeul.config import ConfigError, RunConfig
 from malgeul.embedding.settings import Database, version_settings
 from malgeul.models.local import ModelFolder, model_folder
@@ -349,6 +350,11 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
             for place, count in places.items()
             if count > 1
         ]
+    problems += [
+        f"{key}: {path} does not exist (looked in the working directory and in {ROOT})"
+        for key, path in _read_beside(config)
+        if not locate(path, ROOT).exists()
+    ]
     for name, training in config.train.items():
         problems += _problems_of(name, training, root, has_text=bool(recordings or text))
 
@@ -375,6 +381,21 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
     )
     folders = {one.model: model_folder(one.model) for one in named_models(config, plan)}
     return replace(plan, models=_in_order({name: folder for name, folder in folders.items() if folder}))
+
+
+def _read_beside(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """Yield the files and folders that a run reads beside its inputs, each after its key in the config."""
+    if config.recordings.paths:
+        yield from (("transcribe.known_phrases", path) for path in config.transcribe.known_phrases)
+        yield from (("analyze.lexicons", path) for path in config.analyze.lexicons)
+        if config.diarize.file:
+            yield "diarize.file", config.diarize.file
+    if config.text.sources:
+        for name, scorer in config.filter.scorers.items():
+            if scorer.kind == "overlap":
+                yield from ((f"filter.scorers.{name}.files", path) for path in scorer.files)
+            elif scorer.kind == "own":
+                yield f"filter.scorers.{name}.file", scorer.file
 
 
 def _problems_of(name: str, training: TrainingChoice, root: Path, *, has_text: bool) -> Iterator[str]:

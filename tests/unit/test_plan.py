@@ -235,6 +235,31 @@ def test_a_database_that_is_not_there_is_said_like_any_other_input(tmp_path, pat
     assert "Errno" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"transcribe": {"known_phrases": ["none.txt"]}}, "transcribe.known_phrases: none.txt does not exist"),
+        ({"analyze": {"lexicons": ["none"]}}, "analyze.lexicons: none does not exist"),
+        ({"diarize": {"file": "none.py"}}, "diarize.file: none.py does not exist"),
+        ({"filter": {"scorers": {"mine": {"kind": "own", "file": "none.py"}}}}, "filter.scorers.mine.file: none.py"),
+        (
+            {"filter": {"scorers": {"tests": {"kind": "overlap", "files": ["none.jsonl"], "maximum": 0.3}}}},
+            "filter.scorers.tests.files: none.jsonl",
+        ),
+    ],
+)
+def test_a_missing_file_that_is_read_beside_the_inputs_is_said_with_its_key(calls, tmp_path, settings, message):
+    (tmp_path / "a.txt").write_text("가")
+    inputs = {
+        "recordings": {"paths": [str(calls)]},
+        "text": {"sources": [{"path": f"{tmp_path}/a.txt", "format": "txt"}]},
+    }
+    with pytest.raises(ConfigError) as error:
+        make_plan(read_config({**inputs, **settings}), tmp_path)
+    assert message in str(error.value)
+    make_plan(read_config({"documents": {"write_back": "off"}, **inputs}), tmp_path)
+
+
 def test_a_config_without_any_input_is_said(tmp_path):
     with pytest.raises(ConfigError, match="names no input"):
         make_plan(read_config({}), tmp_path)
