@@ -54,7 +54,7 @@ def _failure(results: Path, on_bad_input: str) -> Iterator[str]:
     from malgeul.plan import read_plan
     from malgeul.report.audit import NAMES_SHOWN, complaint, write_audit
     from malgeul.report.failures import failed_models, find_failures
-    from malgeul.report.page import write_report
+    from malgeul.report.page import state_of, write_report
     from malgeul.startup import PLAN
 
     verdict = write_audit(results, on_bad_input)
@@ -68,6 +68,9 @@ def _failure(results: Path, on_bad_input: str) -> Iterator[str]:
         yield f"failed       {failure.stage} {failure.shard}: {failure.log}"
     if problem := complaint({**verdict, "missing": [], "quarantined": 0}, ()):
         yield problem
+    if state_of(verdict) == "refused":
+        bad = amount(verdict["quarantined"], "quarantined item")
+        yield f"nothing was lost; the run fails because of {bad} (on_bad_input: fail)"
     write_report(results, verdict, STARTED)
     yield from _figures(results, verdict)
 

@@ -41,6 +41,11 @@ def test_a_failed_run_has_audit_and_report_naming_the_shard_and_its_log(run, mon
     assert "RuntimeError: planted" in (run.results / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_run_that_bad_input_fails_says_so_at_its_end(run):
+    assert "fails because of 4 quarantined items (on_bad_input: fail)" in tell_failure(run.results, "fail")
+    assert "on_bad_input" not in tell_failure(run.results, "quarantine")
+
+
 def test_a_model_that_could_not_be_had_is_told_before_what_waited_for_it(run, monkeypatch):
     monkeypatch.setattr(ending, "STARTED", 1000.0)
     run.ledger_file("filter", "notes-0000").unlink()
