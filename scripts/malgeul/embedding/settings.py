@@ -234,7 +234,8 @@ class IndexSettings(Section):
     exact_below: int = Field(250_000, ge=100)
     """Fewer vectors are compared one by one; of more, FAISS finds the candidates."""
     recall: float = Field(0.99, ge=0.5, le=1.0)
-    """Share of the ten nearest that FAISS has to find; how many lists that takes is measured when they are built."""
+    """Share of the ten nearest that FAISS has to find; how many lists that takes is measured when they are built. More
+    than ten are searched exactly."""
 
 
 def version_settings(documents: DocumentsInput, chunk: ChunkSettings, embed: EmbedSettings) -> dict[str, Any]:
