@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -37,10 +38,11 @@ def test_one_more_recording_runs_its_shard_only(tiny):
     new = next(file for file in recordings if file.stat().st_size and file.read_bytes() not in known)
     shutil.copy(new, tiny.folder / "input/calls" / f"new{new.suffix}")
     before = tiny.ledgers("transcribe")
-    finished = tiny.succeed()
-    assert "export_documents" not in finished.jobs
-    assert "ingest_text" not in finished.jobs
-    assert "filter_text" not in finished.jobs or finished.jobs["filter_text"] == 1
+    planned = tiny.succeed("--dry-run").jobs
+    assert "export_documents" not in planned
+    assert "ingest_text" not in planned
+    assert planned["filter_text"] == 1
+    tiny.succeed("--until", "transcribe_audio")
     (shard,) = tiny.ledgers("transcribe")
     after = tiny.ledger("transcribe", shard)
     assert after["out"] == before[shard]["out"] + 1
@@ -63,7 +65,7 @@ def test_one_more_text_file_computes_its_shard_only(tiny):
         * 2
     )
     (tiny.folder / "input/notes/새 글.txt").write_text(text, encoding="utf-8")
-    finished = tiny.succeed()
+    finished = tiny.succeed("--until", "embed_chunks", "tokenize_samples")
     for rule in ("convert_audio", "transcribe_audio", "ingest_transcripts", "export_documents"):
         assert rule not in finished.jobs
     assert finished.jobs["ingest_text"] == 1
@@ -98,10 +100,12 @@ def test_one_more_row_runs_its_shard_only(tiny):
 
 def test_a_changed_threshold_reruns_the_filter_and_what_follows(tiny):
     tiny.config["filter"] = {"thresholds": {"too_short": 300}}
-    finished = tiny.succeed()
-    assert "filter_text" in finished.jobs
+    planned = tiny.succeed("--dry-run").jobs
+    for rule in ("filter_text", "select_samples", "chunk_documents", "embed_chunks"):
+        assert planned[rule] == 2, "transcripts have another profile, and the database's documents none"
     for rule in ("ingest_text", "convert_audio", "transcribe_audio", "export_documents"):
-        assert rule not in finished.jobs
+        assert rule not in planned
+    tiny.succeed("--until", "filter_text")
     measured = [
         row["threshold"]
         for file in (tiny.results / "rejected").glob("[!t]*.parquet")
@@ -113,10 +117,10 @@ def test_a_changed_threshold_reruns_the_filter_and_what_follows(tiny):
 
 def test_an_edited_library_module_reruns_its_own_stage(tiny, own_workflow):
     tiny.root = own_workflow
-    tiny.succeed()
+    tiny.succeed("--until", "filter_text")
     module = own_workflow / "scripts/malgeul/text/duplicates.py"
     module.write_text(module.read_text(encoding="utf-8") + "\nEDITED = True\n", encoding="utf-8")
-    finished = tiny.succeed()
+    finished = tiny.succeed("--until", "filter_text")
     assert finished.jobs["find_duplicates"] == 1
     for rule in ("ingest_text", "convert_audio", "transcribe_audio", "export_documents"):
         assert rule not in finished.jobs
@@ -125,31 +129,38 @@ def test_an_edited_library_module_reruns_its_own_stage(tiny, own_workflow):
     )
 
 
-@pytest.mark.parametrize(
-    ("pattern", "damage"),
-    [
-        ("text/web-0000.parquet", lambda file: file.unlink()),
-        ("filtered/web-0000.parquet", lambda file: file.write_bytes(file.read_bytes()[:-100])),
-        ("chunks/web-0000.parquet", lambda file: flip_a_byte(file)),
-        ("tokenized/web-0000/train.arrow", lambda file: flip_a_byte(file)),
-        ("transcripts/*/*.json", lambda file: file.unlink()),
-        ("embeddings/web-0000.parquet", lambda file: flip_a_byte(file)),
-    ],
-)
-def test_damage_behind_snakemakes_back_is_named_and_made_again(tiny, undisturbed, pattern, damage):
-    file = sorted(tiny.results.glob(pattern))[0]
-    name = str(file.relative_to(tiny.results))
-    damage(file)
-    finished = tiny.succeed()
-    assert name in finished.output
-    assert tiny.digests() == undisturbed.digests()
-    assert tiny.succeed().nothing_to_do
+def cut_short(file):
+    file.write_bytes(file.read_bytes()[:-100])
 
 
 def flip_a_byte(file):
     raw = bytearray(file.read_bytes())
     raw[len(raw) // 2] ^= 0xFF
     file.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [  # what is damaged together is not made of one another
+        {
+            "text/web-0000.parquet": Path.unlink,
+            "transcripts/*/*.json": Path.unlink,
+            "chunks/law-0000.parquet": flip_a_byte,
+        },
+        {"filtered/web-0000.parquet": cut_short, "embeddings/law-0000.parquet": flip_a_byte},
+        {"tokenized/web-0000/train.arrow": flip_a_byte, "chunks/web-0000.parquet": flip_a_byte},
+    ],
+)
+def test_damage_behind_snakemakes_back_is_named_and_made_again(tiny, undisturbed, damage):
+    files = {sorted(tiny.results.glob(pattern))[0]: how for pattern, how in damage.items()}
+    for file, how in files.items():
+        how(file)
+    told = [line for line in tiny.succeed().output.splitlines() if line.startswith("malgeul: damaged: ")]
+    assert len(told) == len(files)
+    for file in files:
+        assert any(f": {file.relative_to(tiny.results)} " in line for line in told), told
+    assert tiny.digests() == undisturbed.digests()
+    assert tiny.succeed().nothing_to_do
 
 
 def test_verify_names_what_only_hashing_finds(tiny, undisturbed):
