@@ -23,7 +23,9 @@ run: $(VENV)/.installed
 	@$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_ARGS)
 	$(if $(SNAKEMAKE_ARGS),,@echo "The report: results/demo/report.html")
 
-# Files of unit tests run side by side, and so do runs of the workflow, which leave cores idle by turns.
+# Files of unit tests run side by side, and so do runs of the workflow, which leave cores idle by turns. Where threads are
+# more than cores, those of torch would wait for each other by counting: a third of what its tests take.
+test: export OMP_WAIT_POLICY := PASSIVE
 test: $(VENV)/.installed-dev lint
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/unit
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup tests/workflow
