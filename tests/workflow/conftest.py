@@ -27,6 +27,9 @@ DEMO = ROOT / "resources" / "demo"
 DATA_FOLDERS = ("text", "screened", "filtered", "rejected", "samples", "chunks", "tokenized", "dataset", "exported")
 """Results that must be the same bytes whatever the cores, the order of jobs and the kills."""
 
+LONGEST = ("test_demo", "test_slurm", "test_making")
+"""Files with a test that takes minutes by itself."""
+
 LOOKS = "looks.jsonl"
 """What a monitor saw of the undisturbed run, in its folder."""
 
@@ -140,6 +143,11 @@ class Workflow:
         """Return this workflow with its inputs, results and Snakemake's memory in another folder."""
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
         return Workflow(folder, json.loads(json.dumps(self.config)), self.root, dict(self.environment))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: begun at the end, it would go on while the other workers have nothing left."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 def _plain_environment() -> dict[str, str]:
