@@ -133,9 +133,13 @@ class Workflow:
             if file.is_file() and file.name != ".snakemake_timestamp"
         }
 
-    def digests_of(self, *inputs: str) -> dict[str, str]:
+    def digests_of(self, *inputs: str, chunks: bool = True) -> dict[str, str]:
         """The digests of the files of some inputs' shards: what other inputs there are changes none of them."""
-        found = {name: digest for name, digest in self.digests().items() if name.split("/")[1].startswith(inputs)}
+        found = {
+            name: digest
+            for name, digest in self.digests().items()
+            if name.split("/")[1].startswith(inputs) and (chunks or not name.startswith("chunks/"))
+        }
         assert len(found) > len(inputs)
         return found
 
@@ -255,8 +259,8 @@ def fresh(inputs, tmp_path) -> Workflow:
 
 @pytest.fixture
 def fresh_text(fresh) -> Workflow:
-    """The tiny corpus of text alone, without any results."""
-    fresh.config |= {"recordings": {"paths": []}, "documents": {"databases": []}}
+    """The tiny corpus of text alone, without any results; it becomes a dataset and no vectors."""
+    fresh.config |= {"recordings": {"paths": []}, "documents": {"databases": []}, "embed": {"inputs": []}}
     return fresh
 
 

@@ -85,8 +85,8 @@ def test_a_file_added_during_a_run_does_not_disturb_it(fresh_text, undisturbed):
         file.write(" 덧붙인 글이다. 실행 중에 생긴 파일이다.")
     output, _ = process.communicate(timeout=800)
     assert process.returncode == 0, output[-3000:]
-    assert fresh.digests_of("web", "notes") == undisturbed.digests_of("web", "notes")
-    assert fresh.succeed().jobs["ingest_text"] == 1
+    assert fresh.digests_of("web", "notes") == undisturbed.digests_of("web", "notes", chunks=False)
+    assert fresh.succeed("--until", "ingest_text").jobs == {"ingest_text": 1}
     assert fresh.ledger("ingest", "notes-0000")["in"] == 1 + undisturbed.ledger("ingest", "notes-0000")["in"]
 
 
@@ -134,17 +134,17 @@ def test_the_demo_is_found_from_any_directory(tmp_path):
 
 def test_a_broken_conservation_fails_the_run_with_the_report_written(fresh_text, own_workflow):
     fresh = fresh_text
-    script = own_workflow / "scripts/chunk_documents.py"
+    script = own_workflow / "scripts/select_samples.py"
     source = script.read_text(encoding="utf-8")
     assert source.count("job.ledger.use(") == 1
     script.write_text(source.replace("job.ledger.use(", "_lose_the_first(job)("), encoding="utf-8")
     script.write_text(
         script.read_text(encoding="utf-8").replace(
-            "def chunk_documents(",
+            "def select_samples(",
             "_lost = []\n\n\ndef _lose_the_first(job):\n"
-            "    if not _lost and not job.shard.startswith('transcripts'):\n"
+            "    if not _lost:\n"
             "        _lost.append(1)\n        return lambda item: None\n"
-            "    return job.ledger.use\n\n\ndef chunk_documents(",
+            "    return job.ledger.use\n\n\ndef select_samples(",
         ),
         encoding="utf-8",
     )
@@ -153,9 +153,8 @@ def test_a_broken_conservation_fails_the_run_with_the_report_written(fresh_text,
     assert finished.code != 0
     audit = json.loads((fresh.results / "audit.json").read_text(encoding="utf-8"))
     assert audit["holds"] is False
-    assert {(broken["stage"], broken["shard"]) for broken in audit["broken"]} >= {("chunk", "web-0000")}
-    assert "chunk" in finished.output
-    assert "web-0000" in finished.output
+    assert {(broken["stage"], broken["shard"]) for broken in audit["broken"]} >= {("select", "web-0000")}
+    assert "select web-0000" in finished.output
     assert (fresh.results / "report.html").stat().st_size > 1000
 
 
@@ -172,6 +171,7 @@ def plant(workflow, bomb):
 @pytest.mark.parametrize(("error", "attempts"), [("ValueError", 1), ("RuntimeError", 3)])
 def test_a_permanent_error_is_worked_up_to_once_in_a_run(fresh_text, own_workflow, error, attempts):
     fresh = fresh_text
+    fresh.config["text"]["sources"] = fresh.config["text"]["sources"][1:]
     tried = fresh.folder / "tried"
     plant(own_workflow, f"open({str(tried)!r}, 'a').write('x'); raise {error}('planted')")
     fresh.root = own_workflow
@@ -199,6 +199,7 @@ def test_a_failed_shard_fails_the_run_with_the_report_written_and_the_others_don
 def test_bad_input_fails_the_run_where_it_is_asked_to(fresh):
     (fresh.folder / "input/calls/broken.m4a").write_bytes(b"")
     fresh.config |= {"on_bad_input": "fail", "text": {"sources": []}, "documents": {"databases": []}}
+    fresh.config["embed"] = {"inputs": []}
     finished = fresh.run()
     assert finished.code != 0
     assert "broken.m4a" in finished.output
