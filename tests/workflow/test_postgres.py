@@ -42,7 +42,7 @@ def ask(address, query):
 
 
 def test_vectors_go_back_to_the_server_and_one_more_document_runs_its_shard_only(tmp_path, address):
-    databases = [{"name": "law", "path": address, "rows_per_shard": 8}]
+    databases = [{"name": "law", "path": address, "rows_per_shard": 12}]
     served = Workflow(tmp_path, {"run": "served", "documents": {"databases": databases, "write_back": "in_place"}})
     first = served.succeed()
     assert first.jobs["write_back"] == 1
