@@ -291,15 +291,13 @@ class Killer:
 
     def _hunt(self) -> None:
         while not self._stop.is_set():
-            for lock in self.results.glob("journal/*/*.lock"):
-                self._kill_holder(lock)
+            for stage in self.stages or "*":
+                for lock in self.results.glob(f"journal/{stage}/*.lock"):
+                    self._kill_holder(lock)
             time.sleep(0.002)
 
     def _kill_holder(self, lock: Path) -> None:
-        stage = lock.parent.name
-        if self.stages is not None and stage not in self.stages:
-            return
-        victims = self.killed.setdefault(stage, [])
+        victims = self.killed.setdefault(lock.parent.name, [])
         if len(victims) >= self.attempts:
             return
         try:

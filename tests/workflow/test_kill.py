@@ -28,6 +28,8 @@ def test_a_job_of_every_stage_killed_in_its_middle_is_tried_again_and_gives_the_
 
 def test_a_killed_shard_resumes_from_its_journal_in_the_next_run(fresh, undisturbed, kill_jobs):
     """Run after run gets one stage further before jobs of it are killed that have journaled something."""
+    fresh.config["text"]["sources"] = fresh.config["text"]["sources"][1:]
+    fresh.config["documents"] = {"databases": []}
     left = None
     for stages in ({"convert", "filter"}, {"transcribe"}, {"embed"}):
         with kill_jobs(fresh.results, attempts=10, stages=stages, journal=1) as killer:
@@ -38,7 +40,7 @@ def test_a_killed_shard_resumes_from_its_journal_in_the_next_run(fresh, undistur
         left = sum(finished.jobs.values())
     again = fresh.succeed()
     assert sum(again.jobs.values()) < left
-    assert fresh.digests() == undisturbed.digests()
+    assert fresh.digests_of("transcripts", "notes") == undisturbed.digests_of("transcripts", "notes")
 
 
 def wait_for(condition, seconds=120):
