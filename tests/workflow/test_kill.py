@@ -19,11 +19,12 @@ STAGES = {
 def test_a_job_of_every_stage_killed_in_its_middle_is_tried_again_and_gives_the_same_bytes(
     fresh, undisturbed, kill_jobs
 ):
+    """On one core; the undisturbed run had four, on which jobs have more threads and another order."""
     with kill_jobs(fresh.results) as killer:
-        finished = fresh.run("--retries", "3")
+        finished = fresh.run("--retries", "3", cores=1)
     assert finished.code == 0, finished.output[-4000:]
     assert {stage for stage, victims in killer.killed.items() if victims} == STAGES
-    assert fresh.digests() == undisturbed.digests()
+    assert fresh.digests() == undisturbed.digests() != {}
 
 
 def test_a_killed_shard_resumes_from_its_journal_in_the_next_run(fresh, undisturbed, kill_jobs):

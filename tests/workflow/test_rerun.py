@@ -26,12 +26,6 @@ def test_asking_for_profiles_starts_no_finished_job_again(tiny):
     assert tiny.succeed().nothing_to_do
 
 
-def test_one_core_gives_the_same_bytes_as_four(undisturbed, fresh):
-    fresh.succeed(cores=1)
-    assert fresh.digests() == undisturbed.digests()
-    assert fresh.digests()
-
-
 def test_one_more_recording_runs_its_shard_only(tiny):
     recordings = sorted((DEMO / "recordings").rglob("*.wav"), key=lambda file: file.stat().st_size)
     known = {file.read_bytes() for file in (tiny.folder / "input/calls").iterdir()}
