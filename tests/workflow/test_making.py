@@ -45,6 +45,11 @@ def succeed(folder):
     return Finished(process.returncode, output)
 
 
+def spoken_for_the_first_course(work):
+    """Return when each part of the clips was made."""
+    return {part.name: part.stat().st_mtime_ns for part in (work / "clips").glob("first-*")}
+
+
 @pytest.mark.skipif(
     not shutil.which("espeak-ng") and not os.environ.get("MALGEUL_REQUIRE_ESPEAK"), reason="espeak-ng is not installed"
 )
@@ -56,12 +61,14 @@ def test_models_are_made_measured_and_described_and_a_killed_training_goes_on(tm
         assert process.poll() is None, process.stdout.read()[-6000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    spoken = spoken_for_the_first_course(work)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     subprocess.run([sys.executable, ROOT / "scripts/release_lock.py"], cwd=tmp_path, check=True)
 
-    again = succeed(tmp_path)
-    assert "speak_training" not in again.jobs
+    succeed(tmp_path)
+    assert len(spoken) == len(CONFIG["speech"]["codecs"])
+    assert spoken_for_the_first_course(work) == spoken, "nothing is spoken again"
     assert "going on from step 20" in (work / "logs/train_whisper_first.log").read_text(encoding="utf-8")
     curves = (work / "training/whisper-ko-demo-first/curves.jsonl").read_text(encoding="utf-8").splitlines()
     steps = [json.loads(line)["step"] for line in curves]
