@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from malgeul.shards.job import logged
 from malgeul.shards.verify import prune
+from malgeul.startup import LOCK
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -15,7 +16,7 @@ if __name__ == "__main__":
     with logged(snakemake.log[0]):
         results = Path(snakemake.params.results)
         wanted = {stage: set(shards) for stage, shards in snakemake.params.wanted.items()}
-        removed = prune(results, wanted)
+        removed = prune(results, wanted, (results / LOCK).stat().st_mtime)
         for shard in removed:
             print(f"malgeul: removed {shard}", file=sys.stderr)
         print(f"malgeul: {len(removed)} shards of inputs that are gone were in {results}", file=sys.stderr)

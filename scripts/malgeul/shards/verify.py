@@ -8,6 +8,7 @@ such a file is hashed, and found good, its new stat key is remembered in ``verif
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -161,12 +162,13 @@ OF_SHARDS = ("ledger", "kept", "journal", "profile")
 """Folders with a folder for each stage, in which everything has a shard's name."""
 
 
-def prune(results: Path, wanted: dict[str, set[str]]) -> list[str]:
+def prune(results: Path, wanted: dict[str, set[str]], began: float = math.inf) -> list[str]:
     """Remove the results of shards and items that no plan holds any more; ``wanted`` maps stages to shard ids.
 
     Also those of shards without a ledger, which goes before its job starts: what is kept names their outputs. What jobs
-    left half written goes in any case. Items stay while any shard is still to be made: it may be one whose ledger went,
-    or the one to which a recording has moved. Returns the shards of which something was removed.
+    had left half written when the run ``began`` (seconds since the epoch) goes in any case; what is newer may be that
+    of a job beside this one. Items stay while any shard is still to be made: it may be one whose ledger went, or the
+    one to which a recording has moved. Returns the shards of which something was removed.
     """
     removed: list[str] = []
     for (stage, shard), places in _places_of_shards(results):
@@ -179,7 +181,9 @@ def prune(results: Path, wanted: dict[str, set[str]]) -> list[str]:
         removed.append(f"{stage}/{shard}")
     for pattern in (HALF_WRITTEN, f"*/{HALF_WRITTEN}"):
         for half in results.glob(pattern):
-            remove(half)
+            with suppress(FileNotFoundError):  # whole by now
+                if half.lstat().st_mtime < began:
+                    remove(half)
     made = {(file.parent.name, file.stem) for file in ledger_files(results)}
     if all((stage, shard) in made for stage, shards in wanted.items() for shard in shards):
         forget_gone_items(results)

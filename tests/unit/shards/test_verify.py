@@ -1,6 +1,7 @@
 """Damage behind Snakemake's back is named and removed before the DAG is built (law 5)."""
 
 import os
+import time
 
 import pytest
 
@@ -109,6 +110,20 @@ def test_prune_removes_what_jobs_left_half_written(results):
     before = {file for file in results.rglob("*") if file.is_file() and ".part" not in str(file)}
     assert prune(results, {"copy": {"s-0000"}}) == []
     assert {file for file in results.rglob("*") if file.is_file()} == before
+
+
+def test_prune_lets_jobs_of_its_own_run_finish_what_they_write(results, tmp_path):
+    """As in ``snakemake all prune``."""
+    began = time.time() - 1
+    source = tmp_path / "source.txt"
+    source.write_text("c\n")
+
+    def work(job):
+        Copier()(job)
+        assert prune(results, {"copy": {"s-0000"}}, began) == []
+
+    make_job(tmp_path, source).run(work)
+    assert find_damage(results, everything=True) == []
 
 
 def test_a_name_that_is_also_a_folder_of_ours_takes_nothing_else_along(tmp_path):
