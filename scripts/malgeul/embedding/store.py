@@ -81,10 +81,11 @@ class Store(ABC):
     def write(self, version: Version, batches: Batches, record: Record) -> bool:
         """Write a version and make it the active one; False when it is that already (see versions.write).
 
-        Of the same documents it is so in a database that cannot be written, too. Raises also what rehearse() raises.
+        Of the same documents and settings it is so in a database that cannot be written, too. Raises also what
+        rehearse() raises.
         """
         there = self.standing(record)
-        if there and there.name == version.name:
+        if there and there.name == version.name and versions.is_noted(there, version, record):
             return False
         self.rehearse()
         with self.session(write=True) as session:

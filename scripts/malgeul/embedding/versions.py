@@ -307,9 +307,15 @@ def write(session: Session, version: Version, batches: Batches, record: Record) 
     return True
 
 
+def is_noted(found: Stored, version: Version, record: Record) -> bool:
+    """Tell whether a version that is there says of which documents and with which settings it would be made now."""
+    noted = (found.metadata.get("documents"), found.metadata.get("settings"))
+    return noted == (record.summary(), version.metadata.get("settings"))
+
+
 def _keep_record(session: Session, found: Stored, version: Version, record: Record) -> None:
-    """Note the documents of a version that stands there already: such as changed without a change of their text."""
-    if found.metadata.get("documents") == record.summary():
+    """Note the documents and settings of a version that stands there already: not every change changes vectors."""
+    if is_noted(found, version, record):
         return
     with session.transaction():
         _note_documents(session, found.id, version, record)

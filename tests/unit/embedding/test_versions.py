@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -367,6 +368,14 @@ def test_documents_that_changed_without_another_vector_are_noted(store):
     other = a_record(a="one", b="another title")
     assert not store.write(a_version(), batches(watch=pytest.fail), other)
     assert store.changes(survey_of(a="one", b="another title")).counts == {"new": 0, "changed": 0, "removed": 0}
+
+
+def test_settings_that_changed_without_another_vector_are_noted(store):
+    """The model's name was spelled otherwise, say: a database that cannot be written later is asked what they are."""
+    for settings in ({"model": "/models/e5"}, {"model": "intfloat/e5"}):
+        store.write(replace(a_version(), metadata={"settings": settings}), batches(), RECORD)
+        assert store.standing(RECORD).metadata["settings"] == settings
+    assert not store.write(replace(a_version(), metadata={"settings": settings}), batches(watch=pytest.fail), RECORD)
 
 
 def survey_of(**contents):
