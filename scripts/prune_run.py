@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from malgeul.pages.quantities import amount
 from malgeul.shards.job import logged
 from malgeul.shards.verify import prune
 from malgeul.startup import LOCK
@@ -19,4 +20,5 @@ if __name__ == "__main__":
         removed = prune(results, wanted, (results / LOCK).stat().st_mtime)
         for shard in removed:
             print(f"malgeul: removed {shard}", file=sys.stderr)
-        print(f"malgeul: {len(removed)} shards of inputs that are gone were in {results}", file=sys.stderr)
+        gone = amount(len(removed), "shard")
+        print(f"malgeul: removed {gone} of inputs that are gone from {results}", file=sys.stderr)

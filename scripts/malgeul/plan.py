@@ -451,7 +451,8 @@ def _find(path: str, root: Path, suffixes: Iterable[str], where: str, problems: 
         return Found()
     found = _without_results(_without_caches(found), place)
     if not found.files:
-        problems.append(f"{where}: holds no file with one of the suffixes {', '.join(suffixes)}")
+        made = f" beside what runs have made in {RESULTS}/" if found.ignored["(results)"] else ""
+        problems.append(f"{where}: holds no file with one of the suffixes {', '.join(suffixes)}{made}")
     return found
 
 

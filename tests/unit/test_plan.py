@@ -164,6 +164,8 @@ def test_what_runs_have_made_does_not_go_in_again_unless_it_is_named(calls, tmp_
     assert loop.files[0].fault.kind == "NOT_A_FILE"
     (only,) = make_plan(config("results/*/recordings"), tmp_path).recordings.values()
     assert Path(only.files[0].path) == made.relative_to(tmp_path)
+    with pytest.raises(ConfigError, match=r"holds no file .* beside what runs have made in results/"):
+        make_plan(config("resul*"), tmp_path)
 
 
 def test_a_dataset_on_disk_that_was_mapped_is_read_once(tmp_path):
