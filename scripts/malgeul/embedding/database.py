@@ -39,7 +39,7 @@ UNREADABLE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 
 
 def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
-    """Open a database, read-only unless asked; raises ValueError for a file that is none, Locked."""
+    """Open a database, read-only unless asked; raises ValueError for a file that is none, PermissionError, Locked."""
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))
     mode = "rw" if write else "ro"
@@ -55,8 +55,8 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
         connection.close()
         if error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
             raise PermissionError(
-                f"{path} was left within a transaction by a program that died, which who only reads cannot take back: "
-                f"open it with that program, or have its owner run: sqlite3 {path} 'PRAGMA schema_version'"
+                f"{path} was left within a transaction by a program that died, and a reader cannot take it back: open "
+                f"it with that program, or have its owner run: sqlite3 {path} 'PRAGMA schema_version'"
             ) from error
         if not write and _is_written_ahead(path) and error.sqlite_errorcode & 0xFF in UNREADABLE:
             raise PermissionError(
