@@ -188,6 +188,7 @@ rule write_back:
         write_back=settings.documents.write_back,
         strategy=settings.chunk.strategy,
         model=settings.embed.model,
+        # No function of threads as elsewhere: a change starts the job, which notes it though no vector is another.
         hints={
             "settings": version_settings(
                 settings.documents, settings.chunk, settings.embed
