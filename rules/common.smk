@@ -57,7 +57,12 @@ FEED_PRIORITY = 10
 
 
 def granted_cores():
-    """Cores of this machine's run; 1 where none are given, as on a cluster, whose profile sets threads itself."""
+    """Cores of this machine's run; 1 on a cluster, whose profile sets threads itself.
+
+    There the process that submits is given none, and that of a job all of its node's, which it was not granted.
+    """
+    if workflow.remote_exec:
+        return 1
     try:
         return workflow.cores or 1
     except WorkflowError:
