@@ -39,16 +39,18 @@ CONTAINERS = (
 
 SHORTEST_GAP, LONGEST_GAP = 0.5, 3600.0
 """Seconds without a packet that are filled with silence: less is jitter, and a time that jumps further is wrong, as is
-one that runs back."""
+one that runs back, and one that the next ones take back."""
 
 _GAPS = (
     "asetpts='ifnot(N,print(-1));"
-    "st(1,PTS*TB-ld(0));"  # how much later this frame is than the last one's end, which is in 0
-    f"st(0,if(gt(ld(1),{SHORTEST_GAP}),print(NB_CONSUMED_SAMPLES/SR);print(ld(1));PTS*TB,ld(0))+S/SR);"
+    "st(1,PTS*TB-ld(0));"  # how much later this frame is than sound without a gap, whose end is in 0, would be
+    f"st(0,if(gt(ld(1),{SHORTEST_GAP}),print(NB_CONSUMED_SAMPLES/SR);st(2,print(ld(1)));PTS*TB,"
+    f"if(lt(abs(ld(1)+ld(2)),min(ld(2),{SHORTEST_GAP / 2})),print(-2);st(2,0);PTS*TB,ld(0)))+S/SR);"
     "if(isnan(STARTPTS),0,STARTPTS)+NB_CONSUMED_SAMPLES/SR/TB'"
 )
-"""Has ffmpeg print -1 where the sound begins, and for every gap after how many seconds of sound it comes and how long
-it is: the module listing reads that. The times that go on count the sound alone, so that no jump of theirs ends it."""
+"""Has ffmpeg print -1 where the sound begins, for every gap after how many seconds of sound it comes and how long it
+is, and -2 where times go on as if the last gap (in 2) had not been: the module listing reads that. The times that go on
+count the sound alone, so that no jump of theirs ends it."""
 FILTERS = (
     f"{_GAPS},aresample={RATE}:resampler=soxr:rematrix_maxval=1000,aformat=channel_layouts=mono|stereo,"
     "asetnsamples=4096:p=0"

@@ -25,6 +25,8 @@ _TAG = re.compile(r"^ {4,6}(?P<name>\S.*?) *: (?P<value>.*)$")
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _TAG_GOES_ON = re.compile(r"^ {20,}: (?P<value>.*)$")
 
+BEGINS, TAKEN_BACK = -1, -2
+"""What the filters print (see the decoder's) that is no time."""
 CUT_OFF = ("partial file", "File ended prematurely", "corrupt input packet")
 """What demuxers say when a file ends before its container does."""
 PROTECTED_TAGS = frozenset({"drms", "enca", "adrm", "aavd"})
@@ -96,9 +98,12 @@ class Listing:
             self._read_input(text)
 
     def _read_number(self, number: float) -> None:
-        """Take a number that the filters print: a beginning, or in turn the place and the length of a gap."""
-        if number < 0:
+        """Take a number that the filters print: a beginning, the end of what was no gap, or place and length of one."""
+        if number == BEGINS:
             self._begun += 1
+        elif number == TAKEN_BACK:
+            if self._begun == 1:
+                self.gaps.pop()
         elif self._after is None:
             self._after = number
         else:

@@ -173,6 +173,20 @@ def test_times_that_jump_far_or_run_back_cost_no_sample(times, tmp_path):
     assert all(loud(tmp_path)[:39])
 
 
+@pytest.mark.parametrize("jump", [0.6, 60])
+def test_a_part_with_wrong_times_moves_nothing_that_follows_and_hides_no_gap(jump, tmp_path):
+    whole = repacked(tmp_path, r"noise=drop=between(n\,100\,149)")
+    ffmpeg("-i", str(whole), "-c", "copy", "-cluster_time_limit", "500", str(tmp_path / "parts.webm"))
+    content = bytearray((tmp_path / "parts.webm").read_bytes())
+    second = content.index(b"\xe7\x82", content.index(b"\x1fC\xb6u")) + 2  # the time of a cluster, in ms
+    [time] = struct.unpack_from(">H", content, second)
+    struct.pack_into(">H", content, second, time + round(1000 * jump))
+    whole.write_bytes(content)
+    result = decoded(whole, tmp_path)
+    assert result.gaps == [(pytest.approx(2, abs=0.05), pytest.approx(1, abs=0.05))]
+    assert result.seconds == pytest.approx(4, abs=0.05)
+
+
 def test_gaps_count_for_the_length_of_a_recording(tmp_path):
     file = repacked(tmp_path, r"noise=drop=between(n\,50\,149)")
     assert kind_of(file, tmp_path, Limits(recording=3, decoding=30)) == "TOO_LONG"

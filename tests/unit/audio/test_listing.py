@@ -66,6 +66,8 @@ def test_gaps_are_read_until_the_kind_of_sound_changes():
     assert listing_of(PRINTED).gaps == [(0.0, 5.25)]
     changed = "[info] -1.000000\n[info] 0.000000\n[info] 9.000000\n"
     assert listing_of(PRINTED + "[info] 8.5\n[warning] odd\n[info] 0.75\n" + changed).gaps == [(0.0, 5.25), (8.5, 0.75)]
+    assert listing_of(PRINTED + "[info] -2.000000\n[info] 8.5\n[info] 0.75\n").gaps == [(8.5, 0.75)], "taken back"
+    assert listing_of(PRINTED + changed + "[info] -2.000000\n").gaps == [(0.0, 5.25)]
     assert listing_of(PRINTED.partition("\n")[2]).gaps == [], "what a file says of itself"
 
 
