@@ -34,8 +34,8 @@ TABLE_BYTES = 1 << 24
 """Bytes of a table that are rows at once; fewer rows than ROWS_AT_ONCE where they are long."""
 
 NO_JSONL = 1000
-"""A file whose first so many records are no JSON is no JSONL (an array over many lines, CSV): to list the others, each
-as a fault, would take thirty times the memory of the file."""
+"""A file whose first so many records are no JSON in UTF-8 is no JSONL (an array over many lines, CSV, CP949): to list
+the others, each as a fault, would take thirty times the memory of the file."""
 
 _UNPACKERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _BREAKS_OFF = (EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, NotImplementedError)
@@ -157,7 +157,7 @@ def _read_jsonl(path: Path, file: InputFile, source: Source, max_bytes: int) -> 
         offsets = part_lines(path, source.part, source.parts, max_bytes)
         lines = ((f"{name}:@{offset}", line) for offset, line in offsets)
     place = "its start"
-    broken: int | None = 0  # records so far, until one is another kind
+    broken: int | None = 0  # how many records all were faults; None once one was not
     try:
         for place, line in lines:
             if isinstance(line, int):
@@ -168,8 +168,7 @@ def _read_jsonl(path: Path, file: InputFile, source: Source, max_bytes: int) -> 
                     yield Record(f"{name}:rest", Fault("BROKEN_JSON", reason))
                     return
                 record = _parse(line, place, name)
-                is_broken = isinstance(record.fields, Fault) and record.fields.kind == "BROKEN_JSON"
-                broken = broken + 1 if is_broken and broken is not None else None
+                broken = broken + 1 if isinstance(record.fields, Fault) and broken is not None else None
                 yield record
     except _BREAKS_OFF as error:
         yield _rest(name, place, error)

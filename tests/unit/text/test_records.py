@@ -122,6 +122,8 @@ def test_of_a_file_that_is_no_jsonl_the_ledger_does_not_list_every_line(tmp_path
     assert len(read(file)) == 2002
     file.write_bytes(b"[\n" * NO_JSONL)
     assert len(read(file)) == NO_JSONL
+    file.write_bytes('[\n{"text": "가"},\n'.encode("cp949") * NO_JSONL)
+    assert len(read(file)) == NO_JSONL + 1, "in another encoding"
 
 
 def test_a_line_of_any_length_is_passed_over_in_bounded_memory(tmp_path):
