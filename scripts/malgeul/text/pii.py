@@ -157,7 +157,7 @@ def _account(match: re.Match[str], before: str) -> bool:
     number, after = match.group(), match.string[match.end() : match.end() + CONTEXT]
     if not 10 <= len(_digits(match)) <= 14 or (number.isdigit() and after.lstrip().startswith("원")):
         return False
-    return bool(_BANK.search(before) or (number.count("-") > 1 and _BANK_BEHIND.match(after)))
+    return bool(_BANK.search(before) or (_HYPHENED.fullmatch(number) and _BANK_BEHIND.match(after)))
 
 
 def _phone(match: re.Match[str], before: str) -> bool:
@@ -205,6 +205,7 @@ _BANK = re.compile(
     r"계좌|통장|입금|송금|예금주|무통장|은행|뱅크|농협|수협|신협|새마을금고|우체국|(?:국민|신한|우리|하나|기업|토스|카카오|씨티|SC제일|IBK)\s*:?\s*$"
 )
 
+_HYPHENED = re.compile(r"\d+(?: ?- ?\d+){2,}")
 _BANK_BEHIND = re.compile(r"[\s(\[,/]{0,3}(?:예금주|농협|수협|신협|새마을금고|우체국|[가-힣A-Za-z]{1,6}(?:은행|뱅크))")
 
 _CODE = re.compile(r"(?<![A-Za-z])(?!(?:tel|fax|phone|mobile|hp|[tfmhpc])$)[A-Za-z]+$", re.IGNORECASE)

@@ -27,7 +27,7 @@ def found_in(text):
 
 
 def test_misses_and_false_alarms_on_the_labelled_lines():
-    assert len(LINES) == 230
+    assert len(LINES) == 231
     right, missed, false = Counter(), [], []
     for line in LINES:
         text, wanted = labelled(line)
