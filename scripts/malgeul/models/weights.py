@@ -54,8 +54,8 @@ def load_model(
 
     ``precision`` is float32, bfloat16, float16 or native, the model's own, which is no cast; a quantized model has its
     own in any case. ``device_map`` "auto" spreads a model that is too large for ``device`` over the GPUs that the job
-    holds and the host. ``max_memory_gb`` is the cap of its device's memory in GiB, where it is not given that of
-    MAX_MEMORY_GB. ``options`` go to transformers (num_labels, attn_implementation, …).
+    holds and the host. ``max_memory_gb`` (GiB) caps what is used of the device's memory; by default MAX_MEMORY_GB does.
+    ``options`` go to transformers (num_labels, attn_implementation, …).
 
     Raises ModelNotFound, and ValueError for an adapter of another base and for weights that the cap has no room for. On
     GPUs the cap holds for all that the process does later, a training too: what goes beyond it is out of memory.
