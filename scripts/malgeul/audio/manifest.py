@@ -17,8 +17,8 @@ source
     audio_streams (the first is taken), decoding_errors (complaints of the decoder), tags (of the container and the
     first stream, as they stand there: title, artist, creation_time).
 partial
-    null, or declared_seconds, decoded_seconds and missing_seconds of a recording that was salvaged; of the missing ones
-    gap_seconds are not at its end.
+    null, or declared_seconds (of the WAVs, where its source states none), decoded_seconds and missing_seconds of a
+    recording that was salvaged; of the missing ones gap_seconds are not at its end.
 measured
     On the 16 kHz PCM before channels are mixed, and never applied to it: loudness_lufs (EBU R128, integrated),
     peak_dbfs (sample peak), true_peak_dbtp (between samples, ITU-R BS.1770), clipping_share (of samples at full scale),

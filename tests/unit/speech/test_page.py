@@ -147,7 +147,7 @@ PARTIAL = {"declared_seconds": 12.5, "decoded_seconds": 10.0, "missing_seconds":
                 **MEMO_ROW,
                 "partial": PARTIAL,
             },
-            "It states 12.5 s, of which 10 s could be decoded; 2.50 s are missing",
+            "It should last 12.5 s, of which 10 s could be decoded; 2.50 s are missing",
         ),
         (
             MEMO_TRANSCRIPT,
