@@ -273,7 +273,7 @@ KINDS = (
     Kind(
         "account_number",
         "[계좌번호]",
-        re.compile(_NOT_IN_NUMBER + r"\d{2,6}(?:(?: ?- ?| )?\d{1,8}){1,4}" + _NO_NUMBER_AFTER),
+        re.compile(_NOT_IN_NUMBER + r"\d{2,6}(?:(?: ?- ?| )?\d{1,8}+){1,4}" + _NO_NUMBER_AFTER),
         _account,
     ),
 )  # fmt: skip
