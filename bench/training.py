@@ -148,7 +148,7 @@ def main() -> None:
     """Measure and print, or run one side."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=list(SIZES), default="small")
-    parser.add_argument("--rows", type=int, default=640)
+    parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=512, help="pieces of a window at most")
     parser.add_argument("--runs", type=int, default=3)
