@@ -5,7 +5,6 @@ from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 
-from malgeul.embedding.settings import version_settings
 from malgeul.models.devices import threads_beside_gpu, threads_with_gpu
 from malgeul.models.hub import Parts
 from malgeul.models.local import fetched_name

@@ -1,5 +1,7 @@
 """The embedding wing: documents and filtered text to chunks, vectors, an index, and a new version in their database."""
 
+from malgeul.embedding.settings import version_settings
+
 
 rule export_documents:
     input:
