@@ -70,7 +70,7 @@ class Encoder:
         self._cores = Cores(threads)
         self.recipe = read_recipe(folder, prompt, query_prompt)
         self.precision = precision_for(device, precision)
-        self._device = "cuda:0" if device.kind == "cuda" else "cpu"
+        self._device = device.place
         converted = self._device == "cpu" and self.precision != "float16"
         self._tokenizer = AutoTokenizer.from_pretrained(str(folder))
         loaded_in = "float32" if converted else self.precision

@@ -70,7 +70,7 @@ class Base:
         torch.set_num_threads(threads)
         self.torch = torch
         self.folder, self.writes = folder, writes
-        self.device = "cuda:0" if device.kind == "cuda" else "cpu"
+        self.device = device.place
         self.tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         if self.tokenizer.pad_token is None:  # those that write have none
             self.tokenizer.pad_token = self.tokenizer.eos_token

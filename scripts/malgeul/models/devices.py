@@ -29,6 +29,11 @@ class Device:
     uuid: str = ""
     memory: int | None = None
 
+    @property
+    def place(self) -> str:
+        """What torch calls it; of the GPUs that a job holds this is the first, and the only one it works on."""
+        return "cuda:0" if self.kind == "cuda" else self.kind
+
     def to_json(self) -> dict[str, Any]:
         """Return the form in which a ledger names it."""
         return asdict(self)

@@ -76,7 +76,7 @@ def load_model(
     if worn is not None and task == "classify" and (labels := head_size(worn)):
         options = {"num_labels": labels, "ignore_mismatched_sizes": True, **options}
     # Told to none, bitsandbytes takes a GPU where it sees one.
-    place = device_map or ("cuda:0" if device.kind == "cuda" else "cpu" if quantized else None)
+    place = device_map or (device.place if device.kind == "cuda" or quantized else None)
     spread = {} if cap is None or device_map is None else {"max_memory": _shares(cap)}
     with ready_for(folder):
         made, about = getattr(transformers, _KINDS[task]).from_pretrained(

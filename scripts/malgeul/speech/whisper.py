@@ -154,7 +154,7 @@ class Whisper:
         self._torch = torch
         self._cores = Cores(threads)
         self._temperatures, self._word_times = temperatures, word_times
-        self.device = "cuda:0" if device.kind == "cuda" else "cpu"
+        self.device = device.place
         self.precision = precision_for(device, precision)
         self._processor = WhisperProcessor.from_pretrained(str(folder))
         loaded_in = "float32" if self.precision == "int8" else self.precision
