@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sides import CORES, Result, clock, has_bfloat16, peak_mb, ratios, run_side
+from sides import CORES, Result, clock, has_bfloat16, own_peak_mb, peak_mb, ratios, run_side
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "resources/models/scripts")]
@@ -79,8 +79,6 @@ def recordings(folder: Path) -> list[Path]:
 
 def convert_malgeul(folder: Path) -> Result:
     """The stage itself: hashed, decoded, measured, speech marked, on disk with manifest and ledger."""
-    import torch  # noqa: F401 (a model's library is loaded before the clock starts)
-
     from convert_audio import convert_audio
     from malgeul.audio.settings import ConvertSettings
     from malgeul.shards.job import Job
@@ -106,7 +104,7 @@ def convert_malgeul(folder: Path) -> Result:
         result: Result = {}
         with clock(result):
             job.run(convert_audio)
-    result["peak_mb"] = peak_mb()
+    result["process_mb"] = own_peak_mb()
     return result
 
 
@@ -180,7 +178,7 @@ def _read(file: Path) -> Any:
 
 
 def _own_mb(_: int) -> float:
-    return peak_mb()
+    return own_peak_mb()
 
 
 # Transcribing
@@ -481,7 +479,7 @@ def _said(ours: Result, theirs: Result) -> str:
         rates = f"CER {ours['cer']:.2%} and {theirs['cer']:.2%}; " if min(ours["cer"], theirs["cer"]) < 0.5 else ""
         return f"{rates}{ours['peak_mb']:,.0f} and {theirs['peak_mb']:,.0f} MB"
     if "process_mb" in theirs:
-        return f"{ours['peak_mb']:,.0f} MB in all, a process of the peer {theirs['process_mb']:,.0f} MB"
+        return f"a process {ours['process_mb']:,.0f} and {theirs['process_mb']:,.0f} MB"
     return ""
 
 

@@ -35,8 +35,13 @@ def _cpu() -> float:
 
 def peak_mb() -> float:
     """Return the peak memory of this process and of the largest of its children that have ended, in MB."""
-    used = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(used) / 1024
+    return own_peak_mb() + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def own_peak_mb() -> float:
+    """Return the peak memory of this process alone, in MB, without what it was forked from (getrusage counts it)."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024
 
 
 def has_bfloat16() -> bool:

@@ -155,7 +155,7 @@ if __name__ == "__main__":
         snakemake,
         convert_audio,
         Units("recording", "channel"),
-        packages=("numpy", "pydub", "silero-vad", "torch"),
+        packages=("numpy", "pydub", "silero-vad", "onnxruntime"),
         identity=lambda params: {"ffmpeg": ffmpeg_version()},
         relevant=RELEVANT,
     )

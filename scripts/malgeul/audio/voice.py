@@ -1,21 +1,23 @@
 """Voice activity: where somebody speaks, by Silero's network (MIT), whose weights come with the package silero-vad.
 
-The package runs its network frame by frame in Python, and makes spectra by a convolution. Here spectra are made by a
-fast Fourier transform, convolutions are products of a block of frames with the taps that meet them, and the recurrent
-layer runs in native code: the same probabilities in a fraction of the time.
+The package runs its network frame by frame in Python, with torch, and makes spectra by a convolution. Here spectra are
+made by a fast Fourier transform, convolutions are products of a block of frames with the taps that meet them, and
+ONNX Runtime runs the rest, a recurrent layer: the same probabilities in a fraction of the time and the memory.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from malgeul.audio.pcm import FULL_SCALE, RATE, Samples
 from malgeul.shards.imports import lasting_imports
@@ -24,21 +26,28 @@ FRAME = 512
 """Samples of a frame, 32 ms: what a probability is of."""
 CONTEXT = 64
 """Samples of the frame before that the network sees too."""
-FRAMES_AT_ONCE = 1024
-"""Frames that the network takes at once: some 33 s, so that memory does not grow with the length."""
-FRAMES_TOGETHER = 256
-"""Of these so many go through spectra and convolutions together: the memory that more of them would need on the way is
-given back to the kernel and cleared anew every time."""
+FRAMES_AT_ONCE = 256
+"""Frames that the network takes at once, 8 s: more of them would need memory that is given back to the kernel and
+cleared anew every time."""
+LOWER, LOWEST = 0.15, 0.01
+"""Speech goes on while the probability is less than this much below the threshold, but never below the second."""
+PAUSE, SHORTEST, PADDING = RATE // 10, RATE // 4, RATE * 30 // 1000
+"""In samples: what ends speech, what is too short for it, and what is added on either side; all as in the package."""
 
 Probabilities = npt.NDArray[np.float32]
 Span = tuple[float, float]
 """[start, end) in seconds."""
+State = list[npt.NDArray[np.float32]]
+"""What the network remembers."""
 
 _WINDOW, _HOP, _SPECTRA = 256, 128, 4
 """Samples of the network's short-time Fourier transform: four spectra of a frame, whose end is reflected."""
 _STRIDES = (1, 2, 2, 1)
 """Of the convolutions: they make one vector of the four spectra of a frame."""
-_RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_FOUND, _STATE, _STATE_AFTER = "speech_probs", ("h", "c"), ("hn", "cn")
+"""As the network's file names them."""
+_SILENCE: State = [np.zeros((1, 1, 128), np.float32)] * len(_STATE)
+"""The state before the first frame."""
 
 _loading = threading.Lock()
 
@@ -47,7 +56,7 @@ def detect_speech(blocks: Iterable[Samples], threshold: float) -> list[Span]:
     """Return where somebody speaks in a channel, given as blocks of 16 kHz samples of any length.
 
     Speech begins where the probability reaches ``threshold`` and ends where it stays 0.15 below that for 0.1 s; what is
-    shorter than 0.25 s is none. Spans are padded by 30 ms (all as the package does).
+    shorter than 0.25 s is none. Spans are padded by 30 ms, or up to the middle of what lies between.
     """
     samples = 0
 
@@ -57,18 +66,35 @@ def detect_speech(blocks: Iterable[Samples], threshold: float) -> list[Span]:
             samples += len(block)
             yield block
 
-    found = probabilities(counted())
-    from silero_vad.utils_vad import get_speech_timestamps_from_probs  # imports torch: after it has been for good
+    found = probabilities(counted()).tolist()
+    return [(round(start / RATE, 3), round(end / RATE, 3)) for start, end in spans_of(found, threshold, samples)]
 
-    spans = get_speech_timestamps_from_probs(found.tolist(), threshold=threshold, audio_length_samples=samples)
-    return [(round(span["start"] / RATE, 3), round(span["end"] / RATE, 3)) for span in spans]
+
+def spans_of(found: Sequence[float], threshold: float, samples: int) -> list[tuple[int, int]]:
+    """Return [start, end) in samples of what is spoken in so many of them, given the probabilities of their frames."""
+    spans = []
+    start = end = None
+    for at, probability in zip(range(0, len(found) * FRAME, FRAME), found, strict=True):
+        if probability >= threshold:
+            start, end = (at if start is None else start), None
+        elif start is not None and probability < max(threshold - LOWER, LOWEST):
+            end = at if end is None else end
+            if at - end >= PAUSE:
+                spans.append((start, end))
+                start = end = None
+    if start is not None:
+        spans.append((start, samples))
+    spans = [(start, end) for start, end in spans if end - start > SHORTEST]
+    between = [min(PADDING, (after - before) // 2) for (_, before), (after, _) in pairwise(spans)]
+    padded = zip(spans, [PADDING, *between], [*between, PADDING], strict=False)  # without a span there is one padding
+    return [(max(start - left, 0), min(end + right, samples)) for (start, end), left, right in padded]
 
 
 def probabilities(blocks: Iterable[Samples]) -> Probabilities:
     """Return the probability of speech of every frame; the last one is filled up with silence."""
     with _loading:
         network = _load()
-    state: Any = None
+    state = _SILENCE
     found = [np.zeros(0, np.float32)]
     for frames in _frames(blocks):
         of_block, state = network(frames, state)
@@ -92,46 +118,53 @@ def _cut(samples: Samples, n: int) -> Samples:
     return np.lib.stride_tricks.sliding_window_view(samples, CONTEXT + FRAME)[: n * FRAME : FRAME]
 
 
-@cache
-def _load() -> Callable[[Samples, Any], tuple[Probabilities, Any]]:
-    """Return the network: frames and the state after those before them to probabilities and the state after them."""
-    with lasting_imports():
-        import torch
+class _Network:
+    """Silero's network of 16 kHz: what encodes frames one by one, and what remembers those before."""
 
-    package = find_spec("silero_vad")
-    assert package is not None, "silero-vad is not installed"
-    (folder,) = package.submodule_search_locations or [""]
-    # Not the package's safetensors: they are of an older network than the one that it runs.
-    script = torch.jit.load(Path(folder) / "data/silero_vad.jit")  # type: ignore[no-untyped-call]
-    weights = script.state_dict()
-    shape = weights["_model.stft.forward_basis_buffer"][0, 0]  # of frequency 0: the window alone
-    layers, inputs = [], _SPECTRA
-    for layer, stride in enumerate(_STRIDES):
-        name = f"_model.encoder.{layer}.reparam_conv"
-        products = list(_products(weights[f"{name}.weight"], inputs, stride))
-        layers.append((products, weights[f"{name}.bias"]))
-        inputs = len(products)
-    lstm = torch.nn.LSTM(128, 128)
-    lstm.load_state_dict({f"{name}_l0": weights[f"_model.decoder.rnn.{name}"] for name in _RECURRENT})
-    last, last_bias = weights["_model.decoder.decoder.2.weight"].flatten(), weights["_model.decoder.decoder.2.bias"]
+    def __init__(self, file: Path) -> None:
+        with lasting_imports():
+            import onnx.utils
+            import onnxruntime
+            from onnx.numpy_helper import to_array
 
-    def encoded(frames: Samples) -> torch.Tensor:
-        x = torch.from_numpy(frames.astype(np.float32)) / FULL_SCALE
-        x = torch.cat([x, x[:, -CONTEXT - 1 : -1].flip(1)], dim=1)
-        spectra = torch.fft.rfft(x.unfold(1, _WINDOW, _HOP) * shape)
-        x = torch.from_numpy(np.abs(spectra.numpy())).flatten(1)  # a tenth of the time of torch's
-        for products, bias in layers:
-            x = torch.cat([torch.addmm(bias, x[:, part], taps) for part, taps in products], dim=1).relu_()
+        model = onnx.shape_inference.infer_shapes(onnx.load(file))
+        weights = {tensor.name: to_array(tensor) for tensor in model.graph.initializer}
+        self._shape = weights["stft.forward_basis_buffer"][0, 0]  # of frequency 0: the window alone
+        self._layers, inputs = [], _SPECTRA
+        for layer, stride in enumerate(_STRIDES):
+            products = list(_products(weights[f"encoder.{layer}.weight"], inputs, stride))
+            self._layers.append((products, weights[f"encoder.{layer}.bias"]))
+            inputs = len(products)
+        (self._encoding,) = (node.input[0] for node in model.graph.node if node.op_type == "LSTM")
+        rest = onnx.utils.Extractor(model).extract_model([self._encoding, *_STATE], [_FOUND, *_STATE_AFTER])
+        alone = onnxruntime.SessionOptions()
+        alone.intra_op_num_threads = alone.inter_op_num_threads = 1
+        self._rest = onnxruntime.InferenceSession(rest.SerializeToString(), alone, ["CPUExecutionProvider"])
+
+    def __call__(self, frames: Samples, state: State) -> tuple[Probabilities, State]:
+        """Return the probabilities of (n, CONTEXT + FRAME) samples after ``state``, and the state after them."""
+        given = {self._encoding: self._encode(frames)[:, None], **dict(zip(_STATE, state, strict=True))}
+        found, *after = self._rest.run([_FOUND, *_STATE_AFTER], given)
+        return found, after
+
+    def _encode(self, frames: Samples) -> npt.NDArray[np.float32]:
+        x = frames * np.float32(1 / FULL_SCALE)
+        x = np.concatenate([x, x[:, -2 : -CONTEXT - 2 : -1]], axis=1)
+        windows = np.lib.stride_tricks.sliding_window_view(x, _WINDOW, axis=1)[:, ::_HOP]
+        x = np.abs(np.fft.rfft(windows * self._shape)).reshape(len(frames), -1)
+        for products, bias in self._layers:
+            x = np.concatenate([x[:, part] @ taps + bias for part, taps in products], axis=1)
+            np.maximum(x, 0, out=x)
         return x
 
-    def network(frames: Samples, state: Any) -> tuple[Probabilities, Any]:
-        torch.set_num_threads(1)  # recordings are converted side by side, a thread each
-        with torch.inference_mode():
-            parts = range(0, len(frames), FRAMES_TOGETHER)
-            x, state = lstm(torch.cat([encoded(frames[at : at + FRAMES_TOGETHER]) for at in parts]), state)
-            return (x.relu() @ last + last_bias).sigmoid().numpy(), state
 
-    return network
+@cache
+def _load() -> _Network:
+    package = find_spec("silero_vad")  # not imported: it imports torch
+    assert package is not None, "silero-vad is not installed"
+    (folder,) = package.submodule_search_locations or [""]
+    threadpool_limits(1, user_api="blas")  # recordings are converted side by side, a thread each
+    return _Network(Path(folder) / "data/silero_vad_16k_sequence.onnx")
 
 
 def _products(weight: Any, inputs: int, stride: int) -> Iterator[tuple[slice, Any]]:
@@ -143,5 +176,5 @@ def _products(weight: Any, inputs: int, stride: int) -> Iterator[tuple[slice, An
     for centre in range(0, inputs, stride):
         first, last = max(centre - 1, 0), min(centre + 2, inputs)
         tap = first - centre + 1
-        taps = weight[:, :, tap : tap + last - first].permute(2, 1, 0).flatten(0, 1).contiguous()
+        taps = weight[:, :, tap : tap + last - first].transpose(2, 1, 0).reshape(-1, len(weight))
         yield slice(first * features, last * features), taps

@@ -32,8 +32,8 @@ LITTLE_DISK, TOO_LITTLE_DISK = 20 * GB, 1 * GB
 
 PACKAGES = (
     "snakemake", "torch", "transformers", "tokenizers", "safetensors", "datasets", "kiwipiepy", "pydub", "pynvml",
-    "imageio_ffmpeg", "silero_vad", "pydantic", "pyarrow", "zstandard", "datasketch", "scipy", "xxhash", "py3langid",
-    "faiss", "numpy", "yaml", "jinja2", "tqdm", "rich",
+    "imageio_ffmpeg", "silero_vad", "onnx", "onnxruntime", "threadpoolctl", "pydantic", "pyarrow",
+    "zstandard", "datasketch", "scipy", "xxhash", "py3langid", "faiss", "numpy", "yaml", "jinja2", "tqdm", "rich",
 )  # fmt: skip
 """Modules that the workflow imports."""
 

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from silero_vad import get_speech_timestamps, load_silero_vad
+from hypothesis import given
+from hypothesis import strategies as st
+from silero_vad import get_speech_timestamps, get_speech_timestamps_from_probs, load_silero_vad
 
 from malgeul.audio.pcm import FULL_SCALE, RATE
-from malgeul.audio.voice import CONTEXT, FRAME, FRAMES_AT_ONCE, detect_speech, probabilities
+from malgeul.audio.voice import CONTEXT, FRAME, FRAMES_AT_ONCE, detect_speech, probabilities, spans_of
 from unit.spoken import spoken
 
 RNG = np.random.default_rng(0)
@@ -38,6 +40,18 @@ def test_spans_are_those_of_the_package(samples, package):
     found = detect_speech([samples], 0.5)
     assert found == [(round(s["start"] / RATE, 3), round(s["end"] / RATE, 3)) for s in expected]
     assert len(found) > 10
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.02, 0.3, 0.45, 0.5, 0.9]), st.integers(1, 12)), max_size=12),
+    st.sampled_from([0.1, 0.3, 0.5, 0.6]),
+    st.integers(0, FRAME - 1),
+)
+def test_probabilities_become_the_spans_of_the_package(stretches, threshold, short):
+    found = [probability for probability, frames in stretches for _ in range(frames)]
+    samples = max(len(found) * FRAME - short, 0)
+    expected = get_speech_timestamps_from_probs(found, threshold=threshold, audio_length_samples=samples)
+    assert spans_of(found, threshold, samples) == [(span["start"], span["end"]) for span in expected]
 
 
 @pytest.mark.parametrize("length", [1, CONTEXT, FRAME, FRAME + 1, 10 * RATE])
