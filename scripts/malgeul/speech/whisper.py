@@ -146,9 +146,10 @@ class Whisper:
         import torch
         from transformers import WhisperProcessor
 
-        from malgeul.models.attention import products_pay, with_attention_by_products
+        from malgeul.models.attention import products_pay
         from malgeul.models.cores import Cores
         from malgeul.models.linear import with_linear_layers_in
+        from malgeul.speech.attention import with_attention_by_products
 
         quiet_transformers()
         self._torch = torch
