@@ -9,11 +9,10 @@ from malgeul.dataset.saved import COLUMNS, describe, link_split, write_parquet
 from malgeul.shards.files import digest_of
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units, read_ledger
+from malgeul.shards.names import TRANSCRIPTS
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
-
-TRANSCRIPTS = "transcripts"
 
 
 def merge_dataset(job: Job) -> None:
