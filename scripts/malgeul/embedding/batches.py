@@ -65,9 +65,7 @@ def _batch(chunks: pa.Table, vectors: pa.RecordBatch, strategy: str, law: bool, 
     if places.null_count:
         raise ValueError(f"{file} lacks chunks that have vectors: {vectors['chunk_id'].filter(places.is_null())[0]}")
     rows = chunks.take(places)
-    columns: dict[str, list[Any]] = {
-        RENAMED.get(name, name): rows[name].to_pylist() for name in rows.column_names if name not in {"id"}
-    }
+    columns: dict[str, list[Any]] = {RENAMED.get(name, name): rows[name].to_pylist() for name in rows.column_names}
     documents = columns["document_id"]
     kinds, names = ["document"] * len(documents), documents
     if law:
