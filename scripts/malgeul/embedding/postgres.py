@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
+from malgeul.embedding.database import quoted
 from malgeul.embedding.documents import (
     LAW_TABLES,
     NO_ID,
@@ -122,7 +123,7 @@ class PostgresStore(Store):
     def session(self, *, write: bool = False) -> Iterator[PostgresSession]:
         """Open a connection for the tables of versions."""
         with self._connection() as connection:
-            yield PostgresSession(self.address, connection)
+            yield PostgresSession(connection)
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
@@ -249,8 +250,8 @@ class PostgresSession:
 
     blob = "BYTEA"
 
-    def __init__(self, address: str, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-        self._address, self._connection = address, connection
+    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        self._connection = connection
 
     @property
     def active_if(self) -> str:
@@ -430,15 +431,15 @@ class PostgresSession:
                 continue
             if not is_plain:
                 raise not_changeable(f"the index {index} is one of expressions, or of some rows only")
-            key = ", ".join(_quoted(column) for column in [*columns, VERSION_COLUMN])
+            key = ", ".join(quoted(column) for column in [*columns, VERSION_COLUMN])
             if constraint:
                 what = "PRIMARY KEY" if kind == "p" else "UNIQUE"
-                name = _quoted(constraint)
+                name = quoted(constraint)
                 change = f"DROP CONSTRAINT {name}, ADD CONSTRAINT {name} {what} ({key})"
                 statements.append(f"ALTER TABLE text_chunks {change}")
             else:
-                statements.append(f"DROP INDEX {_quoted(index)}")
-                statements.append(f"CREATE UNIQUE INDEX {_quoted(index)} ON text_chunks ({key})")
+                statements.append(f"DROP INDEX {quoted(index)}")
+                statements.append(f"CREATE UNIQUE INDEX {quoted(index)} ON text_chunks ({key})")
         return statements
 
     def prepare(self) -> None:
@@ -462,7 +463,3 @@ class PostgresSession:
             "the server uses the space again; to give it back to the disk: VACUUM FULL text_chunks, embeddings (nobody "
             "can read them meanwhile)"
         )
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
