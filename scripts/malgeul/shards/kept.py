@@ -21,7 +21,7 @@ class Kept:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ledger: Ledger | None = None
+        self.ledger: Ledger | None
         try:
             self.ledger = read_ledger(folder / LEDGER)
         except (FileNotFoundError, ValueError):
