@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from malgeul import ROOT
 from malgeul.audio.settings import ConvertSettings, RecordingsInput
 from malgeul.dataset.settings import MergeSettings, SelectSettings, TokenizeSettings
 from malgeul.embedding.settings import ChunkSettings, DocumentsInput, EmbedSettings, IndexSettings
@@ -191,7 +191,7 @@ def _default(node: dict[str, Any], required: bool) -> str:
 
 
 if __name__ == "__main__":
-    config_folder = Path(__file__).resolve().parents[2] / "config"
+    config_folder = ROOT / "config"
     write_json(config_folder / "schema.json", RunConfig.model_json_schema(), indent=2)
     readme = config_folder / "README.md"
     preface = readme.read_text(encoding="utf-8").partition(REFERENCE_MARK)[0]

@@ -10,6 +10,7 @@ A wing has a module that calls :func:`serve` with its reader, and a :class:`Kiwi
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import struct
@@ -21,9 +22,9 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import IO, Any, Generic, Self
 
+from malgeul import ROOT
 from malgeul.models.kiwi import Answer, KiwiReader
 from malgeul.shards.faults import Fault
 from malgeul.shards.locks import die_with_parent
@@ -186,9 +187,7 @@ class _Process:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
-    library = str(Path(__file__).resolve().parents[2])
+    library = str(ROOT / "scripts")
     return {**os.environ, "PYTHONPATH": os.pathsep.join([library, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
 
 
