@@ -405,7 +405,7 @@ def _problems_of(name: str, training: TrainingChoice, root: Path, *, has_text: b
     for path in training.reads:
         try:
             found = find_files(locate(path, root), None)
-        except (FileNotFoundError, OSError) as error:
+        except OSError as error:
             yield f"train.{name}: {error} (looked in the working directory and in {root})"
             continue
         for file in found.files:
