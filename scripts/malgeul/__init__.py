@@ -1,9 +1,10 @@
 """malgeul: Korean recordings, raw text and document databases into training-ready data.
 
-Packages by wing: ``audio`` and ``speech``, ``text`` and ``dataset``, ``embedding``; ``models`` loads weights and claims
-devices for them, ``shards`` is the house they live in (plan, ledger, journal, locks, atomic files), ``report`` reads
-what they left. A wing imports ``shards`` and ``models``, never another wing. ``watch`` looks on from outside, at a run
-and at the machine, with what ``report`` knows of the stages.
+Packages by wing: ``audio`` and ``speech``, ``text`` and ``dataset``, ``embedding``, ``training``; ``models`` loads
+weights and claims devices for them, ``shards`` is the house they live in (ledger, journal, locks, atomic files),
+``pages`` is the look of what people read, ``report`` reads what they left. A wing imports these, never another wing;
+the modules beside the packages (``config``, ``plan``, ``tasks``, …) know all wings. ``watch`` looks on from outside, at
+a run and at the machine, with what ``report`` knows of the stages.
 """
 
 from pathlib import Path
