@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Measured = float | None
+from malgeul.text.measures import Measured
 
 
 def quality_score(fields: Mapping[str, Any]) -> Measured:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 _NOT_HANGUL = re.compile(r"[^가-힣ㄱ-ㆎ\u1100-\u11ff]+")
@@ -76,14 +76,18 @@ def count_sentence_ends(text: str) -> Measured:
 
 def repeated_lines_share(text: str) -> Measured:
     """Return the share of the text's characters that stand in lines seen before in it."""
+    return _share(_repeated_characters(map(str.strip, text.split("\n"))), len(text))
+
+
+def _repeated_characters(lines: Iterable[str]) -> int:
+    """Return the characters of the lines that were seen before."""
     seen: set[str] = set()
     repeated = 0
-    for line in text.split("\n"):
-        line = line.strip()
+    for line in lines:
         if line in seen:
             repeated += len(line)
         seen.add(line)
-    return _share(repeated, len(text))
+    return repeated
 
 
 def top_ngram_share(text: str, n: int) -> Measured:
@@ -127,13 +131,7 @@ def repeated_line_count_share(text: str) -> Measured:
 
 def repeated_line_characters_share(text: str) -> Measured:
     """Return the share of characters, line breaks aside, in lines seen before (datatrove's char_dup_ratio)."""
-    seen: set[str] = set()
-    repeated = 0
-    for line in _filled_lines(text):
-        if line in seen:
-            repeated += len(line)
-        seen.add(line)
-    return _share(repeated, len(text.replace("\n", "")))
+    return _share(_repeated_characters(_filled_lines(text)), len(text.replace("\n", "")))
 
 
 def punctuated_lines_share(text: str) -> Measured:

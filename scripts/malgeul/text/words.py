@@ -14,7 +14,8 @@ from functools import cached_property, lru_cache, partial
 import numpy as np
 import numpy.typing as npt
 
-Measured = float | None
+from malgeul.text.measures import Measured
+
 Numbers = npt.NDArray[np.int64]
 
 # fmt: off
