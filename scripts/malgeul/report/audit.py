@@ -91,7 +91,7 @@ def planned_shards(plan: Plan) -> list[Shard]:
 
 
 def read_ledgers(results: Path, plan: Plan) -> tuple[dict[Shard, Ledger], list[Finding]]:
-    """Return the ledger of every planned shard, and the shards that have none that can be read."""
+    """Return the ledger of every planned shard, in the order of the plan, and the shards without one to be read."""
     ledgers: dict[Shard, Ledger] = {}
     missing = []
     for shard in planned_shards(plan):

@@ -13,7 +13,7 @@ from malgeul.pages import quantities
 from malgeul.pages.rendering import templates
 from malgeul.plan import Plan, read_plan
 from malgeul.report import samples
-from malgeul.report.audit import planned_shards, read_ledgers
+from malgeul.report.audit import read_ledgers
 from malgeul.report.curves import trainings
 from malgeul.report.devices import gpus, loads, profiles
 from malgeul.report.failures import failed_models, find_failures
@@ -50,9 +50,7 @@ def write_report(results: Path, verdict: Mapping[str, Any], since: float = 0.0) 
     """
     plan = read_plan(results / PLAN)
     ledgers, _ = read_ledgers(results, plan)
-    contents = describe_run(
-        results, verdict, plan, [ledgers[shard] for shard in planned_shards(plan) if shard in ledgers]
-    )
+    contents = describe_run(results, verdict, plan, list(ledgers.values()))
     failed, unreached = find_failures(results, plan, verdict["missing"], since)
     models = failed_models(results, since) if verdict["missing"] else []
     pages = templates(TEMPLATES)
