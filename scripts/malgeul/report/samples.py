@@ -31,9 +31,9 @@ TRANSCRIPTS_SEARCHED = 50
 """Transcripts of a shard that are opened at most to find one in which anything is said."""
 
 
-def excerpt(text: str, length: int = EXCERPT) -> str:
+def excerpt(text: str) -> str:
     """Return the beginning of a text, with an ellipsis where it goes on."""
-    return text if len(text) <= length else f"{text[:length].rstrip()} …"
+    return text if len(text) <= EXCERPT else f"{text[:EXCERPT].rstrip()} …"
 
 
 def outputs(ledgers: Iterable[Ledger], folder: str, suffix: str) -> Iterator[str]:
@@ -102,24 +102,25 @@ def recordings(results: Path, ledgers: Sequence[Ledger]) -> dict[str, Any]:
 def documents(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
     """Return kept documents with what was measured of them, one of each shard as far as it goes."""
     shown = []
-    for name in outputs(ledgers, "filtered", ".parquet"):
-        for row in islice(rows_of(results / name, ["id", "source", "text", "features", "n_morphemes", "mentions"]), 1):
-            features = {key: value for key, value in row["features"].items() if value is not None}
-            names = list(dict.fromkeys(mention["surface"] for mention in row["mentions"]))[:8]
-            shown.append(row | {"text": excerpt(row["text"]), "features": features, "names": names})
-        if len(shown) == EXAMPLES:
-            break
+    columns = ["id", "source", "text", "features", "n_morphemes", "mentions"]
+    for _, row in _first_rows(results, ledgers, "filtered", columns):
+        features = {key: value for key, value in row["features"].items() if value is not None}
+        names = list(dict.fromkeys(mention["surface"] for mention in row["mentions"]))[:8]
+        shown.append(row | {"text": excerpt(row["text"]), "features": features, "names": names})
     return shown
+
+
+def _first_rows(
+    results: Path, ledgers: Iterable[Ledger], folder: str, columns: Sequence[str] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the first row of a shard's table in ``folder``, after the table's name, for as many shards as are shown."""
+    tables = outputs(ledgers, folder, ".parquet")
+    return islice(((name, row) for name in tables for row in islice(rows_of(results / name, columns), 1)), EXAMPLES)
 
 
 def chunks(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
     """Return chunks with their places in their documents, one of each shard as far as it goes."""
-    shown = []
-    for name in outputs(ledgers, "chunks", ".parquet"):
-        shown += [row | {"text": excerpt(row["text"])} for row in islice(rows_of(results / name), 1)]
-        if len(shown) == EXAMPLES:
-            break
-    return shown
+    return [row | {"text": excerpt(row["text"])} for _, row in _first_rows(results, ledgers, "chunks")]
 
 
 def selected_samples(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str, Any]]:
@@ -128,15 +129,11 @@ def selected_samples(results: Path, ledgers: Sequence[Ledger]) -> list[dict[str,
     Of a sequence, which has no entity, the beginning.
     """
     shown = []
-    for name in outputs(ledgers, "samples", ".parquet"):
-        filtered = results / "filtered" / Path(name).name
-        for sample in islice(rows_of(results / name), 1):
-            rows = rows_of(filtered, ["id", "text", "mentions"])
-            document = next(row for row in rows if row["id"] == sample["doc_id"])
-            stretch = [("text", excerpt(document["text"][sample["masked_start"] : sample["masked_end"]]))]
-            shown.append(sample | {"pieces": masked_text(document, sample) if sample["entity"] else stretch})
-        if len(shown) == EXAMPLES:
-            break
+    for name, sample in _first_rows(results, ledgers, "samples"):
+        rows = rows_of(results / "filtered" / Path(name).name, ["id", "text", "mentions"])
+        document = next(row for row in rows if row["id"] == sample["doc_id"])
+        stretch = [("text", excerpt(document["text"][sample["masked_start"] : sample["masked_end"]]))]
+        shown.append(sample | {"pieces": masked_text(document, sample) if sample["entity"] else stretch})
     return shown
 
 
