@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from malgeul.plan import Plan, read_plan
-from malgeul.report.failures import failed_models, tail_of
+from malgeul.report.failures import Failure, failed_models, tail_of
 from malgeul.report.stages import job_file
 from malgeul.shards.ledger import ledger_path, read_ledger
 from malgeul.shards.locks import alive
@@ -69,15 +69,6 @@ class StageView:
         return None if self.total is None else max(0.0, self.total - self.items - self.given_up)
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A shard that failed, or a model with its rule as ``stage``, and the log."""
-
-    stage: str
-    shard: str
-    log: str
-
-
 @dataclass
 class RunView:
     """A run at a moment; ``started`` is when it was started last, ``holder`` the process that drives it."""
@@ -122,7 +113,7 @@ class RunReader:
         started = lock.stat().st_mtime if lock.is_file() else 0.0
         view = RunView(self.results, now, "running" if live else "stopped", started, _holder(lock) if live else "")
         view.failures = [
-            Failure(failed.stage, failed.shard, str(failed.log))
+            failed
             for failed in failed_models(self.results, started)
             if not live or FAILED_MODEL in failed.tail  # else it may be on its way
         ]
@@ -162,7 +153,7 @@ class RunReader:
                     self._add_running(one, shard, expected, now)
                 elif state == "failed":
                     one.given_up += expected or 0.0
-                    view.failures.append(Failure(stage, shard, str(log or "")))
+                    view.failures.append(Failure(stage, shard, "failed", log))
             if len(units) == 1:
                 one.unit = units.pop()
             if not unknown:

@@ -45,7 +45,9 @@ def as_json(view: RunView, paces: dict[str, Pace], machine: MachineLoad) -> dict
         "remaining_seconds": _rounded(remaining),
         "remaining_is_lower_bound": longer,
         "stages": [_stage_json(one, paces[one.name]) for one in view.stages],
-        "failures": [{"stage": one.stage, "shard": one.shard, "log": one.log or None} for one in view.failures],
+        "failures": [
+            {"stage": one.stage, "shard": one.shard, "log": str(one.log) if one.log else None} for one in view.failures
+        ],
         "machine": machine.to_json(),
     }
 

@@ -82,7 +82,7 @@ def test_a_job_that_failed_is_told_with_its_log_while_the_run_goes_on(small):
     assert counts(view, "export") == {"failed": 1, "running": 1, "left": 2}
     (failure,) = view.failures
     assert (failure.stage, failure.shard) == ("export", "law-0000")
-    assert failure.log.endswith("logs/export_documents/law-0000.log")
+    assert str(failure.log).endswith("logs/export_documents/law-0000.log")
     assert stages(view)["export"].left == 300, "nobody works on what failed"
 
 
