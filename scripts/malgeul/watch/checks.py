@@ -21,7 +21,7 @@ from malgeul.models.local import resolve
 from malgeul.named_models import NamedModel
 from malgeul.pages.quantities import amount, amounts, megabytes
 from malgeul.plan import Plan, make_plan
-from malgeul.watch.facts import Disk, Machine
+from malgeul.watch.facts import Disk, Machine, nearest_folder
 
 Verdict = Literal["OK", "WARN", "FAIL"]
 
@@ -150,11 +150,8 @@ def check_disk(name: str, disk: Disk, *, locks: bool) -> Check:
 
 def _flock_fails(folder: Path) -> str | None:
     """Try a lock in a file that is gone at once, in the folder or the nearest above it that is there."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
     try:
-        with tempfile.TemporaryFile(dir=place) as file:
+        with tempfile.TemporaryFile(dir=nearest_folder(folder)) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return error.strerror or str(error)

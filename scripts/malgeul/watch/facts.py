@@ -133,11 +133,17 @@ def _version(text: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def read_disk(folder: Path) -> Disk:
-    """Return what lies under a folder, or under the nearest one above it that is there."""
+def nearest_folder(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that is there."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent
+    return place
+
+
+def read_disk(folder: Path) -> Disk:
+    """Return what lies under a folder, or under the nearest one above it that is there."""
+    place = nearest_folder(folder)
     lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     type_ = type_of(place.resolve(), lines)
     device = place.stat().st_dev
