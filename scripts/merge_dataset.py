@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from malgeul.dataset.card import history, write_card
+from malgeul.dataset.card import card_of, history
 from malgeul.dataset.samples import SPLITS
 from malgeul.dataset.saved import COLUMNS, describe, link_split, write_parquet
 from malgeul.shards.files import digest_of
@@ -32,13 +32,13 @@ def merge_dataset(job: Job) -> None:
     describe(folder, {split: link_split(folder, split, parts[split], columns) for split in SPLITS}, columns)
     hashes = sorted(known["sha256"] for ledger in job.upstream for known in ledger.outputs.values())
     told = (_history(job), by_source, job.params["licences"], job.params["made_with"], kind, digest_of(hashes))
-    (folder / "README.md").write_text(write_card(*told, suffix="arrow"), encoding="utf-8")
+    (folder / "README.md").write_text(card_of(*told, suffix="arrow"), encoding="utf-8")
     if job.params["settings"]["parquet"]:
         for split in SPLITS:
             (folder / "parquet" / split).mkdir(parents=True)
             for number, part in enumerate(parts[split]):
                 write_parquet(part, folder / "parquet" / split / f"{number:05d}-of-{len(parts[split]):05d}.parquet")
-        (folder / "parquet" / "README.md").write_text(write_card(*told, suffix="parquet"), encoding="utf-8")
+        (folder / "parquet" / "README.md").write_text(card_of(*told, suffix="parquet"), encoding="utf-8")
     job.ledger.measure(**{f"{split}_rows": sum(rows[split] for rows in by_source.values()) for split in SPLITS})
 
 

@@ -58,7 +58,7 @@ def history(ledgers: Iterable[Ledger]) -> dict[str, Any]:
     }
 
 
-def write_card(
+def card_of(
     told: Mapping[str, Any],
     rows_of_sources: Mapping[str, Mapping[str, int]],
     licences: Mapping[str, str | None],

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 
-from malgeul.dataset.card import history, write_card
+from malgeul.dataset.card import card_of, history
 from malgeul.dataset.samples import SPLITS
 from malgeul.dataset.saved import SplitWriter, write_parquet
 from malgeul.shards.faults import Fault
@@ -43,7 +43,7 @@ def card(**changes):
         "content": "ab12",
         "suffix": "parquet",
     }
-    return write_card(**given | changes)
+    return card_of(**given | changes)
 
 
 def test_it_sums_up_the_shards():
