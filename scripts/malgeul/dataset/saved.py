@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from malgeul.dataset import rows, sequences
-from malgeul.shards.files import digest_of, link_or_copy
+from malgeul.shards.files import digest_of, link_or_copy, write_json
 
 ROWS_PER_BATCH = 1000
 """Rows of a record batch: fixed, so that the bytes do not depend on how the rows arrive."""
@@ -98,9 +98,8 @@ def describe(folder: Path, files: Mapping[str, Sequence[str]], columns: Mapping[
     ``files`` maps splits to Arrow files relative to the split's folder.
     """
     features = features_of(columns)
-    _write(folder / "dataset_dict.json", {"splits": list(files)})
+    write_json(folder / "dataset_dict.json", {"splits": list(files)})
     for split, names in files.items():
-        (folder / split).mkdir(parents=True, exist_ok=True)
         state: dict[str, Any] = {
             "_data_files": [{"filename": name} for name in names],
             "_fingerprint": digest_of([split, list(names), features])[:16],
@@ -110,13 +109,9 @@ def describe(folder: Path, files: Mapping[str, Sequence[str]], columns: Mapping[
             "_output_all_columns": False,
             "_split": split,
         }
-        _write(folder / split / "state.json", state)
+        write_json(folder / split / "state.json", state)
         info = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
-        _write(folder / split / "dataset_info.json", info)
-
-
-def _write(file: Path, value: dict[str, Any]) -> None:
-    file.write_text(json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(folder / split / "dataset_info.json", info)
 
 
 def link_split(folder: Path, split: str, parts: Iterable[Path], columns: Mapping[str, str]) -> list[str]:
