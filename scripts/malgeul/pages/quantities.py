@@ -20,9 +20,9 @@ def amount(n: int, unit: str) -> str:
     return f"{n:,} {unit if n == 1 else plural(unit)}"
 
 
-def amounts(units: dict[str, int], none: str = "nothing") -> str:
+def amounts(units: dict[str, int]) -> str:
     """Return numbers of several things, the empty ones left out."""
-    *most, last = [amount(n, unit) for unit, n in units.items() if n] or [none]
+    *most, last = [amount(n, unit) for unit, n in units.items() if n] or ["nothing"]
     return f"{', '.join(most)} and {last}" if most else last
 
 

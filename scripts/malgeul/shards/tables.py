@@ -88,7 +88,6 @@ class TableWriter:
 
     def __init__(self, path: Path, schema: pa.Schema, group_characters: int = GROUP_CHARACTERS) -> None:
         self.schema = schema
-        self.rows = 0
         self._group_characters = group_characters
         self._characters = 0
         self._writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3)
@@ -97,7 +96,6 @@ class TableWriter:
     def write(self, row: dict[str, Any]) -> None:
         """Append one row."""
         self._waiting.append(row)
-        self.rows += 1
         self._characters += sum(len(value) for value in row.values() if isinstance(value, str))
         if len(self._waiting) == ROWS_PER_GROUP or self._characters >= self._group_characters:
             self._flush()
@@ -109,7 +107,6 @@ class TableWriter:
         if not rows.num_rows:
             return
         self._writer.write_table(rows.cast(self.schema), row_group_size=rows.num_rows)
-        self.rows += rows.num_rows
 
     def _flush(self) -> None:
         self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=self.schema))

@@ -173,7 +173,7 @@ def _split(span: Span, file: Path, longest: float) -> Iterator[Span]:
     yield start, end
 
 
-def _smoothed(level: Levels, frames: int = 15) -> Levels:
+def _smoothed(level: Levels) -> Levels:
     """Return the mean level over 0.3 s around every frame: a gap between words, not between syllables."""
-    kernel = np.ones(frames, dtype=np.float32) / frames
+    kernel = np.full(15, 1 / 15, np.float32)
     return np.convolve(level, kernel, mode="same").astype(np.float32)

@@ -33,14 +33,13 @@ class PaceMeter:
     the first look is taken as even.
     """
 
-    def __init__(self, window: float = WINDOW) -> None:
-        self._window = window
+    def __init__(self) -> None:
         self._seen: dict[tuple[str, str, float], deque[tuple[float, float]]] = {}
 
     def paces(self, view: RunView) -> dict[str, Pace]:
         """Return the pace of every stage; call it once per look."""
         now = view.time
-        since = max(now - self._window, view.started)
+        since = max(now - WINDOW, view.started)
         paces = {one.name: self._pace(one, since, now, live=view.state == "running") for one in view.stages}
         alive = {self._key(work) for one in view.stages for work in one.work if work.ended > since}
         self._seen = {key: seen for key, seen in self._seen.items() if key in alive}
