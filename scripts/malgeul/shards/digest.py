@@ -12,9 +12,10 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from malgeul import ROOT
 from malgeul.shards import LAYOUT
 
-ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
 """The folder that holds the scripts and the package."""
 
 _LEFT_OUT = ("malgeul.shards.", "malgeul.models.profiling.", "malgeul.models.sampling.")
@@ -26,7 +27,7 @@ def code_digest(script: str) -> str:
 
     Comments and formatting do not count: what is hashed is the syntax tree without docstrings.
     """
-    start = ROOT / f"{script}.py"
+    start = SCRIPTS / f"{script}.py"
     seen: dict[str, str] = {}
     _visit(start, seen)
     text = "\n".join(f"{name} {digest}" for name, digest in sorted(seen.items()))
@@ -34,7 +35,7 @@ def code_digest(script: str) -> str:
 
 
 def _visit(file: Path, seen: dict[str, str]) -> None:
-    name = str(file.relative_to(ROOT))
+    name = str(file.relative_to(SCRIPTS))
     if name in seen:
         return
     digest, imported = _parse(file)
@@ -71,6 +72,6 @@ def _resolve(module: str) -> set[Path]:
     """Return the file of a module of malgeul, and the package files on the way to it."""
     if module.split(".")[0] != "malgeul" or f"{module}.".startswith(_LEFT_OUT):
         return set()
-    base = ROOT.joinpath(*module.split("."))
+    base = SCRIPTS.joinpath(*module.split("."))
     candidates = {base.with_suffix(".py"), base / "__init__.py"}
     return {file for file in candidates if file.is_file()}

@@ -22,7 +22,7 @@ def root(tmp_path, monkeypatch):
         "from malgeul.shards import job\nfrom malgeul.models import devices, profiling\n"
         "from malgeul.models.sampling import sampled\n\ndef f():\n    from malgeul.text import filter\n"
     )
-    monkeypatch.setattr(digest, "ROOT", tmp_path)
+    monkeypatch.setattr(digest, "SCRIPTS", tmp_path)
     return tmp_path
 
 
