@@ -109,9 +109,8 @@ class SqliteSession:
 
     def tune(self) -> None:
         """Set the connection for writing."""
-        self._connection.execute(
-            "PRAGMA foreign_keys = OFF"
-        )  # or a dropped table takes along the rows that refer to it
+        # Or a dropped table takes along the rows that refer to it.
+        self._connection.execute("PRAGMA foreign_keys = OFF")
         tune(self._connection, memory())
         if self._store.alone:
             leave_unprotected(self._connection)
