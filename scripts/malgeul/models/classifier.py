@@ -88,12 +88,12 @@ class Base:
 
     def put_on(self, adapter: Path | None) -> None:
         """Load an adapter; raises ValueError for one of another base, and for weights that neither has."""
+        if adapter is None and self._drawn:
+            raise ValueError(
+                f"{self.folder} has no weights for {', '.join(sorted(self._drawn))}: it is no classifier, or it needs "
+                "the adapter that was trained on it"
+            )
         if adapter is None or adapter in self._adapters:
-            if adapter is None and self._drawn:
-                raise ValueError(
-                    f"{self.folder} has no weights for {', '.join(sorted(self._drawn))}: it is no classifier, or it "
-                    "needs the adapter that was trained on it"
-                )
             return
         if not (adapter / ADAPTER_WEIGHTS).is_file():
             raise ValueError(f"{adapter} has no {ADAPTER_WEIGHTS}; is it an adapter of peft?")
