@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from malgeul.embedding.encoder import Encoder, dimension_of, plan_batches
+from malgeul.embedding.encoder import Encoder, dimension_of
 from malgeul.embedding.measuring import fastest, sample_of, tokens_that_fit, try_precisions
 from malgeul.embedding.recipe import Recipe, read_recipe
 from malgeul.embedding.settings import EmbedSettings
 from malgeul.embedding.vectors import dimension_kept, known_vectors, shortened, stored, stored_as, to_table
 from malgeul.models.devices import Device, claimed_device
 from malgeul.models.loading import folder_of, identity, load_once_more, measured_load
-from malgeul.models.memory import DoesNotFit
+from malgeul.models.memory import DoesNotFit, plan_batches
 from malgeul.models.precision import candidate_precisions, precision_for
 from malgeul.models.profiling import profiled
 from malgeul.models.sampling import sampled

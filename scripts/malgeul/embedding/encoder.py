@@ -19,7 +19,7 @@ import numpy.typing as npt
 from malgeul.embedding.recipe import Dense, Pooling, Recipe, Step, read_recipe
 from malgeul.models.devices import Device
 from malgeul.models.loading import quiet_transformers
-from malgeul.models.memory import Batcher, DoesNotFit
+from malgeul.models.memory import Batcher, DoesNotFit, plan_batches
 from malgeul.models.precision import precision_for, quantized
 from malgeul.models.weights import load_model
 
@@ -231,23 +231,3 @@ def pool(hidden: Tensor, lengths: Tensor, how: Pooling) -> Tensor:
 def pool_padded(hidden: Tensor, mask: Tensor, how: Pooling) -> Tensor:
     """Reduce hidden states (sequences, tokens, dimension) with padding, where ``mask`` is 0, to a vector each."""
     return pool(hidden[mask.bool()], mask.sum(1), how)
-
-
-def plan_batches(lengths: Sequence[int], budget: int, *, padded: bool) -> list[list[int]]:
-    """Return batches of positions of at most ``budget`` tokens, longest first.
-
-    Where they are ``padded``, every member counts as long as the longest. The plan depends on the lengths alone; a
-    sequence over the budget has a batch of its own.
-    """
-    order = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))
-    batches: list[list[int]] = []
-    tokens = 0
-    for k in order:
-        size = lengths[batches[-1][0]] if batches and padded else lengths[k]
-        if batches and tokens + size <= budget:
-            batches[-1].append(k)
-            tokens += size
-        else:
-            batches.append([k])
-            tokens = lengths[k]
-    return batches

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from malgeul.models.adapters import ADAPTER_WEIGHTS, head_size, holds, labels_of, put_on, several
 from malgeul.models.devices import Device
 from malgeul.models.loading import folder_of, identity, load_once_more, measured_load, quiet_transformers
-from malgeul.models.memory import Batcher, DoesNotFit
+from malgeul.models.memory import Batcher, DoesNotFit, plan_batches
 from malgeul.models.positions import longest_input
 from malgeul.models.settings import TextClassifier
 from malgeul.models.weights import load_model
@@ -149,20 +149,15 @@ class Classifier:
         """
         self._base.use(self._adapter)
         ids = self._question_ids(texts) if self._base.writes else self._text_ids(texts)
-        order = sorted(range(len(texts)), key=lambda k: -len(ids[k]))
         found: list[Probabilities | DoesNotFit] = [[] for _ in texts]
-        rows = max(1, len(self._settings.answers))
-        at = 0
-        while at < len(order):
-            size = max(1, self._settings.batch_tokens // max(1, rows * len(ids[order[at]])))
-            batch = order[at : at + size]
+        budget = self._settings.batch_tokens // max(1, len(self._settings.answers))
+        for batch in plan_batches([len(one) for one in ids], budget, padded=True):
             for number, chances in zip(batch, self._batches([ids[k] for k in batch]), strict=True):
                 if not isinstance(chances, DoesNotFit) and not all(map(math.isfinite, chances)):
                     raise ValueError(
                         f"{self._settings.model} gave {chances[0]} for a text; does it compute in {self._base.dtype}?"
                     )
                 found[number] = chances
-            at += size
         return found
 
     @property

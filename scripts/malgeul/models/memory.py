@@ -92,6 +92,26 @@ def planned_size(device: Device, cost: int, most: int) -> int:
     return max(1, min(most, int(SAFETY * free / max(cost, 1))))
 
 
+def plan_batches(lengths: Sequence[int], budget: int, *, padded: bool) -> list[list[int]]:
+    """Return batches of positions of at most ``budget`` tokens, longest first.
+
+    Where they are ``padded``, every member counts as long as the longest. The plan depends on the lengths alone; a
+    sequence over the budget has a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))
+    batches: list[list[int]] = []
+    tokens = 0
+    for k in order:
+        size = lengths[batches[-1][0]] if batches and padded else lengths[k]
+        if batches and tokens + size <= budget:
+            batches[-1].append(k)
+            tokens += size
+        else:
+            batches.append([k])
+            tokens = lengths[k]
+    return batches
+
+
 def cost_of(device: Device, work: Callable[[], Result]) -> tuple[Result, int]:
     """Return what ``work`` returns, and how many bytes of the device's memory it took at its peak; 0 if unknown."""
     rise = MemoryRise(device)

@@ -16,12 +16,12 @@ from sentence_transformers import SentenceTransformer
 
 from malgeul import ROOT
 from malgeul.embedding import packing
-from malgeul.embedding.encoder import Encoder, plan_batches
+from malgeul.embedding.encoder import Encoder
 from malgeul.embedding.recipe import read_recipe
 from malgeul.embedding.tokens import load_text_tokenizer
 from malgeul.models.attention import attend
 from malgeul.models.devices import Device
-from malgeul.models.memory import Batcher, DoesNotFit
+from malgeul.models.memory import Batcher, DoesNotFit, plan_batches
 from unit.embedding.models import BUNDLED, PROMPTS, make_model, write
 
 CPU = Device("cpu", "x")
