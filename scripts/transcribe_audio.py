@@ -49,16 +49,16 @@ class Beginning:
 def transcribe_audio(job: Job) -> None:
     """Transcribe what neither the journal nor the last success has, and write four files per recording."""
     settings = TranscribeSettings.model_validate(job.params["settings"])
-    manifest = _read_manifest(job)
-    keys = {r["id"]: _item_key(job, r) for r in manifest}
-    finished = {r["id"]: found for r in manifest if (found := _finished(job, keys[r["id"]], r["name"]))}
-    job.ledger.reused = sum(len(r["channels"]) for r in manifest if r["id"] in finished)
+    manifest = read_manifest(job.input("recordings"))
+    keys = {recording: _item_key(job, row) for recording, row in manifest.items()}
+    known = ((recording, _finished(job, keys[recording], row["name"])) for recording, row in manifest.items())
+    finished = {recording: found for recording, found in known if found}
+    job.ledger.reused = sum(len(manifest[recording]["channels"]) for recording in finished)
     folder = folder_of(settings.model, settings.revision)
     longest = window_seconds(folder)
-    windows = {r["id"]: windows_of(r, job.input("recordings"), longest) for r in manifest}
+    windows = {recording: windows_of(row, job.input("recordings"), longest) for recording, row in manifest.items()}
     waiting = {recording: len(cuts) for recording, cuts in windows.items() if recording not in finished}
     heard: dict[str, dict[Window, Outcome]] = {recording: {} for recording in waiting}
-    by_id = {r["id"]: r for r in manifest}
     model = {**job.identity, "language": settings.language}
     started = time.monotonic()
     with job.progress(len(manifest), "recordings") as progress:
@@ -72,7 +72,7 @@ def transcribe_audio(job: Job) -> None:
         def finish(recording: str) -> None:
             if waiting[recording]:
                 return
-            result = _transcript(by_id[recording], model, heard.pop(recording))
+            result = _transcript(manifest[recording], model, heard.pop(recording))
             if "fault" not in result:  # a killed job's successor tries again
                 job.journal.put(keys[recording], result)
             finished[recording] = result
@@ -99,7 +99,7 @@ def transcribe_audio(job: Job) -> None:
     for recording, result in finished.items():
         if "transcript" in result:
             flag_known_phrases(result["transcript"]["segments"], phrases)
-        if "transcript" in result and len(by_id[recording]["channels"]) == 1:
+        if "transcript" in result and len(manifest[recording]["channels"]) == 1:
             name_speakers(result["transcript"]["segments"], turns.get(recording, []))
     _write(job, manifest, finished, keys)
     job.ledger.measure(
@@ -227,10 +227,6 @@ def _window_key(keys: dict[str, str], window: Window) -> str:
     return f"{keys[window.recording]}/{window.stem}@{window.start}"
 
 
-def _read_manifest(job: Job) -> list[dict[str, Any]]:
-    return list(read_manifest(job.input("recordings")).values())
-
-
 def _sha256(job: Job, stem: str) -> str:
     """Return the sha256 of a channel's file from the ledger of its conversion."""
     converted = job.upstream[0]
@@ -318,11 +314,13 @@ def _placed(word: Word, window: Window) -> dict[str, Any]:
     return {**vars(word), "start": round(start, 3), "end": round(end, 3)}
 
 
-def _write(job: Job, manifest: list[dict[str, Any]], finished: dict[str, dict[str, Any]], keys: dict[str, str]) -> None:
+def _write(
+    job: Job, manifest: dict[str, dict[str, Any]], finished: dict[str, dict[str, Any]], keys: dict[str, str]
+) -> None:
     folder = job.staged("transcripts")
     seconds = 0.0
-    for recording in manifest:
-        name, result = recording["id"], finished[recording["id"]]
+    for name, recording in manifest.items():
+        result = finished[name]
         for channel in recording["channels"]:
             if "fault" in result:
                 job.ledger.quarantine(channel, Fault("OUT_OF_MEMORY", result["fault"], "halving the batch"))
