@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from malgeul.pages.recordings import COLUMNS
 from malgeul.shards.files import digest_of, link_or_copy
 from malgeul.shards.job import Job, run_job
-from malgeul.shards.ledger import Ledger, Tally, Units
+from malgeul.shards.ledger import Ledger, Units
 from malgeul.shards.tables import TableWriter, read_rows
 from malgeul.speech.conversation import CONVERSATION, analyze_recording
 from malgeul.speech.lexicon import read_lexicons
@@ -36,7 +36,7 @@ def analyze_conversation(job: Job) -> None:
     manifest = read_manifest(job.input("recordings"))
     table_name = f"conversation/{job.shard}.parquet"
     kept = _kept_rows(job.kept.file(table_name))
-    transcripts = _transcripts(transcribed)
+    transcripts = transcribed.files_given(".json")
     classified = _classified(job.inputs["classes"])
     listed = []
     with TableWriter(job.staged("conversation"), CONVERSATION) as table, job.progress(len(transcripts)) as progress:
@@ -67,16 +67,6 @@ def analyze_conversation(job: Job) -> None:
             else:
                 progress.resume(1)
     (job.staged("pages") / INDEX).write_text(index_of(listed, job.shard), encoding="utf-8")
-
-
-def _transcripts(transcribed: Ledger) -> dict[str, str]:
-    """Return the transcripts of a shard by recording, sorted, as names relative to the results."""
-    names = {Path(name).stem: name for name in sorted(transcribed.outputs) if name.endswith(".json")}
-    if Tally.of(names) != transcribed.given:
-        raise RuntimeError(
-            f"{len(names)} transcripts of {transcribed.shard} for {transcribed.given.n} recordings; run again"
-        )
-    return names
 
 
 def _classified(tables: list[Path]) -> dict[str, list[dict[str, Any]]]:

@@ -30,20 +30,20 @@ Rows = list[dict[str, Any]]
 def classify_transcripts(job: Job) -> None:
     """Write a row per passage and classifier; recordings that are known from before are taken again."""
     (transcribed,) = job.upstream
-    names = sorted(name for name in transcribed.outputs if name.endswith(".json"))
+    names = transcribed.files_given(".json")
     table_name = f"classes/{job.shard}.parquet"
-    keys = {name: job.item_key(transcribed.outputs[name]["sha256"]) for name in names}
+    keys = {recording: job.item_key(transcribed.outputs[name]["sha256"]) for recording, name in names.items()}
     finished = _kept(job, keys, table_name)
     # Groups hang on what the last success has not, and on nothing that a killed job has left: it changes no batch.
-    new = [name for name in names if name not in finished]
-    finished |= {name: job.journal.record(keys[name])["rows"] for name in new if keys[name] in job.journal}
+    new = [one for one in names if one not in finished]
+    finished |= {one: job.journal.record(keys[one])["rows"] for one in new if keys[one] in job.journal}
     job.ledger.reused = len(finished)
     with ExitStack() as stack:
         table = stack.enter_context(TableWriter(job.staged("classes"), CLASSES))
         progress = stack.enter_context(job.progress(len(names)))
         progress.resume(len(finished))
         groups = [new[first : first + TOGETHER] for first in range(0, len(new), TOGETHER)]
-        groups = [group for group in groups if any(name not in finished for name in group)]
+        groups = [group for group in groups if any(one not in finished for one in group)]
         if groups:
             device = stack.enter_context(claimed_device())
             stack.enter_context(sampled(job, device))
@@ -53,38 +53,33 @@ def classify_transcripts(job: Job) -> None:
             for group in groups:
                 with whole_batch():
                     with profile.batch():
-                        found = _classified(job, classifiers, group)
-                    for name, rows in zip(group, found, strict=True):
-                        if name in finished:
+                        found = _classified(job, classifiers, [names[recording] for recording in group])
+                    for recording, rows in zip(group, found, strict=True):
+                        if recording in finished:
                             continue
-                        finished[name] = rows
+                        finished[recording] = rows
                         if not isinstance(rows, DoesNotFit):
-                            job.journal.put(keys[name], {"rows": rows})
+                            job.journal.put(keys[recording], {"rows": rows})
                         progress.advance()
-        for name in names:
-            recording = name.rpartition("/")[2].removesuffix(".json")
-            rows = finished[name]
+        for recording in names:
+            rows = finished[recording]
             if isinstance(rows, DoesNotFit):
                 job.ledger.quarantine(recording, Fault("OUT_OF_MEMORY", str(rows), "halving the batch"))
                 continue
             for row in rows:
                 table.write(row)
-            job.ledger.items[keys[name]] = [table_name]
+            job.ledger.items[keys[recording]] = [table_name]
             job.ledger.use(recording)
             job.ledger.give(recording)
 
 
 def _kept(job: Job, keys: dict[str, str], table_name: str) -> dict[str, Rows | DoesNotFit]:
-    """Return the rows of the transcripts that the last success has."""
+    """Return the rows of the recordings that the last success has."""
     table = job.kept.file(table_name)
     kept: dict[str, Rows] = {}
     for row in read_rows(table) if table else ():
         kept.setdefault(row["recording"], []).append(row)
-    return {
-        name: kept.get(name.rpartition("/")[2].removesuffix(".json"), [])
-        for name, key in keys.items()
-        if job.kept.item(key) is not None
-    }
+    return {recording: kept.get(recording, []) for recording, key in keys.items() if job.kept.item(key) is not None}
 
 
 def _classified(job: Job, classifiers: dict[str, Classifier], names: list[str]) -> list[Rows | DoesNotFit]:

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from malgeul.shards.job import Job, run_job
-from malgeul.shards.ledger import Tally, Units
+from malgeul.shards.ledger import Units
 from malgeul.shards.tables import DOCUMENTS, TableWriter
 from malgeul.text.transcripts import document_of_transcript
 
@@ -16,13 +16,11 @@ if TYPE_CHECKING:
 def ingest_transcripts(job: Job) -> None:
     """Write a document per recording in which something is said, sorted by id."""
     (transcribed,) = job.upstream
-    files = {file.stem: file for file in map(job.results.joinpath, transcribed.outputs) if file.suffix == ".json"}
-    if Tally.of(files) != transcribed.given:
-        raise RuntimeError(f"{len(files)} transcripts of {job.shard} for {transcribed.given.n} recordings; run again")
     counts: Counter[str] = Counter(control_characters=0, normalized_texts=0, characters=0)
     with TableWriter(job.staged("text"), DOCUMENTS) as table:
-        for recording, file in sorted(files.items()):
-            document = document_of_transcript(json.loads(file.read_text(encoding="utf-8")), counts)
+        for recording, name in transcribed.files_given(".json").items():
+            transcript = json.loads((job.results / name).read_text(encoding="utf-8"))
+            document = document_of_transcript(transcript, counts)
             if document is None:
                 job.ledger.reject(recording, "no_speech")
                 continue

@@ -145,6 +145,19 @@ class Ledger:
         """What names the shard's result: what it was made of alone does not tell what a retried fault gave later."""
         return f"{self.content_key}-{self.given.digest:032x}"
 
+    def files_given(self, suffix: str) -> dict[str, str]:
+        """Return the outputs of a stage that writes a file with ``suffix`` for every id it gives, by id, in order.
+
+        Raises RuntimeError where there is not one for each.
+        """
+        names = {Path(name).stem: name for name in sorted(self.outputs) if name.endswith(suffix)}
+        if Tally.of(names) != self.given:
+            raise RuntimeError(
+                f"{self.stage} {self.shard} wrote {len(names)} files {suffix} for {self.given.n} {self.units.child}s; "
+                "run again"
+            )
+        return names
+
     def to_json(self) -> dict[str, Any]:
         """Return the form on disk."""
         return {

@@ -124,7 +124,7 @@ def test_a_transcript_that_its_ledger_does_not_list_breaks_the_step(results):
     ledger = json.loads(file.read_text("utf-8"))
     del ledger["outputs"][f"transcripts/calls-0000/{MEMO}.json"]
     write_json(file, ledger)
-    with pytest.raises(RuntimeError, match="2 transcripts of calls-0000 for 3 recordings"):
+    with pytest.raises(RuntimeError, match=r"transcribe calls-0000 wrote 2 files \.json for 3 recordings"):
         run(results)
 
 
