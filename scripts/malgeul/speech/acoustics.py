@@ -9,7 +9,6 @@ a voice are what is kept. Jitter and shimmer need single glottal cycles: see the
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from malgeul.speech.interaction import Interval
+from malgeul.speech.windows import FULL_SCALE, RATE, opened_channel
 
-RATE = 16_000
 HOP = RATE // 100
 """A frame every 10 ms."""
 FRAME = 3 * RATE // 75
@@ -128,11 +127,9 @@ def _within(talk: Sequence[Interval], first: int, n: int) -> npt.NDArray[np.bool
 
 def _blocks(path: Path, frames: int) -> Iterator[Floats]:
     """Yield a WAV in blocks of ``frames`` samples, scaled to [-1, 1]; raises ValueError for another format."""
-    with wave.open(str(path), "rb") as file:
-        if (file.getframerate(), file.getsampwidth(), file.getnchannels()) != (RATE, 2, 1):
-            raise ValueError(f"{path} is not 16 kHz mono PCM of 16 bits")
+    with opened_channel(path) as file:
         while data := file.readframes(frames):
-            yield np.frombuffer(data, "<i2").astype(np.float64) / 32768
+            yield np.frombuffer(data, "<i2").astype(np.float64) / FULL_SCALE
 
 
 def _peak(path: Path) -> float:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from malgeul.shards.programs import load_program
 from malgeul.shards.tables import read_rows
-from malgeul.speech.windows import Audio
+from malgeul.speech.windows import RATE, Audio
 
 SPEAKERS = pa.schema(
     [
@@ -47,7 +47,7 @@ def load_diarizer(file: Path, options: dict[str, Any]) -> Diarizer:
     program = load_program(file, options)
 
     def diarize(samples: Audio) -> list[Stretch]:
-        seconds = len(samples) / 16_000
+        seconds = len(samples) / RATE
         found = []
         for one in program(samples):
             try:

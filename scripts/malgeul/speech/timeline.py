@@ -30,6 +30,7 @@ from malgeul.speech.interaction import (
     turns_of,
 )
 from malgeul.speech.waveform import Envelope
+from malgeul.speech.windows import FULL_SCALE
 
 COLUMNS = 720
 """Columns of the waveform in a row."""
@@ -160,7 +161,7 @@ def row_seconds(seconds: float, missing: float = 0.0) -> float:
 def full_scale(envelopes: Sequence[Envelope]) -> float:
     """Return the sample that is drawn at full height, of all channels of a recording, in dBFS."""
     loudest = max((int(np.abs(e.astype(np.int32)).max(initial=0)) for e in envelopes), default=0)
-    return 20 * log10(max(loudest / 32768, LOUDEST))
+    return 20 * log10(max(loudest / FULL_SCALE, LOUDEST))
 
 
 def draw_rows(
@@ -182,7 +183,7 @@ def draw_rows(
     length = row_seconds(seconds, missing)
     rows = int(seconds / length) + 1 if missing else max(1, ceil(round(seconds / length, 6)))
     drawing = _Drawing(length, rows, utterances, flags)
-    peak = 32768 * 10 ** (full_scale(envelopes) / 20)
+    peak = FULL_SCALE * 10 ** (full_scale(envelopes) / 20)
     turns = turns_of(utterances)
     channel_of = {voice.speaker: voice.channel for voice in voices}
     drawing.add_ticks()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import wave
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from malgeul.speech.windows import RATE
+from malgeul.speech.windows import RATE, opened_channel
 
 SAMPLES_AT_ONCE = 1 << 19
 """Samples that are read at a time, so that hours take no more memory than a minute (but for a column that holds more).
@@ -27,9 +26,7 @@ def envelope_of(path: Path, column_seconds: float) -> Envelope:
     width = column_seconds * RATE
     if width < 1:
         raise ValueError(f"a column of {column_seconds} s is shorter than a sample")
-    with wave.open(str(path), "rb") as file:
-        if (file.getframerate(), file.getsampwidth(), file.getnchannels()) != (RATE, 2, 1):
-            raise ValueError(f"{path} is not 16 kHz mono PCM of 16 bits")
+    with opened_channel(path) as file:
         samples = file.getnframes()
         columns = ceil(samples / width)
         bounds = np.unique(np.minimum(np.round(np.arange(columns + 1) * width).astype(np.int64), samples))

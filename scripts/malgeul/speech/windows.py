@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 RATE = 16_000
+FULL_SCALE = 1 << 15
+"""The amplitude of 0 dBFS."""
 FRAME = 320
 """Samples of a level frame: 20 ms."""
 
@@ -88,6 +91,15 @@ class Window:
         return parts
 
 
+@contextmanager
+def opened_channel(path: Path) -> Iterator[wave.Wave_read]:
+    """Open a mono 16 kHz WAV; raises ValueError for another format."""
+    with wave.open(str(path), "rb") as file:
+        if (file.getframerate(), file.getsampwidth(), file.getnchannels()) != (RATE, 2, 1):
+            raise ValueError(f"{path} is not 16 kHz mono PCM of 16 bits")
+        yield file
+
+
 def read_audio(file: Path, start: float, end: float) -> Audio:
     """Return the samples of [start, end) seconds of a 16 kHz mono PCM file as float32 in -1..1."""
     with wave.open(str(file), "rb") as audio:
@@ -95,7 +107,7 @@ def read_audio(file: Path, start: float, end: float) -> Audio:
         audio.setpos(first)
         raw = audio.readframes(round(end * RATE) - first)
     samples: npt.NDArray[np.int16] = np.frombuffer(raw, dtype="<i2")
-    return samples.astype(np.float32) / np.float32(32768)
+    return samples.astype(np.float32) / np.float32(FULL_SCALE)
 
 
 def read_window(file: Path, window: Window) -> Audio:

@@ -8,7 +8,8 @@ import wave
 import numpy as np
 import pytest
 
-from malgeul.speech.acoustics import RATE, measure_voice
+from malgeul.speech.acoustics import measure_voice
+from malgeul.speech.windows import RATE
 
 RANDOM = np.random.default_rng(1)
 
