@@ -1,18 +1,18 @@
 """Embed the chunks of a shard: a row group at a time, batched by tokens, every finished batch recorded at once."""
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from malgeul.embedding.batches import read_ahead
 from malgeul.embedding.encoder import Encoder, dimension_of
 from malgeul.embedding.measuring import fastest, sample_of, tokens_that_fit, try_precisions
 from malgeul.embedding.recipe import Recipe, read_recipe
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 AHEAD = 2
 """Batches that are read and tokenized while one is computed."""
-
-Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def embed_chunks(job: Job) -> None:
             stack.enter_context(sampled(job, device))
             shard.load(folder, device)
         counted = 0
-        for thing in _ahead(shard.work()):
+        for thing in read_ahead(shard.work(), AHEAD):
             if isinstance(thing, Rows):
                 out.write_group(shard.finished(thing))
                 progress.resume(len(thing.keys) - counted)  # vectors that are known without a batch of this group
@@ -122,16 +120,6 @@ def _measure_lengths(job: Job, settings: EmbedSettings, longest: int) -> None:
             "chunks (chunk.max_chars), choose a model that takes longer texts, or raise embed.max_truncated_share."
         )
     job.ledger.measure(tokens_in=total, truncated_tokens=cut)
-
-
-def _ahead(things: Iterator[Thing]) -> Iterator[Thing]:
-    """Yield things in order; the next ones are made on another thread in the meantime."""
-    end = object()
-    with ThreadPoolExecutor(1) as pool:
-        coming: deque[Any] = deque(pool.submit(next, things, end) for _ in range(AHEAD))
-        while (thing := coming.popleft().result()) is not end:
-            coming.append(pool.submit(next, things, end))
-            yield thing
 
 
 class Shard:

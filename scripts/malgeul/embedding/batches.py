@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 from malgeul.embedding.vectors import from_table, restored
 from malgeul.embedding.versions import Batch
 from malgeul.shards.tables import count_rows
+
+Thing = TypeVar("Thing")
 
 ROWS = 4096
 """Chunks of a batch: some 20 MiB with vectors of 1,024 dimensions, so that a commit costs little beside the writing."""
@@ -29,13 +32,14 @@ RENAMED = {
 """Columns of chunks/ that text_chunks calls otherwise; every other one is taken where text_chunks has its name."""
 
 
-def read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Yield batches while a thread reads the next one: Parquet is unpacked while the database writes."""
+def read_ahead(things: Iterator[Thing], most: int = 1) -> Iterator[Thing]:
+    """Yield things in order while a thread makes the next ones, at most so many: Parquet is unpacked meanwhile."""
+    end = object()
     with ThreadPoolExecutor(1, "read-ahead") as reader:
-        waiting = reader.submit(next, batches, None)
-        while (batch := waiting.result()) is not None:
-            waiting = reader.submit(next, batches, None)
-            yield batch
+        coming: deque[Any] = deque(reader.submit(next, things, end) for _ in range(most))
+        while (thing := coming.popleft().result()) is not end:
+            coming.append(reader.submit(next, things, end))
+            yield thing
 
 
 def batches_of(
