@@ -59,7 +59,8 @@ def run_processes(
     remove(journal / RESULT)
     meeting = journal / f"meeting-{os.getpid()}"
     remove(meeting)
-    write_json(journal / "work.json", {**work, "meeting": str(meeting), "threads": max(1, threads // processes)})
+    share = max(1, threads // processes)
+    write_json(journal / "work.json", {**work, "meeting": str(meeting), "threads": share})
     children: list[subprocess.Popen[str]] = []
     words: list[deque[str]] = []
     readers: list[threading.Thread] = []
@@ -73,7 +74,7 @@ def run_processes(
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="backslashreplace",
-                env=_environment(rank, processes, max(1, threads // processes)),
+                env=_environment(rank, processes, share),
                 preexec_fn=die_with_parent,
             )
             children.append(child)
@@ -101,7 +102,8 @@ def _environment(rank: int, processes: int, threads: int) -> dict[str, str]:
     threads_of = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), str(threads))
     own = {RANK: str(rank), SIZE: str(processes), "LOCAL_RANK": str(rank), "PYTHONUNBUFFERED": "1"}
     # Accelerate asks for an address even where the processes have met by a file.
-    return {**os.environ, **threads_of, **(own | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"})}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    return {**os.environ, **threads_of, **own, **address}
 
 
 def _listen(
