@@ -312,16 +312,20 @@ def classifier_models(key):
     return [file for model in sorted(named, key=str) for file in model_inputs(*model)]
 
 
+def located(places):
+    """Return where files and folders of the config lie: as it names them, or beside the Snakefile."""
+    return [str(locate(place, Path(workflow.basedir))) for place in places]
+
+
 def scorer_files():
     """Return the files that the scorers read: test sets and programs."""
-    root = Path(workflow.basedir)
     files = []
     for scorer in settings.filter.scorers.values():
         match scorer.kind:
             case "overlap":
-                files += [str(locate(file, root)) for file in scorer.files]
+                files += located(scorer.files)
             case "own":
-                files.append(str(locate(scorer.file, root)))
+                files += located([scorer.file])
     return sorted(files)
 
 
@@ -358,16 +362,12 @@ def document_source(wildcards):
 
 def known_phrases():
     """The files with phrases that Whisper is known to say where nobody speaks."""
-    return [
-        str(locate(place, Path(workflow.basedir)))
-        for place in settings.transcribe.known_phrases
-    ]
+    return located(settings.transcribe.known_phrases)
 
 
 def diarizer_files():
     """The program that tells speakers apart, where there is one."""
-    file = settings.diarize.file
-    return [str(locate(file, Path(workflow.basedir)))] if file else []
+    return located([settings.diarize.file]) if settings.diarize.file else []
 
 
 def diarizer_model():
@@ -378,12 +378,9 @@ def diarizer_model():
 
 def lexicon_files():
     """The lexicons that the config names: files, and the .yaml files of folders."""
-    places = [
-        locate(place, Path(workflow.basedir)) for place in settings.analyze.lexicons
-    ]
     return [
         str(file)
-        for place in places
+        for place in map(Path, located(settings.analyze.lexicons))
         for file in (sorted(place.glob("*.yaml")) if place.is_dir() else [place])
     ]
 
@@ -418,8 +415,7 @@ def training_ledgers(name):
 
 def training_files(name):
     """The files of the user's that a training learns from."""
-    files = getattr(settings.train[name], "files", [])
-    return [str(locate(file, Path(workflow.basedir))) for file in files]
+    return located(getattr(settings.train[name], "files", []))
 
 
 def training_base(name):
@@ -436,11 +432,9 @@ def training_tokenizer(name):
 
 def measured_files(name):
     """Files that a training's evaluation measures on beside its own test rows."""
-    training = settings.train[name]
-    places = [locate(place, Path(workflow.basedir)) for place in training.reads]
     found = [
         str(file)
-        for place in places
+        for place in map(Path, located(settings.train[name].reads))
         for file in (sorted(place.rglob("*")) if place.is_dir() else [place])
         if file.is_file()
     ]
