@@ -297,6 +297,11 @@ def model_inputs(model, revision, quantization=None):
     return files
 
 
+def unquantized_model(model, revision, quantization):
+    """Return the files of the model that a quantized copy is made of."""
+    return model_inputs(model, revision)
+
+
 def scoring_classifiers():
     """Return the classifiers among the scorers."""
     return [s for s in settings.filter.scorers.values() if s.kind == "classifier"]

@@ -36,9 +36,7 @@ rule fetch_model:
 
 rule quantize_model:
     input:
-        lambda wildcards: model_inputs(
-            *list(quantized_models()[wildcards.model].values())[:2]
-        ),
+        lambda wildcards: unquantized_model(**quantized_models()[wildcards.model]),
     output:
         "<results>/models/quantized/{model}.json",
     log:
