@@ -117,53 +117,53 @@ class RunReader:
             for failed in failed_models(self.results, started)
             if not live or FAILED_MODEL in failed.tail  # else it may be on its way
         ]
-        ledgers = {
-            (stage, shard): ledger
-            for stage, shards in plan.shards_of().items()
-            for shard in shards
-            if (ledger := self._read_ledger(stage, shard))
-        }
-        current: set[tuple[str, str]] = set()
+        current: dict[tuple[str, str], _Done] = {}
         for stage, shards in plan.shards_of().items():
-            one = StageView(stage)
-            view.stages.append(one)
-            unknown = 0
-            totals: list[float] = []
-            units: set[str] = set()
-            for shard in shards:
-                parents = plan.parents_of(stage, shard)
-                ledger = ledgers.get((stage, shard))
-                if ledger and _is_current(ledger, [ledgers[p] if p in current else None for p in parents]):
-                    current.add((stage, shard))
-                    one.shards["done"] += 1
-                    units.add(ledger.unit)
-                    one.items += ledger.taken
-                    totals.append(ledger.taken)
-                    ended = ledger.started + ledger.seconds
-                    one.work.append(Work(stage, shard, ledger.taken - ledger.reused, ledger.started, ended))
-                    continue
-                expected = _expected(plan, stage, shard, [ledgers[p] for p in parents if p in current])
-                if expected is None:
-                    unknown += 1
-                else:
-                    totals.append(expected)
-                state, log = self._state(plan, stage, shard, live=live, since=started, now=now)
-                one.shards[state] += 1
-                if state == "running":
-                    self._add_running(one, shard, expected, now)
-                elif state == "failed":
-                    one.given_up += expected or 0.0
-                    view.failures.append(Failure(stage, shard, "failed", log))
-            if len(units) == 1:
-                one.unit = units.pop()
-            if not unknown:
-                one.total = sum(totals)
-            elif totals:
-                one.total = sum(totals) * (1 + unknown / len(totals))
-                one.estimated = True
+            view.stages.append(self._read_stage(plan, stage, shards, current, view))
         if not live and all(one.shards["done"] == one.shards.total() for one in view.stages):
             view.state = "finished"
         return view
+
+    def _read_stage(
+        self, plan: Plan, stage: str, shards: Iterable[str], current: dict[tuple[str, str], _Done], view: RunView
+    ) -> StageView:
+        """Return how far a stage is; adds its failures to the view, and to ``current`` the ledgers that stand."""
+        one = StageView(stage)
+        unknown = 0
+        totals: list[float] = []
+        units: set[str] = set()
+        for shard in shards:
+            parents = [current.get(parent) for parent in plan.parents_of(stage, shard)]
+            ledger = self._read_ledger(stage, shard)
+            if ledger and _is_current(ledger, parents):
+                current[stage, shard] = ledger
+                one.shards["done"] += 1
+                units.add(ledger.unit)
+                one.items += ledger.taken
+                totals.append(ledger.taken)
+                ended = ledger.started + ledger.seconds
+                one.work.append(Work(stage, shard, ledger.taken - ledger.reused, ledger.started, ended))
+                continue
+            expected = _expected(plan, stage, shard, parents)
+            if expected is None:
+                unknown += 1
+            else:
+                totals.append(expected)
+            state, log = self._state(plan, stage, shard, view)
+            one.shards[state] += 1
+            if state == "running":
+                self._add_running(one, shard, expected, view.time)
+            elif state == "failed":
+                one.given_up += expected or 0.0
+                view.failures.append(Failure(stage, shard, "failed", log))
+        if len(units) == 1:
+            one.unit = units.pop()
+        if not unknown:
+            one.total = sum(totals)
+        elif totals:
+            one.total = sum(totals) * (1 + unknown / len(totals))
+            one.estimated = True
+        return one
 
     def _read_plan(self) -> Plan | None:
         file = self.results / PLAN
@@ -185,20 +185,22 @@ class RunReader:
             return None
         return self._ledgers[file][1]
 
-    def _state(
-        self, plan: Plan, stage: str, shard: str, *, live: bool, since: float, now: float
-    ) -> tuple[ShardState, Path | None]:
+    def _state(self, plan: Plan, stage: str, shard: str, view: RunView) -> tuple[ShardState, Path | None]:
         """Return the state of a shard without a ledger, and the log of its job in this run."""
         journal = self.results / "journal" / stage / _lock_name(plan, stage, shard)
-        if holds(journal.with_suffix(".lock"), journal.glob("*"), now):
+        if holds(journal.with_suffix(".lock"), journal.glob("*"), view.time):
             return "running", None
         log = job_file(self.results, "logs", plan, stage, shard, ".log")
         if log is None:
             return "left", None
         written = log.stat().st_mtime
-        if written < since:
+        if written < view.started:
             return "left", None
-        if live and now - written < STARTING_SECONDS and f"{stage} {shard} failed" not in tail_of(log):
+        if (
+            view.state == "running"
+            and view.time - written < STARTING_SECONDS
+            and f"{stage} {shard} failed" not in tail_of(log)
+        ):
             return "running", log
         return "failed", log
 
@@ -229,16 +231,14 @@ def _is_current(ledger: _Done, parents: list[_Done | None]) -> bool:
     return all(parent is not None and parent.started <= ledger.started + ledger.seconds for parent in parents)
 
 
-def _expected(plan: Plan, stage: str, shard: str, parents: list[_Done]) -> float | None:
+def _expected(plan: Plan, stage: str, shard: str, parents: list[_Done | None]) -> float | None:
     """Return how many items a shard will take, or None while that is not known."""
     if stage == "convert":
         return float(len(plan.recordings[shard].files))
     if stage == "export":
         return float(plan.documents[shard].rows)
-    wanted = plan.parents_of(stage, shard)
-    if wanted and len(parents) == len(wanted):
-        return float(sum(parent.given for parent in parents))
-    return None
+    known = [parent.given for parent in parents if parent is not None]
+    return float(sum(known)) if known and len(known) == len(parents) else None
 
 
 def _lock_name(plan: Plan, stage: str, shard: str) -> str:
