@@ -1,7 +1,7 @@
 """Give the transcripts of a shard to the config's classifiers: probabilities of labels for every passage."""
 
 import json
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -38,29 +38,17 @@ def classify_transcripts(job: Job) -> None:
     new = [one for one in names if one not in finished]
     finished |= {one: job.journal.record(keys[one])["rows"] for one in new if keys[one] in job.journal}
     job.ledger.reused = len(finished)
-    with ExitStack() as stack:
-        table = stack.enter_context(TableWriter(job.staged("classes"), CLASSES))
-        progress = stack.enter_context(job.progress(len(names)))
+    groups = [new[first : first + TOGETHER] for first in range(0, len(new), TOGETHER)]
+    groups = [group for group in groups if any(one not in finished for one in group)]
+    with TableWriter(job.staged("classes"), CLASSES) as table, job.progress(len(names)) as progress:
         progress.resume(len(finished))
-        groups = [new[first : first + TOGETHER] for first in range(0, len(new), TOGETHER)]
-        groups = [group for group in groups if any(one not in finished for one in group)]
-        if groups:
-            device = stack.enter_context(claimed_device())
-            stack.enter_context(sampled(job, device))
-            job.ledger.device = device.to_json()
-            profile = stack.enter_context(profiled(job))
-            classifiers = load_classifiers(_settings(job.params), device, job.threads, job.ledger)
-            for group in groups:
-                with whole_batch():
-                    with profile.batch():
-                        found = _classified(job, classifiers, [names[recording] for recording in group])
-                    for recording, rows in zip(group, found, strict=True):
-                        if recording in finished:
-                            continue
-                        finished[recording] = rows
-                        if not isinstance(rows, DoesNotFit):
-                            job.journal.put(keys[recording], {"rows": rows})
-                        progress.advance()
+        for recording, rows in _computed(job, groups, names) if groups else ():
+            if recording in finished:
+                continue
+            finished[recording] = rows
+            if not isinstance(rows, DoesNotFit):
+                job.journal.put(keys[recording], {"rows": rows})
+            progress.advance()
         for recording in names:
             rows = finished[recording]
             if isinstance(rows, DoesNotFit):
@@ -80,6 +68,18 @@ def _kept(job: Job, keys: dict[str, str], table_name: str) -> dict[str, Rows | D
     for row in read_rows(table) if table else ():
         kept.setdefault(row["recording"], []).append(row)
     return {recording: kept.get(recording, []) for recording, key in keys.items() if job.kept.item(key) is not None}
+
+
+def _computed(job: Job, groups: list[list[str]], names: dict[str, str]) -> Iterator[tuple[str, Rows | DoesNotFit]]:
+    """Yield the recordings of every group with their rows; a group is whole when who asks for the next has kept it."""
+    with claimed_device() as device, sampled(job, device), profiled(job) as profile:
+        job.ledger.device = device.to_json()
+        classifiers = load_classifiers(_settings(job.params), device, job.threads, job.ledger)
+        for group in groups:
+            with whole_batch():
+                with profile.batch():
+                    found = _classified(job, classifiers, [names[recording] for recording in group])
+                yield from zip(group, found, strict=True)
 
 
 def _classified(job: Job, classifiers: dict[str, Classifier], names: list[str]) -> list[Rows | DoesNotFit]:
