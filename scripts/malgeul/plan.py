@@ -323,33 +323,13 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         text_sources[source] = _plain(text_source)
         text.update(_text_shards(source, text_source, found.files, config.text.shard))
 
-    documents: dict[str, DocumentShard] = {}
-    databases: dict[str, dict[str, Any]] = {}
-    for database in config.documents.databases:
-        name = names.take(database.name, database.default_name, "documents.databases")
-        try:
-            databases[name] = _database(database, root, former.databases.get(name) if former else None)
-            if config.documents.write_back != "off" and "documents" in config.embed.inputs:
-                _rehearse(databases[name], config)
-        except (OSError, ValueError, RuntimeError, sqlite3.Error) as error:
-            looked = f" (looked in the working directory and in {root})" if isinstance(error, FileNotFoundError) else ""
-            problems.append(f"documents.databases: {database.path}: {error}{looked}")
-            continue
-        buckets = len(databases[name]["buckets"])
-        for bucket, (rows, digest) in enumerate(databases[name]["buckets"]):
-            documents[f"{name}-{bucket:04d}"] = DocumentShard(name, bucket, buckets, rows, digest)
+    databases = _databases(config, root, former, names, problems)
+    documents = {
+        f"{name}-{bucket:04d}": DocumentShard(name, bucket, len(known["buckets"]), rows, digest)
+        for name, known in databases.items()
+        for bucket, (rows, digest) in enumerate(known["buckets"])
+    }
 
-    if config.documents.write_back == "in_place":
-        places = Counter(
-            Path(database["path"]).resolve() if database["path"] else database["settings"]["path"]
-            for database in databases.values()
-        )
-        problems += [
-            f"documents.databases: {place} is named {count} times; the version of one entry would hide that of the "
-            "other, so write_back: in_place takes it once (layout: query may join tables)"
-            for place, count in places.items()
-            if count > 1
-        ]
     problems += [
         f"{key}: {path} does not exist (looked in the working directory and in {ROOT})"
         for key, path in _read_beside(config)
@@ -554,6 +534,34 @@ def _with_twins(recordings: dict[str, RecordingShard]) -> dict[str, RecordingSha
 def _plain(settings: Section) -> dict[str, Any]:
     """Return a section as data in the order in which plan.json has it: Snakemake compares parameters by their text."""
     return dict(sorted(settings.model_dump(mode="json").items()))
+
+
+def _databases(
+    config: RunConfig, root: Path, former: Plan | None, names: _Names, problems: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Return every database by name, with its settings, its state and the buckets of its documents."""
+    databases: dict[str, dict[str, Any]] = {}
+    for database in config.documents.databases:
+        name = names.take(database.name, database.default_name, "documents.databases")
+        try:
+            databases[name] = _database(database, root, former.databases.get(name) if former else None)
+            if config.documents.write_back != "off" and "documents" in config.embed.inputs:
+                _rehearse(databases[name], config)
+        except (OSError, ValueError, RuntimeError, sqlite3.Error) as error:
+            looked = f" (looked in the working directory and in {root})" if isinstance(error, FileNotFoundError) else ""
+            problems.append(f"documents.databases: {database.path}: {error}{looked}")
+    if config.documents.write_back == "in_place":
+        places = Counter(
+            Path(database["path"]).resolve() if database["path"] else database["settings"]["path"]
+            for database in databases.values()
+        )
+        problems += [
+            f"documents.databases: {place} is named {count} times; the version of one entry would hide that of the "
+            "other, so write_back: in_place takes it once (layout: query may join tables)"
+            for place, count in places.items()
+            if count > 1
+        ]
+    return databases
 
 
 def _database(settings: Database, root: Path, former: dict[str, Any] | None) -> dict[str, Any]:
