@@ -148,7 +148,7 @@ def ledgers_of(stage):
     return [ledger(stage, shard) for shard in plan.shards_of().get(stage, [])]
 
 
-def all_ledgers(wildcards=None):
+def all_ledgers():
     """Return every ledger of the run."""
     return [path for stage in plan.shards_of() for path in ledgers_of(stage)]
 
