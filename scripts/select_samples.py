@@ -21,7 +21,7 @@ def select_samples(job: Job) -> None:
     settings = SelectSettings.model_validate(job.params["settings"])
     tokenizer = load_tokenizer(job.params["tokenize"])
     choice = Choice(
-        capacity=settings.sequence_length - len(tokenizer.before) - len(tokenizer.after),
+        capacity=tokenizer.room(settings.sequence_length),
         **settings.model_dump(exclude={"kind", "packing", "sequence_length", "max_entity_freq"}),
     )
     if settings.kind == "mentions":

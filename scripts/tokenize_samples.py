@@ -41,10 +41,12 @@ def tokenize_samples(job: Job) -> None:
     """Tokenize the samples that survive the cap, document by document in the order of the shard."""
     tokenizer = load_tokenizer(job.params["settings"])
     settings = SelectSettings.model_validate(job.params["select"])
-    capacity = settings.sequence_length - len(tokenizer.before) - len(tokenizer.after)
     folder = job.staged("tokenized")
     columns = COLUMNS[settings.kind]
-    packers = {split: Packer(tokenizer, capacity, settings.packing == "packed") for split in SPLITS}
+    packers = {
+        split: Packer(tokenizer, tokenizer.room(settings.sequence_length), settings.packing == "packed")
+        for split in SPLITS
+    }
     pieces = 0
 
     def rows_of(sample: dict[str, Any], ids: Ids) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -57,6 +57,10 @@ class PieceTokenizer:
             raise ValueError("the tokenizer has no mask token, which samples of masked mentions need")
         return self._tokenizer.mask_id
 
+    def room(self, sequence_length: int) -> int:
+        """Return how many pieces of a text a sequence of this length holds beside the special ones."""
+        return sequence_length - len(self.before) - len(self.after)
+
     def pieces(self, text: str) -> Pieces:
         """Return the pieces of a text without special tokens."""
         encoded = self._tokenizer.backend.encode(text, add_special_tokens=False)
