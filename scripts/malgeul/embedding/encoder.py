@@ -20,7 +20,7 @@ from malgeul.embedding.recipe import Dense, Pooling, Recipe, Step, read_recipe
 from malgeul.models.devices import Device
 from malgeul.models.loading import quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit, plan_batches
-from malgeul.models.precision import precision_for, quantized
+from malgeul.models.precision import precision_for
 from malgeul.models.weights import load_model
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Encoder:
         from transformers import AutoTokenizer
 
         from malgeul.models.cores import Cores
-        from malgeul.models.linear import with_linear_layers_in
+        from malgeul.models.linear import with_linear_layers_in, with_linear_layers_in_int8
 
         quiet_transformers()
         self._torch = torch
@@ -77,7 +77,7 @@ class Encoder:
         self._model = load_model("embed", folder, device, precision=loaded_in).model
         self.packs = self._packs()
         if self.precision == "int8":
-            self._model = quantized(self._model)
+            self._model = with_linear_layers_in_int8(self._model)
         elif converted and self.packs:
             self._model = with_linear_layers_in(self._model, getattr(torch, self.precision))
         elif converted:

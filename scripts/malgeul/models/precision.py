@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal
 
 from malgeul.models.devices import Device
 
-if TYPE_CHECKING:
-    from torch.nn import Module
-
 Precision = Literal["auto", "fastest", "float32", "bfloat16", "float16", "int8"]
 """What a config may ask for; fastest is decided by whoever can measure it."""
-
-Model = TypeVar("Model", bound="Module")
 
 
 def precision_for(device: Device, asked: str) -> str:
@@ -35,12 +30,3 @@ def candidate_precisions(device: Device) -> list[str]:
         return ["float16"]
     halves = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return ["float32", *(["bfloat16"] if halves else []), "int8"]
-
-
-def quantized(model: Model) -> Model:
-    """Return a model whose linear layers multiply in int8: weights scaled by channel, activations as they come."""
-    import torch
-
-    kinds = {torch.nn.Linear: torch.ao.quantization.per_channel_dynamic_qconfig}
-    made: Model = torch.ao.quantization.quantize_dynamic(model, kinds, inplace=True)  # type: ignore[no-untyped-call]
-    return made

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from malgeul.models.devices import Device
 from malgeul.models.loading import quiet_transformers
 from malgeul.models.memory import Batcher, DoesNotFit
-from malgeul.models.precision import precision_for, quantized
+from malgeul.models.precision import precision_for
 from malgeul.models.weights import load_model
 from malgeul.speech.doubts import DECODED_AGAIN, REPEATS, compression_ratio, doubts, repeats
 from malgeul.speech.timestamps import SECONDS_PER_TIMESTAMP, TimestampRules
@@ -148,7 +148,7 @@ class Whisper:
 
         from malgeul.models.attention import products_pay
         from malgeul.models.cores import Cores
-        from malgeul.models.linear import with_linear_layers_in
+        from malgeul.models.linear import with_linear_layers_in, with_linear_layers_in_int8
         from malgeul.speech.attention import with_attention_by_products
 
         quiet_transformers()
@@ -162,7 +162,7 @@ class Whisper:
         self._model = load_model("transcribe", folder, device, precision=loaded_in, attn_implementation="sdpa").model
         self.dtype = self._model.dtype
         if self.precision == "int8":
-            self._model = quantized(self._model)
+            self._model = with_linear_layers_in_int8(self._model)
         elif self.device == "cpu" and self.precision in {"float32", "bfloat16"}:
             self._model = with_linear_layers_in(self._model, self.dtype)
         if self.device == "cpu" and self.precision in {"bfloat16", "int8"} and products_pay():

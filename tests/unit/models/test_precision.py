@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from malgeul.models.devices import Device
-from malgeul.models.linear import with_linear_layers_in
-from malgeul.models.precision import candidate_precisions, precision_for, quantized
+from malgeul.models.linear import with_linear_layers_in, with_linear_layers_in_int8
+from malgeul.models.precision import candidate_precisions, precision_for
 
 CPU, GPU = Device("cpu", "x"), Device("cuda", "x")
 
@@ -47,5 +47,5 @@ def test_linear_layers_give_what_they_gave_in_the_dtype_they_are_told(monkeypatc
 def test_quantized_layers_give_nearly_what_they_gave():
     x = torch.randn(2, 7, 32)
     with torch.inference_mode():
-        expected, found = model()(x), quantized(model())(x)
+        expected, found = model()(x), with_linear_layers_in_int8(model())(x)
     assert 0 < float((found - expected).norm() / expected.norm()) < 0.03
