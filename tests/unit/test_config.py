@@ -56,6 +56,15 @@ def test_the_reference_lists_every_key_of_the_models():
         ({"recordings": {"paths": [{"path": "x", "nam": "y"}]}}, "nam: unknown key; did you mean 'name'?"),
         ({"transcribe": {"revision": 1234567}}, "valid string (given: 1234567); put it in quotes"),
         ({"filter": {"thresholds": {True: 3}}}, "valid string (given: True); put it in quotes"),
+        # An empty path would be the working directory: all that lies there would go in.
+        ({"text": {"sources": [{"path": "", "format": "txt"}]}}, "text.sources.0.path: String should have at least 1"),
+        ({"recordings": {"paths": [""]}}, "recordings.paths.0.constrained-str: String should have at least 1"),
+        ({"diarize": {"file": ""}}, "diarize.file: String should have at least 1"),
+        ({"embed": {"model": ""}}, "embed.model: String should have at least 1"),
+        (
+            {"filter": {"scorers": {"tests": {"kind": "overlap", "files": ["x"], "fields": []}}}},
+            "filter.scorers.tests.overlap.fields: List should have at least 1 item",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_its_cure(raw, message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from malgeul.shards.settings import Section, ShardLimits
+from malgeul.shards.settings import Named, Section, ShardLimits
 
 AUDIO_SUFFIXES = (
     "aac", "ac3", "aif", "aiff", "amr", "asf", "au", "avi", "awb", "caf", "flac", "flv", "m4a", "m4b", "m4v", "mka",
@@ -16,7 +16,7 @@ AUDIO_SUFFIXES = (
 class RecordingSource(Section):
     """A file, folder or glob of recordings under a name of its own."""
 
-    path: str
+    path: Named
     """File, folder (searched to any depth) or glob; relative to the working directory or to the Snakefile. What runs
     have made in results/ is left out of a folder or glob that holds more than that."""
     name: str | None = None
@@ -26,9 +26,9 @@ class RecordingSource(Section):
 class RecordingsInput(Section):
     """Which recordings go in."""
 
-    paths: list[str | RecordingSource] = []
+    paths: list[Named | RecordingSource] = []
     """Files, folders or globs; zero or more."""
-    formats: list[str] = list(AUDIO_SUFFIXES)
+    formats: list[Named] = Field(list(AUDIO_SUFFIXES), min_length=1)
     """Suffixes that count as recordings when a folder is searched. What a file really is, its bytes decide."""
     shard: ShardLimits = ShardLimits(files=200, megabytes=512)
     """How many recordings make a shard."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from malgeul.shards.settings import Section
+from malgeul.shards.settings import Named, Section
 
 
 class SelectSettings(Section):
@@ -53,9 +53,9 @@ class SelectSettings(Section):
 class TokenizeSettings(Section):
     """Which tokenizer makes pieces of the text."""
 
-    tokenizer: str = "resources/models/tokenizer-ko-demo"
+    tokenizer: Named = "resources/models/tokenizer-ko-demo"
     """Hub id (kakaobank/kf-deberta-base) or folder of a fast tokenizer."""
-    revision: str | None = None
+    revision: Named | None = None
     """Revision of a hub id; pin it for results that can be repeated."""
 
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from malgeul.models.precision import Precision
-from malgeul.shards.settings import Section
+from malgeul.shards.settings import Named, Section
 
 Storage = Literal["float32", "float16", "int8"]
 """What vectors may be stored as."""
@@ -39,7 +39,7 @@ def check_address(address: str) -> None:
 class Database(Section):
     """A database with documents: an SQLite file, or a PostgreSQL server with pgvector."""
 
-    path: str
+    path: Named
     """The SQLite file, relative to the working directory or to the Snakefile; or postgresql://user@host/database, or
     service=NAME of ~/.pg_service.conf. A password belongs into ~/.pgpass or PGPASSWORD, never here."""
     name: str | None = None
@@ -50,9 +50,9 @@ class Database(Section):
     """layout table: the table or view with one row a document."""
     query: str | None = None
     """layout query: a SELECT that yields one row a document."""
-    id: str = "id"
+    id: Named = "id"
     """layout table or query: column with the document's id."""
-    text: str = "text"
+    text: Named = "text"
     """layout table or query: column with the text. Where chunks begin and end is counted in characters of its composed
     form (NFC); in the law layout, of a document's paragraphs with an empty line between them."""
     rows_per_shard: int = Field(5000, ge=1)
@@ -197,9 +197,9 @@ class EmbedSettings(Section):
     HANDLING: ClassVar = ["model", "revision", "batch_tokens", "max_truncated_share"]
     # These change no vector: what a model holds is in the job's identity, however it is spelled.
 
-    model: str = "resources/models/embed-ko-demo"
+    model: Named = "resources/models/embed-ko-demo"
     """Hub id (BAAI/bge-m3) or folder in sentence-transformers' format."""
-    revision: str | None = None
+    revision: Named | None = None
     """Revision of a hub id; pin it for results that can be repeated."""
     inputs: list[Literal["documents", "text", "transcripts"]] = ["documents", "text", "transcripts"]
     """What becomes chunks and vectors."""

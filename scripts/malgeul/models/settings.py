@@ -6,27 +6,27 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from malgeul.shards.settings import Section
+from malgeul.shards.settings import Named, Section
 
 
 class TextClassifier(Section):
     """A model that gives probabilities of labels: one with a classification head, or one that answers a question."""
 
-    model: str
+    model: Named
     """Hub id or path."""
-    revision: str | None = None
+    revision: Named | None = None
     """Branch, tag or commit of a hub id."""
     quantization: Literal["int8", "int4"] | None = None
     """Load a copy of the model in so many bits a weight, made the first time: int8 by torchao, int4 (NF4) by
     bitsandbytes (pip install them; conda's environment has both). A copy is for processors and GPUs alike; a head keeps
     its bits."""
-    adapter: str | None = None
+    adapter: Named | None = None
     """LoRA adapter (of peft) on the model: hub id or path. Classifiers of one model share it in memory."""
-    adapter_revision: str | None = None
+    adapter_revision: Named | None = None
     """Branch, tag or commit of the adapter's hub id."""
     question: str | None = None
     """For a model that writes (EXAONE, LLaMA): what it is asked, with {text} in it."""
-    answers: dict[str, str] = {}
+    answers: dict[str, Named] = {}
     """With a question: what it would answer for each label. A label's probability is its answer's share of those of all
     answers."""
     longest: int = Field(512, ge=8)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Named = Annotated[str, Field(min_length=1)]
+"""A path, model or field. Left empty it is a mistake: as a path it would be the working directory."""
 
 
 class Section(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, model_validator
 
 from malgeul.models.precision import Precision
-from malgeul.shards.settings import Section
+from malgeul.shards.settings import Named, Section
 
 
 class TranscribeSettings(Section):
@@ -16,9 +16,9 @@ class TranscribeSettings(Section):
     HANDLING: ClassVar = ["model", "revision", "batch_windows", "known_phrases"]
     # These change no text: what a model holds is in the job's identity, however it is spelled.
 
-    model: str = "resources/models/whisper-ko-demo"
+    model: Named = "resources/models/whisper-ko-demo"
     """Hub id (openai/whisper-large-v3-turbo) or folder of a Whisper checkpoint."""
-    revision: str | None = None
+    revision: Named | None = None
     """Revision of a hub id; pin it for results that can be repeated."""
     language: str = "ko"
     """Language that is spoken."""
@@ -35,7 +35,7 @@ class TranscribeSettings(Section):
     or too unlikely, holds bytes that are no character); none: doubtful text is only flagged."""
     word_times: bool = False
     """Say of every word when it was said, from what the model's decoder looked at (``words`` of a segment)."""
-    known_phrases: list[str] = ["resources/known_phrases.txt"]
+    known_phrases: list[Named] = ["resources/known_phrases.txt"]
     """Files with what Whisper is known to say where nobody speaks, a phrase a line; such segments are flagged."""
 
 
@@ -45,14 +45,14 @@ class DiarizeSettings(Section):
     HANDLING: ClassVar = ["model", "revision"]
     # What the model holds is in the job's identity, however it is spelled.
 
-    file: str | None = None
+    file: Named | None = None
     """Python file whose ``load(**options)`` returns a function: from samples (float32, 16 kHz) to (start, end, speaker)
     in seconds. resources/diarizers/pyannote.py asks pyannote.audio. null: speakers are not told apart. A change of the
     file or the options diarizes again; one of what the file imports does not."""
-    model: str | None = None
+    model: Named | None = None
     """Hub id or folder of the model that the program loads: all its files are had before a GPU is taken, and ``load``
     is given their folder as ``model``. null: the program has its model by itself."""
-    revision: str | None = None
+    revision: Named | None = None
     """Revision of a hub id."""
     options: dict[str, Any] = {}
     """Given to load."""
@@ -69,7 +69,7 @@ class DiarizeSettings(Section):
 class AnalyzeSettings(Section):
     """Which facts of a conversation are measured."""
 
-    lexicons: list[str] = ["resources/lexicons"]
+    lexicons: list[Named] = ["resources/lexicons"]
     """YAML files, or folders of them, with the rules whose spans are found."""
     pause_seconds: list[Annotated[float, Field(gt=0)]] = Field([0.2, 0.5, 2.0], min_length=1)
     """Pauses longer than each of these are counted."""

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from malgeul.models.settings import TextClassifier
-from malgeul.shards.settings import Section, ShardLimits
+from malgeul.shards.settings import Named, Section, ShardLimits
 from malgeul.text.profiles import REASONS, Rule, check_profile, check_thresholds
 
 
 class TextSource(Section):
     """Files of one kind with the fields they have."""
 
-    path: str
+    path: Named
     """File, folder (searched to any depth) or glob; relative to the working directory or to the Snakefile. What runs
     have made in results/ is left out of a folder or glob that holds more than that."""
     name: str | None = None
@@ -22,9 +22,9 @@ class TextSource(Section):
     format: Literal["jsonl", "parquet", "arrow", "txt"]
     """jsonl (.jsonl, .ndjson or .json; plain, .gz, .zst, .bz2, .xz), parquet, arrow (what datasets' save_to_disk
     wrote), or txt (.txt and .md): a file a document."""
-    text_field: str = "text"
+    text_field: Named = "text"
     """Field or column that holds the text."""
-    id_field: str | None = "id"
+    id_field: Named | None = "id"
     """Field or column that holds the id; null: ids are made from file and text (a .txt file's
     name is its id). Of records of the source that share one, and pass the rules on the text, the first stays."""
     licence: str | None = None
@@ -103,7 +103,7 @@ class ClassifierSettings(ScorerSettings, TextClassifier):
 
     kind: Literal["classifier"]
     """Which of the scorers this is."""
-    label: str
+    label: Named
     """The label whose probability is the score, as the model's config.json (or its adapter's) names it."""
 
 
@@ -112,9 +112,9 @@ class OverlapSettings(ScorerSettings):
 
     kind: Literal["overlap"]
     """Which of the scorers this is."""
-    files: list[str] = Field(min_length=1)
+    files: list[Named] = Field(min_length=1)
     """Test sets: .jsonl with the fields below, or .txt with an item a line."""
-    fields: list[str] = ["text"]
+    fields: list[Named] = Field(["text"], min_length=1)
     """Fields of an item that are looked for, each by itself."""
     words: int = Field(8, ge=2)
     """Words of an n-gram; items that are shorter are not looked for."""
@@ -128,7 +128,7 @@ class OwnSettings(ScorerSettings):
 
     kind: Literal["own"]
     """Which of the scorers this is."""
-    file: str
+    file: Named
     """The Python file."""
     options: dict[str, Any] = {}
     """Given to load."""

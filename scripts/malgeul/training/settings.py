@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from malgeul.shards.settings import Section
+from malgeul.shards.settings import Named, Section
 from malgeul.training.examples import Sharing
 
 NAME = "^[a-z][a-z0-9_]*$"
@@ -22,7 +22,7 @@ class AdapterSettings(Section):
     """The update is multiplied by alpha / rank."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of an adapter's inputs that are left out while it learns."""
-    targets: list[str] | None = None
+    targets: Annotated[list[Named], Field(min_length=1)] | None = None
     """Ends of the names of the matrices that get one (query, value); null: what peft knows for the architecture."""
     base_precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """What the base's own weights are kept in, which do not learn; those of the adapter and of a new head are float32.
@@ -33,9 +33,9 @@ class AdapterSettings(Section):
 class TrainingSettings(Section):
     """What every training has."""
 
-    base: str
+    base: Named
     """Hub id or folder of the model that learns."""
-    revision: str | None = None
+    revision: Named | None = None
     """Branch, tag or commit of a hub id; pin it for results that can be repeated."""
     adapter: AdapterSettings | None = None
     """Train an adapter; null: all weights learn."""
@@ -70,7 +70,7 @@ class TrainingSettings(Section):
     """Seed of new weights, the order of rows, dropout and masks."""
     licence: str | None = None
     """Licence of the trained model, for its card (an identifier as Hugging Face has them)."""
-    beside: dict[Annotated[str, Field(pattern=NAME)], str] = {}
+    beside: dict[Annotated[str, Field(pattern=NAME)], Named] = {}
     """Other models by name (hub id or folder), or adapters on the same base, that the evaluation measures on the same
     rows, such as one trained on samples of seed_compat."""
 
@@ -115,7 +115,7 @@ def base_precision(settings: TrainingSettings, computed: str) -> str:
 class DatasetTraining(TrainingSettings):
     """What trainings on the merged dataset have."""
 
-    also_on: dict[Annotated[str, Field(pattern=NAME)], str] = {}
+    also_on: dict[Annotated[str, Field(pattern=NAME)], Named] = {}
     """Other datasets by name (folders like results/<run>/dataset) on whose test rows the models are measured too, such
     as that of a run with select.profile seed_compat."""
 
@@ -144,9 +144,9 @@ class MlmTraining(DatasetTraining):
 class FileTraining(TrainingSettings):
     """What trainings on files of the user's have: JSON lines, split by a hash of what each is of."""
 
-    files: list[str] = Field(min_length=1)
+    files: list[Named] = Field(min_length=1)
     """JSON lines files: paths, relative to the working directory or to the Snakefile."""
-    id_field: str | None = None
+    id_field: Named | None = None
     """Field that names the document a line is of; lines of one document share a split. null: every text is its own."""
     longest: int = Field(512, ge=8)
     """Tokens of a text that the model sees at most; fewer where it takes fewer."""
@@ -172,9 +172,9 @@ class ClassifierTraining(FileTraining):
 
     kind: Literal["classifier"]
     """What is learnt."""
-    text_field: str = "text"
+    text_field: Named = "text"
     """Field of the text."""
-    label_field: str = "label"
+    label_field: Named = "label"
     """Field of the label: a text or a whole number."""
 
 
@@ -186,15 +186,15 @@ class EmbeddingTraining(FileTraining):
 
     kind: Literal["embedding"]
     """What is learnt."""
-    query_field: str = "query"
+    query_field: Named = "query"
     """Field of the query."""
-    positive_field: str = "positive"
+    positive_field: Named = "positive"
     """Field of the text that answers it. It gets the base's own prompt for documents, if there is one."""
     query_prompt: str = ""
     """Before every query, such as "query: " of multilingual-e5."""
     scale: float = Field(20.0, gt=0)
     """Factor of the cosines (one over the temperature)."""
-    scored: str | None = None
+    scored: Named | None = None
     """JSON lines with text_a, text_b and score, on which Spearman's correlation with the cosines is measured."""
 
     @property
