@@ -1,6 +1,7 @@
 """The config is typed, its errors say how to mend it, and its schema is generated."""
 
 import json
+import math
 import re
 from datetime import date
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 from malgeul.config import REFERENCE_MARK, ConfigError, RunConfig, read_config, reference
 from malgeul.shards.inputs import locate
+from malgeul.text.profiles import rules_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,6 +67,15 @@ def test_the_reference_lists_every_key_of_the_models():
             {"filter": {"scorers": {"tests": {"kind": "overlap", "files": ["x"], "fields": []}}}},
             "filter.scorers.tests.overlap.fields: List should have at least 1 item",
         ),
+        ({"filter": {"thresholds": {"too_short": math.nan}}}, "too_short: nothing is above or below"),
+        (
+            {"filter": {"scorers": {"korean": {"kind": "language", "minimum": math.nan}}}},
+            "filter.scorers.korean.language.minimum: Input should be a finite number (given: nan)",
+        ),
+        (
+            {"train": {"fraud": {"kind": "classifier", "base": "x", "files": ["x"], "epochs": math.inf}}},
+            "train.fraud.classifier.epochs: Input should be a finite number (given: inf)",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_its_cure(raw, message):
@@ -88,6 +99,12 @@ def test_every_example_of_a_config_is_valid(example):
 
 def test_off_needs_no_quotes():
     assert read_config(yaml.safe_load("documents: {write_back: off}")).documents.write_back == "off"
+
+
+def test_an_infinite_threshold_turns_a_rule_off():
+    read = read_config(yaml.safe_load("filter: {thresholds: {too_long: .inf, too_short: -.inf}}")).filter
+    verdicts = [rule.rejects(value) for rule in rules_of(read.profile, read.thresholds)[:2] for value in (0, 10**9)]
+    assert not any(verdicts)
 
 
 def test_all_mistakes_are_listed_at_once():

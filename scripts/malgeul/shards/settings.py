@@ -13,7 +13,7 @@ Named = Annotated[str, Field(min_length=1)]
 class Section(BaseModel):
     """One section of the config: unknown keys are errors, docstrings of fields become the schema's descriptions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

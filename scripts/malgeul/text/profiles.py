@@ -8,6 +8,7 @@ left, last those that need morphemes: the analysis costs a hundred times more th
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -131,9 +132,14 @@ def check_profile(name: str) -> str:
 
 
 def check_thresholds(profile: str, thresholds: Mapping[str, float]) -> None:
-    """Check that a profile has every rule that ``thresholds`` names; raises ValueError that names the nearest one."""
-    for name in thresholds:
+    """Check that a profile has every rule that ``thresholds`` names; raises ValueError that names the nearest one.
+
+    A threshold that is no number (NaN) is an error as well: its rule would keep everything.
+    """
+    for name, threshold in thresholds.items():
         _known(name, [rule.name for rule in PROFILES[profile]], f"rule of the profile {profile}")
+        if math.isnan(threshold):
+            raise ValueError(f"{name}: nothing is above or below {threshold}")
 
 
 REASONS = frozenset(name for rules in PROFILES.values() for rule in rules for name in (rule.name, rule.reason))

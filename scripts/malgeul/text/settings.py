@@ -10,6 +10,9 @@ from malgeul.models.settings import TextClassifier
 from malgeul.shards.settings import Named, Section, ShardLimits
 from malgeul.text.profiles import REASONS, Rule, check_profile, check_thresholds
 
+Threshold = Annotated[float, Field(allow_inf_nan=True)]
+"""An infinite one turns a rule off."""
+
 
 class TextSource(Section):
     """Files of one kind with the fields they have."""
@@ -31,7 +34,7 @@ class TextSource(Section):
     """Licence of the texts, for the dataset's card (an identifier as Hugging Face has them: cc-by-sa-4.0)."""
     profile: str | None = None
     """Filter profile for this source instead of filter.profile."""
-    thresholds: dict[str, float] = {}
+    thresholds: dict[str, Threshold] = {}
     """Thresholds by rule for this source, over those of filter.thresholds where the profile is the same."""
 
     @field_validator("profile")
@@ -150,8 +153,9 @@ class FilterSettings(Section):
 
     profile: str = "malgeul"
     """Rules and thresholds by name: malgeul, hplt, fineweb2_ko, seed_compat or speech."""
-    thresholds: dict[str, float] = {}
-    """Thresholds by rule, instead of those of the profile above; sources with another profile keep theirs."""
+    thresholds: dict[str, Threshold] = {}
+    """Thresholds by rule, instead of those of the profile above; sources with another profile keep theirs. .inf turns a
+    rule off that has a highest value, -.inf one that has a lowest."""
 
     measure: Literal["needed", "all"] = "needed"
     """needed: a document's later measures stay null once a rule rejects it. all: every rule's measure is taken of every
