@@ -15,6 +15,7 @@ from malgeul.shards.digest import code_digest
 from malgeul.shards.inputs import locate
 from malgeul.shards.names import SHARD_PATTERN, TRANSCRIPTS
 from malgeul.shards.verify import forget_gone_items
+from malgeul.speech.lexicon import lexicons_at
 from malgeul.startup import start
 from malgeul.training.settings import MEASURED_ON
 
@@ -386,7 +387,7 @@ def lexicon_files():
     return [
         str(file)
         for place in map(Path, located(settings.analyze.lexicons))
-        for file in (sorted(place.glob("*.yaml")) if place.is_dir() else [place])
+        for file in lexicons_at(place)
     ]
 
 

@@ -21,15 +21,16 @@ from malgeul import ROOT
 from malgeul.config import ConfigError, RunConfig
 from malgeul.embedding.settings import Database, version_settings
 from malgeul.models.local import ModelFolder, model_folder
-from malgeul.named_models import named_models
+from malgeul.named_models import NamedModel, named_models
 from malgeul.shards.buckets import Limits, power_of_two, split
 from malgeul.shards.files import digest_of
 from malgeul.shards.inputs import Found, InputFile, Twin, find_files, locate, sketch
 from malgeul.shards.ledger import Tally
 from malgeul.shards.names import TRANSCRIPTS, slug, stable_hash
 from malgeul.shards.settings import Section, ShardLimits
+from malgeul.speech.lexicon import lexicons_at, read_lexicons
 from malgeul.text.settings import TextSource
-from malgeul.training.settings import SAMPLES_OF, TrainingChoice
+from malgeul.training.settings import SAMPLES_OF, DatasetTraining, EmbeddingTraining, FileTraining
 
 Value = TypeVar("Value")
 
@@ -44,6 +45,9 @@ STATED = ("convert", "ingest", "export", "dedup", "cap", "merge", "index", "writ
 
 FILLED_IN = re.compile(r"\{[^{}]*\}|<[a-z][a-z0-9_]*>")
 """What Snakemake takes for a wildcard or a variable in the path of a declared input."""
+
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+"""What a model is called on the hub; everything else is a path."""
 
 COMPRESSED = {"gz": 5, "zst": 5, "bz2": 6, "xz": 7}
 """Suffixes of compressed text and how many times larger it is taken to be unpacked."""
@@ -330,21 +334,12 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         for bucket, (rows, digest) in enumerate(known["buckets"])
     }
 
+    problems += _problems_beside(config)
     problems += [
-        f"{key}: {path} does not exist (looked in the working directory and in {ROOT})"
-        for key, path in _read_beside(config)
-        if not locate(path, ROOT).exists()
+        f"train.{name}: kind {training.kind} learns from the dataset, but there are neither recordings nor text"
+        for name, training in config.train.items()
+        if training.kind in SAMPLES_OF and not (recordings or text)
     ]
-    for name, training in config.train.items():
-        problems += _problems_of(name, training, root, has_text=bool(recordings or text))
-
-    if problems:
-        raise ConfigError("The input is not as the config says:\n" + "\n".join(f"  - {p}" for p in problems))
-    if not (recordings or text or documents or config.train):  # a training may have files of its own
-        raise ConfigError(
-            "The config names no input: recordings.paths, text.sources and documents.databases are all empty. "
-            "config/README.md shows how to name yours."
-        )
     plan = Plan(
         _in_order(recordings),
         _in_order(text),
@@ -360,14 +355,22 @@ def make_plan(config: RunConfig, root: Path, former: Plan | None = None) -> Plan
         _in_order({name: training.kind for name, training in config.train.items()}),
     )
     folders = {one.model: model_folder(one.model) for one in named_models(config, plan)}
+    for one in named_models(config, plan):
+        problems += _problems_of_model(one, folders[one.model])
+    if problems:
+        raise ConfigError("The input is not as the config says:\n" + "\n".join(f"  - {p}" for p in problems))
+    if not (recordings or text or documents or config.train):  # a training may have files of its own
+        raise ConfigError(
+            "The config names no input: recordings.paths, text.sources and documents.databases are all empty. "
+            "config/README.md shows how to name yours."
+        )
     return replace(plan, models=_in_order({name: folder for name, folder in folders.items() if folder}))
 
 
 def _read_beside(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """Yield the files and folders that a run reads beside its inputs, each after its key in the config."""
+    """Yield the files that a run reads beside its inputs, each after its key in the config; lexicons are apart."""
     if config.recordings.paths:
         yield from (("transcribe.known_phrases", path) for path in config.transcribe.known_phrases)
-        yield from (("analyze.lexicons", path) for path in config.analyze.lexicons)
         if config.diarize.file:
             yield "diarize.file", config.diarize.file
     if config.text.sources:
@@ -376,21 +379,77 @@ def _read_beside(config: RunConfig) -> Iterator[tuple[str, str]]:
                 yield from ((f"filter.scorers.{name}.files", path) for path in scorer.files)
             elif scorer.kind == "own":
                 yield f"filter.scorers.{name}.file", scorer.file
+    for name, training in config.train.items():
+        if isinstance(training, FileTraining):
+            yield from ((f"train.{name}.files", path) for path in training.files)
+        if isinstance(training, EmbeddingTraining) and training.scored:
+            yield f"train.{name}.scored", training.scored
 
 
-def _problems_of(name: str, training: TrainingChoice, root: Path, *, has_text: bool) -> Iterator[str]:
-    """Say what a training reads that is not there."""
-    if training.kind in SAMPLES_OF and not has_text:
-        yield f"train.{name}: kind {training.kind} learns from the dataset, but there are neither recordings nor text"
-    for path in training.reads:
-        try:
-            found = find_files(locate(path, root), None)
-        except OSError as error:
-            yield f"train.{name}: {error} (looked in the working directory and in {root})"
-            continue
-        for file in found.files:
-            if file.problem:
-                yield f"train.{name}: {file.path}: {file.problem}"
+def _problems_beside(config: RunConfig) -> Iterator[str]:
+    """Say which files and folders that a run reads beside its inputs cannot be had, and which are not what they are."""
+    for key, path in _read_beside(config):
+        if problem := _problem_of_input(path, folder=False):
+            yield f"{key}: {problem}"
+    if config.recordings.paths:
+        yield from (f"analyze.lexicons: {problem}" for problem in _problems_of_lexicons(config.analyze.lexicons))
+    for name, training in config.train.items():
+        for path in training.also_on.values() if isinstance(training, DatasetTraining) else ():
+            problem = _problem_of_input(path, folder=True)
+            if problem is None and not (locate(path, ROOT) / "dataset_dict.json").is_file():
+                problem = f"{path} is no merged dataset (results/<run>/dataset)"
+            if problem:
+                yield f"train.{name}.also_on: {problem}"
+
+
+def _problems_of_lexicons(paths: list[str]) -> list[str]:
+    """Say which lexicons cannot be had, or what is wrong in them: the first is read when a shard was transcribed."""
+    problems = []
+    for path in paths:
+        problem = _problem_of_input(path, folder=True)
+        if problem is None and not lexicons_at(locate(path, ROOT)):
+            problem = f"{path} holds no lexicon (.yaml)"
+        if problem:
+            problems.append(problem)
+    if problems:
+        return problems
+    try:
+        read_lexicons(file for path in paths for file in lexicons_at(locate(path, ROOT)))
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
+def _problem_of_input(path: str, *, folder: bool) -> str | None:
+    """Say why a path of the config can be no input of a rule; it may be a ``folder`` or has to be a file."""
+    place = locate(path, ROOT)
+    if not place.exists():
+        return f"{path} does not exist (looked in the working directory and in {ROOT})"
+    if place.is_dir() and not folder:
+        return f"{path} is a folder; name its files"
+    if not os.access(place, os.R_OK):
+        return f"{path} may not be read"
+    files = [place, *place.rglob("*")] if place.is_dir() else [place]
+    return next(filter(None, map(_filled_in, files)), None)
+
+
+def _filled_in(file: Path | str) -> str | None:
+    """Say what Snakemake would take for a wildcard in the name of an input."""
+    filled = FILLED_IN.search(str(file))
+    if filled is None:
+        return None
+    return f"Snakemake would fill in {filled[0]} in the name of an input ({file}); rename it, or name a link to it"
+
+
+def _problems_of_model(one: NamedModel, folder: ModelFolder | None) -> Iterator[str]:
+    """Say why a model that the config names can be none."""
+    if folder is None:
+        if not HUB_ID.fullmatch(one.model) or locate(one.model, ROOT).exists():
+            yield f"{one.key}: {one.model} is neither a folder with files in it nor a hub id such as BAAI/bge-m3"
+        return
+    if one.revision is not None:
+        yield f"{one.key}: {one.model} is a folder, and has no revision {one.revision}; leave the revision out"
+    yield from (f"{one.key}: {problem}" for problem in [*filter(None, map(_filled_in, folder.files))][:1])
 
 
 def _in_order(shards: dict[str, Value]) -> dict[str, Value]:
@@ -573,10 +632,8 @@ def _database(settings: Database, root: Path, former: dict[str, Any] | None) -> 
     from malgeul.embedding.store import open_store
 
     path = None if settings.is_server else locate(settings.path, root)
-    if path and (filled := FILLED_IN.search(str(path))):
-        raise ValueError(
-            f"Snakemake would fill in {filled[0]} in the name of an input; rename it, or name a link to it"
-        )
+    if path and (problem := _filled_in(path)):
+        raise ValueError(problem)
     store = open_store(path or settings.path)
     state = store.state()
     known = {"path": str(path or ""), "settings": _plain(settings), "state": state, "digests": DIGESTS}

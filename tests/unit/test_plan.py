@@ -39,6 +39,9 @@ def config(recordings=None, sources=(), files=8):
     return read_config(raw)
 
 
+FRAUD = {"kind": "classifier", "base": "my/koelectra"}
+
+
 def names(plan):
     return {shard: [file.name for file in what.files] for shard, what in plan.recordings.items()}
 
@@ -248,6 +251,28 @@ def test_a_database_that_is_not_there_is_said_like_any_other_input(tmp_path, pat
             {"filter": {"scorers": {"tests": {"kind": "overlap", "files": ["none.jsonl"], "maximum": 0.3}}}},
             "filter.scorers.tests.files: none.jsonl",
         ),
+        ({"train": {"fraud": {**FRAUD, "files": ["none.jsonl"]}}}, "train.fraud.files: none.jsonl does not exist"),
+        # A folder or a glob, which inputs may be, is none of these.
+        ({"transcribe": {"known_phrases": ["resources"]}}, "transcribe.known_phrases: resources is a folder"),
+        ({"diarize": {"file": "resources"}}, "diarize.file: resources is a folder"),
+        ({"train": {"fraud": {**FRAUD, "files": ["resources"]}}}, "train.fraud.files: resources is a folder"),
+        ({"train": {"fraud": {**FRAUD, "files": ["resources/*"]}}}, "train.fraud.files: resources/* does not exist"),
+        ({"analyze": {"lexicons": ["docs"]}}, "analyze.lexicons: docs holds no lexicon (.yaml)"),
+        ({"analyze": {"lexicons": ["config/config.yaml"]}}, "config/config.yaml is no lexicon"),
+        ({"analyze": {"lexicons": ["resources/lexicons"] * 2}}, "analyze.lexicons: the lexicons have two rules"),
+        (
+            {"train": {"names": {"kind": "coref", "base": "a/b", "also_on": {"compat": "docs"}}}},
+            "train.names.also_on: docs is no merged dataset",
+        ),
+        # What can be no hub id is a path.
+        ({"transcribe": {"model": "/none"}}, "transcribe.model: /none is neither a folder with files in it nor a hub"),
+        ({"embed": {"model": "~/none"}}, "embed.model: ~/none is neither"),
+        ({"tokenize": {"tokenizer": "resources/models/none"}}, "tokenize.tokenizer: resources/models/none is neither"),
+        ({"classify": {"calls": {"model": "README.md"}}}, "classify.calls.model: README.md is neither"),
+        (
+            {"embed": {"model": "resources/models/embed-ko-demo", "revision": "abc"}},
+            "embed.model: resources/models/embed-ko-demo is a folder, and has no revision abc",
+        ),
     ],
 )
 def test_a_missing_file_that_is_read_beside_the_inputs_is_said_with_its_key(calls, tmp_path, settings, message):
@@ -260,6 +285,26 @@ def test_a_missing_file_that_is_read_beside_the_inputs_is_said_with_its_key(call
         make_plan(read_config({**inputs, **settings}), tmp_path)
     assert message in str(error.value)
     make_plan(read_config({"documents": {"write_back": "off"}, **inputs}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda odd: {"transcribe": {"known_phrases": [f"{odd}/a.txt"]}},
+        lambda odd: {"analyze": {"lexicons": [odd]}},
+        lambda odd: {"embed": {"model": odd}},
+        lambda odd: {"train": {"fraud": {**FRAUD, "files": [f"{odd}/a.txt"]}}},
+    ],
+)
+def test_an_input_that_snakemake_would_take_for_a_pattern_is_said_with_its_key(calls, tmp_path, named):
+    odd = tmp_path / "data {v2}"
+    odd.mkdir()
+    for name in ("a.txt", "a.yaml"):
+        (odd / name).write_text("가")
+    settings = named(str(odd))
+    with pytest.raises(ConfigError, match=r"Snakemake would fill in \{v2\} in the name of an input") as error:
+        make_plan(read_config({"recordings": {"paths": [str(calls)]}, **settings}), tmp_path)
+    assert f"  - {next(iter(settings))}." in str(error.value)
 
 
 def test_a_config_without_any_input_is_said(tmp_path):

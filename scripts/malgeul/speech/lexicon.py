@@ -71,6 +71,11 @@ class Span:
     quote: str
 
 
+def lexicons_at(place: Path) -> list[Path]:
+    """Return the lexicons at a place: the .yaml files of a folder, or the file itself."""
+    return sorted(place.glob("*.yaml")) if place.is_dir() else [place]
+
+
 def read_lexicon(file: Path) -> list[Rule]:
     """Read the rules of a lexicon; raises ValueError naming the file and what is wrong with it.
 

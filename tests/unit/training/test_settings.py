@@ -72,9 +72,9 @@ def test_a_training_is_a_shard_of_two_stages(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"train\.topics: .*labels\.jsonl does not exist"):
+    with pytest.raises(ConfigError, match=r"train\.topics\.files: .*labels\.jsonl does not exist"):
         plan_of(tmp_path, {"topics": CLASSIFIER})
-    with pytest.raises(ConfigError, match=r"train\.names: .*other/dataset does not exist"):
+    with pytest.raises(ConfigError, match=r"train\.names\.also_on: other/dataset does not exist"):
         plan_of(tmp_path, {"names": {**COREF, "also_on": {"seed": "other/dataset"}}})
 
 
