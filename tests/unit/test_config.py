@@ -58,6 +58,15 @@ def test_the_reference_lists_every_key_of_the_models():
         ({"recordings": {"paths": [{"path": "x", "nam": "y"}]}}, "nam: unknown key; did you mean 'name'?"),
         ({"transcribe": {"revision": 1234567}}, "valid string (given: 1234567); put it in quotes"),
         ({"filter": {"thresholds": {True: 3}}}, "valid string (given: True); put it in quotes"),
+        # What is read with another key alone would be left aside in silence.
+        ({"diarize": {"model": "x/y"}}, "diarize: Value error, the key model is read with a file alone"),
+        ({"diarize": {"gpu": True}}, "the key gpu is read with a file alone"),
+        ({"diarize": {"file": "x.py", "revision": "1a"}}, "the key revision is read with a model alone"),
+        ({"classify": {"calls": {"model": "x", "adapter_revision": "1a"}}}, "adapter_revision is read with an adapter"),
+        (
+            {"classify": {"calls": {"model": "x", "question": "{text}?", "answers": {"good": "예", "bad": "예"}}}},
+            "two labels have the answer '예'",
+        ),
         # An empty path would be the working directory: all that lies there would go in.
         ({"text": {"sources": [{"path": "", "format": "txt"}]}}, "text.sources.0.path: String should have at least 1"),
         ({"recordings": {"paths": [""]}}, "recordings.paths.0.constrained-str: String should have at least 1"),

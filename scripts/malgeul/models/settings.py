@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -40,4 +41,12 @@ class TextClassifier(Section):
             raise ValueError("the question has no {text} in it")
         if (self.question is not None) != (len(self.answers) > 1):
             raise ValueError("a question needs two answers or more, and answers need a question")
+        if alike := [answer for answer, count in Counter(self.answers.values()).items() if count > 1]:
+            raise ValueError(f"two labels have the answer {alike[0]!r}, so that nothing tells them apart")
+        return self
+
+    @model_validator(mode="after")
+    def _has_what_the_revision_is_of(self) -> TextClassifier:
+        if self.adapter_revision is not None and self.adapter is None:
+            raise ValueError("the key adapter_revision is read with an adapter alone; that of the model is revision")
         return self

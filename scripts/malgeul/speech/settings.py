@@ -65,6 +65,18 @@ class DiarizeSettings(Section):
             raise ValueError("the model is named twice: as `model`, which is fetched beforehand, and among the options")
         return self
 
+    @model_validator(mode="after")
+    def _is_used(self) -> DiarizeSettings:
+        given = [key for key in ("model", "options", "gpu") if getattr(self, key)]
+        if given and self.file is None:
+            raise ValueError(
+                f"the key {given[0]} is read with a file alone, and without one no speakers are told apart; name the "
+                "program (resources/diarizers/pyannote.py asks pyannote.audio)"
+            )
+        if self.revision is not None and self.model is None:
+            raise ValueError("the key revision is read with a model alone")
+        return self
+
 
 class AnalyzeSettings(Section):
     """Which facts of a conversation are measured."""
