@@ -67,6 +67,7 @@ def test_the_reference_lists_every_key_of_the_models():
             {"classify": {"calls": {"model": "x", "question": "{text}?", "answers": {"good": "예", "bad": "예"}}}},
             "two labels have the answer '예'",
         ),
+        ({"embed": {"inputs": ["text", "documents", "text"]}}, "embed.inputs: Value error, text is named twice"),
         # An empty path would be the working directory: all that lies there would go in.
         ({"text": {"sources": [{"path": "", "format": "txt"}]}}, "text.sources.0.path: String should have at least 1"),
         ({"recordings": {"paths": [""]}}, "recordings.paths.0.constrained-str: String should have at least 1"),

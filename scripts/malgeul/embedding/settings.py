@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -226,6 +227,14 @@ class EmbedSettings(Section):
     storage: Storage = "float32"
     """What embeddings/ holds numbers as: float16 takes half the room and keeps 3 digits (cosine with the whole vector
     about 0.9999999), int8 with a scale a vector a quarter (about 0.9999)."""
+
+    @field_validator("inputs")
+    @classmethod
+    def _are_named_once(cls, inputs: list[str]) -> list[str]:
+        """Refuse an input that is named twice: each of its chunks would stand twice in the index."""
+        if twice := [name for name, count in Counter(inputs).items() if count > 1]:
+            raise ValueError(f"{twice[0]} is named twice")
+        return inputs
 
 
 class IndexSettings(Section):
