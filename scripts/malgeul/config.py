@@ -101,6 +101,8 @@ def _explain(problem: dict[str, Any]) -> str:
         near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
         return f"{where}: unknown key; {hint}"
+    if problem["type"] == "union_tag_not_found":
+        return f"{where}: the key {problem['ctx']['discriminator']} is missing, which says what this is"
     given = problem.get("input")
     shown = f" (given: {given!r})" if not isinstance(given, dict | list) else ""
     if problem["type"] in NO_STRING and shown and given is not None:

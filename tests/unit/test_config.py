@@ -68,6 +68,15 @@ def test_the_reference_lists_every_key_of_the_models():
             "two labels have the answer '예'",
         ),
         ({"embed": {"inputs": ["text", "documents", "text"]}}, "embed.inputs: Value error, text is named twice"),
+        ({"train": {"names": {"base": "x"}}}, "train.names: the key 'kind' is missing, which says what this is"),
+        (
+            {"train": {"names": {"kind": "coref", "base": "x", "seed": -1}}},
+            "train.names.coref.seed: Input should be greater than or equal to 0",
+        ),
+        (
+            {"train": {"names": {"kind": "coref", "base": "x", "also_on": {"test": "results/compat/dataset"}}}},
+            "also_on: the name test stands for the test rows of this run",
+        ),
         # An empty path would be the working directory: all that lies there would go in.
         ({"text": {"sources": [{"path": "", "format": "txt"}]}}, "text.sources.0.path: String should have at least 1"),
         ({"recordings": {"paths": [""]}}, "recordings.paths.0.constrained-str: String should have at least 1"),

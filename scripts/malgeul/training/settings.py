@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, model_validator
 
 from malgeul.shards.settings import Named, Section
-from malgeul.training.examples import Sharing
+from malgeul.training.examples import TEST, Sharing
 
 NAME = "^[a-z][a-z0-9_]*$"
 """What a training may be called: it is the name of its folder."""
@@ -66,7 +66,7 @@ class TrainingSettings(Section):
     patience: int = Field(0, ge=0)
     """End after so many measures in a row without a lower loss on the validation rows; 0: never. In either case the
     weights with the lowest are kept."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=1 << 32)
     """Seed of new weights, the order of rows, dropout and masks."""
     licence: str | None = None
     """Licence of the trained model, for its card (an identifier as Hugging Face has them)."""
@@ -118,6 +118,12 @@ class DatasetTraining(TrainingSettings):
     also_on: dict[Annotated[str, Field(pattern=NAME)], Named] = {}
     """Other datasets by name (folders like results/<run>/dataset) on whose test rows the models are measured too, such
     as that of a run with select.profile seed_compat."""
+
+    @model_validator(mode="after")
+    def _own_rows_keep_their_name(self) -> DatasetTraining:
+        if TEST in self.also_on:
+            raise ValueError(f"also_on: the name {TEST} stands for the test rows of this run; give another")
+        return self
 
     @property
     def reads(self) -> list[str]:
