@@ -99,7 +99,8 @@ def one_gpu(wanted):
 
 def section(name):
     """Return one section of the config as plain data: only the rules that take it as a parameter depend on it."""
-    return getattr(settings, name).model_dump(mode="json")
+    chosen = getattr(settings, name)
+    return chosen.model_dump(mode="json", exclude=chosen.idle())
 
 
 def hints(*, gpu=True):

@@ -51,7 +51,7 @@ rule cap_entities:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        settings=section("select"),
+        max_entity_freq=settings.select.max_entity_freq,
         state=plan.state_of("cap", ALL),
         code=code_of("cap_entities"),
     message:
@@ -84,8 +84,9 @@ rule tokenize_samples:
     params:
         settings=section("tokenize"),
         select={
-            key: section("select")[key]
-            for key in ("kind", "packing", "sequence_length")
+            key: value
+            for key, value in section("select").items()
+            if key in {"kind", "packing", "sequence_length"}
         },
         code=code_of("tokenize_samples"),
     message:
@@ -122,8 +123,11 @@ rule merge_dataset:
         kind=settings.select.kind,
         made_with={
             "samples": settings.select.kind,
-            "selection": settings.select.profile,
-            "packing": settings.select.packing,
+            **{
+                told: section("select")[key]
+                for told, key in (("selection", "profile"), ("packing", "packing"))
+                if key in section("select")
+            },
             "tokenizer": settings.tokenize.tokenizer,
             "sequence length": settings.select.sequence_length,
             "most samples of an entity": settings.select.max_entity_freq,

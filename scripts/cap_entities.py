@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from malgeul.dataset.samples import ENTITY_CAP, saturated
-from malgeul.dataset.settings import SelectSettings
 from malgeul.shards.job import Job, run_job
 from malgeul.shards.ledger import Units
 from malgeul.shards.tables import TableWriter, read_rows
@@ -25,7 +24,7 @@ QUANTILES = (10, 50, 90)
 
 def cap_entities(job: Job) -> None:
     """Write the entities over the cap; a corpus whose frequent names stay the same gives the same bytes."""
-    cap = SelectSettings.model_validate(job.params["settings"]).max_entity_freq
+    cap = job.params["max_entity_freq"]
     counts, distances = _count(job.inputs["samples"])
     frequent = {entity for entity, samples in counts.items() if samples > cap}
 

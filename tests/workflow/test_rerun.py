@@ -14,6 +14,9 @@ import yaml
 from malgeul.shards.buckets import Item, Limits, split
 from workflow.conftest import DEMO, Workflow, tiny_config, tiny_inputs
 
+REPORTED = {"audit_run", "write_report", "check_audit"}
+"""Rules that run after any job."""
+
 
 def test_a_second_run_has_nothing_to_do(tiny):
     finished = tiny.succeed()
@@ -107,6 +110,23 @@ def test_a_changed_threshold_reruns_the_filter_and_what_follows(tiny):
         if row["reason"] == "too_short"
     ]
     assert set(measured) <= {300.0}
+
+
+def test_keys_that_nothing_reads_start_no_job_that_makes_something(tiny):
+    tiny.config["chunk"] = {"query_type": "broad", "overlap_tokens": 16}  # of other strategies
+    tiny.config["embed"] = {"parity": 0.999}  # of precision fastest
+    tiny.config["select"] = {"packing": "document"}  # of sequences
+    planned = tiny.succeed("--dry-run").jobs
+    assert planned.keys() - REPORTED == {"write_back"}, "a version notes all settings"
+
+
+def test_packing_is_no_matter_of_the_cap(tiny):
+    tiny.config["select"] = {"kind": "sequences"}
+    tiny.succeed("--until", "cap_entities")
+    tiny.config["select"]["packing"] = "document"
+    planned = tiny.succeed("--dry-run").jobs
+    assert planned["tokenize_samples"] == 3
+    assert "cap_entities" not in planned
 
 
 def test_an_edited_library_module_reruns_its_own_stage(tiny, own_workflow):

@@ -37,6 +37,12 @@ class SelectSettings(Section):
     test_share: float = Field(0.05, ge=0, lt=1)
     """Share of documents whose samples are for testing."""
 
+    def idle(self) -> set[str]:
+        """Return the keys that are of the other kind of samples."""
+        if self.kind == "mentions":
+            return {"packing"}
+        return {"profile", "min_distance", "max_distance", "masked_per_group"}
+
     @model_validator(mode="after")
     def _some_distance_fits(self) -> SelectSettings:
         if self.min_distance > self.max_distance:

@@ -174,6 +174,16 @@ class ChunkSettings(Section):
     overlap_tokens: int = Field(32, ge=0)
     """Tokens a chunk shares with the one before, at most (tokens)."""
 
+    def idle(self) -> set[str]:
+        """Return the keys that are of another strategy."""
+        read_by: dict[str, set[str]] = {
+            "standard": {"min_chars", "max_chars", "overlap_chars"},
+            "dynamic": {"kinds", "other", "query_type"},
+            "hybrid": set(),
+            "tokens": {"min_tokens", "max_tokens", "overlap_tokens"},
+        }
+        return set().union(*read_by.values()) - read_by[self.strategy]
+
     @field_validator("kinds")
     @classmethod
     def _others_keep_theirs(cls, kinds: dict[str, ChunkLimits]) -> dict[str, ChunkLimits]:
@@ -227,6 +237,10 @@ class EmbedSettings(Section):
     storage: Storage = "float32"
     """What embeddings/ holds numbers as: float16 takes half the room and keeps 3 digits (cosine with the whole vector
     about 0.9999999), int8 with a scale a vector a quarter (about 0.9999)."""
+
+    def idle(self) -> set[str]:
+        """Return parity where no precision is looked for."""
+        return set() if self.precision == "fastest" else {"parity"}
 
     @field_validator("inputs")
     @classmethod

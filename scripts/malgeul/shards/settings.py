@@ -24,6 +24,10 @@ class Section(BaseModel):
         whole = {key for key, field in cls.model_fields.items() if isinstance(field.default, Section | list | dict)}
         return {key: part for key, part in value.items() if part is not None or key not in whole}
 
+    def idle(self) -> set[str]:
+        """Return the keys that nothing reads while the others are as they are; a change of one starts no job."""
+        return set()
+
 
 class ShardLimits(Section):
     """How much input one shard of a source holds. Larger shards mean fewer jobs, smaller ones less to repeat."""

@@ -6,7 +6,6 @@ import pytest
 
 from cap_entities import cap_entities
 from malgeul.dataset.samples import SAMPLES
-from malgeul.dataset.settings import SelectSettings
 from malgeul.shards.ledger import read_ledger
 from malgeul.shards.tables import TableWriter, read_rows
 
@@ -31,14 +30,13 @@ def cap(make_job, results):
                             "priority": random.Random(f"{shard} {number}").getrandbits(63),
                         }
                     )  # fmt: skip
-        settings = SelectSettings(max_entity_freq=largest).model_dump(mode="json")
         job = make_job(
             "cap",
             "all",
             {"entity_cap": "entity_cap.parquet"},
             units=("sample", "saturated entity"),
             inputs={"samples": files},
-            settings=settings,
+            max_entity_freq=largest,
         )
         job.run(cap_entities)
         return list(read_rows(results / "entity_cap.parquet")), read_ledger(job.outputs["ledger"]).measured

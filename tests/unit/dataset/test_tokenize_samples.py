@@ -55,7 +55,7 @@ def tokenized(make_job, results):
             units=("sample", "saturated entity"),
             ledgers=ledgers,
             inputs={"samples": samples},
-            settings=settings,
+            max_entity_freq=settings["max_entity_freq"],
         )
         cap_job.run(cap_entities)
         job = make_job(

@@ -7,6 +7,8 @@ from malgeul.embedding.settings import ChunkSettings
 from malgeul.embedding.sizes import kind_of, sizes_of
 from unit.embedding.test_statute import ARTICLES
 
+LIMITS = {"min_chars": 90, "max_chars": 200}
+
 
 def limits(kind=None, most_tokens=512, **settings):
     return [(size.shortest, size.longest) for size in sizes_of(ChunkSettings(**settings), kind, most_tokens)]
@@ -33,6 +35,23 @@ def limits(kind=None, most_tokens=512, **settings):
 )
 def test_limits(settings, kind, expected):
     assert limits(kind, **settings) == expected
+
+
+@pytest.mark.parametrize("strategy", ["standard", "dynamic", "hybrid", "tokens"])
+def test_what_another_strategy_reads_changes_no_size(strategy):
+    others = {"min_chars": 100, "max_chars": 300, "overlap_chars": 9, "query_type": "broad", "other": LIMITS}
+    others |= {"min_tokens": 50, "max_tokens": 200, "overlap_tokens": 9, "kinds": {"case": LIMITS}}
+    chosen = ChunkSettings(strategy=strategy, **others)
+    read = chosen.model_dump(exclude=chosen.idle())
+    for kind in ("case", None):
+        assert sizes_of(ChunkSettings(**read), kind, 512) == sizes_of(chosen, kind, 512)
+    assert chosen.idle() == {key for key in others if limits_change_by(strategy, key, others[key]) is False}
+
+
+def limits_change_by(strategy, key, value):
+    """Tell whether another value of a key gives other sizes."""
+    before, after = ChunkSettings(strategy=strategy), ChunkSettings(strategy=strategy, **{key: value})
+    return any(sizes_of(before, kind, 512) != sizes_of(after, kind, 512) for kind in ("case", None))
 
 
 def test_overlap_is_a_share_of_the_chunk_before_in_strategy_dynamic():
