@@ -19,6 +19,7 @@ rule convert_audio:
         runtime=growing(60),
     params:
         settings=section("convert"),
+        handling=settings.convert.HANDLING,
         files=told(lambda wildcards: plan.recordings[wildcards.shard].files),
         twins=told(lambda wildcards: plan.recordings[wildcards.shard].twins),
         state=lambda wildcards: plan.state_of("convert", wildcards.shard),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from malgeul.shards.settings import Named, Section, ShardLimits
@@ -36,6 +38,9 @@ class RecordingsInput(Section):
 
 class ConvertSettings(Section):
     """How recordings become 16 kHz mono PCM."""
+
+    HANDLING: ClassVar = ["timeout_seconds"]
+    # It changes no sample; a recording that it ended is not taken for finished.
 
     max_seconds: float = Field(6 * 3600, gt=0, le=18 * 3600)
     """A longer recording is quarantined as TOO_LONG. A WAV of two channels holds 18 hours."""

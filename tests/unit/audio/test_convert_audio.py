@@ -51,6 +51,7 @@ def job_of(tmp_path, calls, *, threads=1, twins=(), run="run", **settings) -> Jo
             "settings": ConvertSettings(**settings).model_dump(mode="json"),
             "files": [asdict(file) for file in find_files(calls, None).files],
             "twins": list(twins),
+            "handling": ConvertSettings.HANDLING,
             "code": "c0de",
         },
         units=Units("recording", "channel"),
@@ -211,6 +212,24 @@ def test_another_setting_converts_again(tmp_path, calls, conversions):
     assert ledger["reused"] == 0
     assert len(conversions) == 4
     assert not list(folder.glob("*.1.wav"))
+
+
+def test_another_timeout_converts_only_what_an_earlier_one_ended(tmp_path, calls, conversions, monkeypatch):
+    counted = script.convert_recording
+
+    def slow(recording, *arguments):
+        if recording.file.name == "two.mp3":
+            raise ItemFault("TIMEOUT", "slow")
+        return counted(recording, *arguments)
+
+    monkeypatch.setattr(script, "convert_recording", slow)
+    ledger, _ = run(tmp_path, calls)
+    assert "TIMEOUT" in {fault["class"] for fault in ledger["quarantined"]}
+    monkeypatch.setattr(script, "convert_recording", counted)
+    conversions.clear()
+    ledger, _ = run(tmp_path, calls, timeout_seconds=3600)
+    assert set(conversions) == {"two.mp3", "text again.m4a"}
+    assert (ledger["used"], ledger["reused"]) == (3, 2)
 
 
 def test_a_file_that_vanishes_is_quarantined_and_does_not_stop_the_shard(tmp_path, calls):
