@@ -30,12 +30,10 @@ class Scorer(Protocol):
 
 
 def load_language(settings: LanguageSettings) -> Scorer:
-    """Return a scorer of language; raises ValueError for one that py3langid does not know."""
+    """Return a scorer of language."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    if settings.language not in identifier.labels:
-        raise ValueError(f"py3langid knows no language {settings.language!r}; it knows {', '.join(identifier.labels)}")
 
     def score(texts: Sequence[str]) -> list[float | None]:
         return [float(dict(identifier.rank(text))[settings.language]) if text.strip() else None for text in texts]

@@ -10,6 +10,14 @@ from malgeul.models.settings import TextClassifier
 from malgeul.shards.settings import Named, Section, ShardLimits
 from malgeul.text.profiles import REASONS, Rule, check_profile, check_thresholds
 
+LANGUAGES = (
+    "ace af am an ar ary arz as az ba bcl be bg bn br bs ca crh cs cy da de dz el en eo es et eu ext fa fi fo fr fuv "
+    "fy ga gcf gcr gd gl gom grc gu gug guw ha hbo he hi hr ht hu hy id ig is it ja jv ka kab kik kk km kn ko ku ky "
+    "la lb lg lij ln lo lt ltg lv mg mk ml mn mr ms mt my ne nl nn no nso oc om or pa pcm pl ps pt qu ro ru rw sa "
+    "sdh se si sk sl sn so sq sr st sv sw ta te tg th tk tl tr tt ug uk ur uz uzs vec vi vo wa wuu xh yo yue zh zu zxx"
+)
+"""What py3langid tells apart. Asking it takes a package that the process that reads the config may not have."""
+
 Threshold = Annotated[float, Field(allow_inf_nan=True)]
 """An infinite one turns a rule off."""
 
@@ -97,8 +105,15 @@ class LanguageSettings(ScorerSettings):
 
     kind: Literal["language"]
     """Which of the scorers this is."""
-    language: str = Field("ko", pattern="^[a-z]{2,3}$")
-    """ISO 639-1 code."""
+    language: str = "ko"
+    """Its code: of ISO 639-1, or of 639-3 where that has none."""
+
+    @field_validator("language")
+    @classmethod
+    def _is_known(cls, language: str) -> str:
+        if language not in LANGUAGES.split():
+            raise ValueError(f"py3langid knows no language {language!r}; it knows {LANGUAGES}")
+        return language
 
 
 class ClassifierSettings(ScorerSettings, TextClassifier):

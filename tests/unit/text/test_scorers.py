@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from pydantic import ValidationError
 
 import score_text
@@ -13,7 +14,14 @@ from malgeul.shards.ledger import Ledger, Units, read_ledger
 from malgeul.shards.tables import TableWriter, read_rows
 from malgeul.text.duplicates import DUPLICATES
 from malgeul.text.scorers import load_classifier, load_language, load_overlap, load_own, read_items
-from malgeul.text.settings import ClassifierSettings, FilterSettings, LanguageSettings, OverlapSettings, OwnSettings
+from malgeul.text.settings import (
+    LANGUAGES,
+    ClassifierSettings,
+    FilterSettings,
+    LanguageSettings,
+    OverlapSettings,
+    OwnSettings,
+)
 from screen_text import screen_text
 from unit.text.conftest import jsonl, prose
 
@@ -29,9 +37,10 @@ def test_language_tells_korean_from_others():
     assert nothing is None
 
 
-def test_a_language_that_it_does_not_know_is_an_error():
+def test_the_languages_of_a_config_are_those_that_are_told_apart():
+    assert sorted(LanguageIdentifier.from_model_file(MODEL_FILE).labels) == LANGUAGES.split()
     with pytest.raises(ValueError, match=r"knows no language 'kor'; it knows .*ko"):
-        load_language(LanguageSettings(kind="language", language="kor"))
+        LanguageSettings(kind="language", language="kor")
 
 
 def test_overlap_is_the_largest_share_of_an_item():
