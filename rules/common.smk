@@ -24,6 +24,7 @@ session = start(
     Path(workflow.basedir),
     main=workflow.is_main_process,
     argv=sys.argv[1:],
+    files=workflow.configfiles,
 )
 plan, settings = session.plan, session.config
 

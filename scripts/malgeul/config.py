@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from malgeul import ROOT
@@ -91,6 +95,32 @@ def read_config(raw: dict[str, Any]) -> RunConfig:
     except ValidationError as error:
         lines = [_explain(dict(problem)) for problem in error.errors()]
         raise ConfigError("The config is not valid:\n" + "\n".join(f"  - {line}" for line in lines)) from None
+
+
+def check_keys(files: Iterable[str | Path]) -> None:
+    """Raise ConfigError for keys that a file has twice: YAML keeps the last, and what the first has is lost."""
+    twice: list[str] = []
+    for file in files:
+        with suppress(yaml.YAMLError):  # JSON that is no YAML; Snakemake has read it
+            tree = yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            twice += [f"{file}, {place}" for place in _repeated(tree, ())]
+    if twice:
+        raise ConfigError("The config has keys twice; join what stands under them:\n  - " + "\n  - ".join(twice))
+
+
+def _repeated(node: yaml.Node | None, above: tuple[str, ...]) -> Iterator[str]:
+    """Yield line and place of every key of a mapping that the mapping has already."""
+    if isinstance(node, yaml.MappingNode):
+        known: dict[str, int] = {}
+        for key, value in node.value:
+            line, here = key.start_mark.line + 1, (*above, str(key.value))
+            if isinstance(key, yaml.ScalarNode) and key.value in known:
+                yield f"line {line}: {'.'.join(here)} is there since line {known[key.value]}"
+            known.setdefault(str(key.value), line)
+            yield from _repeated(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            yield from _repeated(value, (*above, str(number)))
 
 
 def _explain(problem: dict[str, Any]) -> str:

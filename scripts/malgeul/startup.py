@@ -6,13 +6,14 @@ import os
 import sqlite3
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import IO
 
-from malgeul.config import ConfigError, RunConfig, read_config
+from malgeul.config import ConfigError, RunConfig, check_keys, read_config
 from malgeul.models.local import lost_models
 from malgeul.models.variables import answers, memory_cap
 from malgeul.plan import RESULTS, Plan, make_plan, read_plan
@@ -98,10 +99,13 @@ def parse_options(argv: list[str]) -> Namespace:
     return Namespace(**vars(get_argument_parser().parse_args(argv)))
 
 
-def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) -> Session:
+def start(
+    raw: dict[str, object], root: Path, *, main: bool, argv: list[str], files: Iterable[str | Path] = ()
+) -> Session:
     """Read config and plan; in the main process of a run also lock the results and remove what holds no more in them.
 
-    Raises SystemExit with a message for the user when the config, an input, MAX_MEMORY_GB or another run is in the way.
+    ``files`` are those that Snakemake read ``raw`` from. Raises SystemExit with a message for the user when the config,
+    an input, MAX_MEMORY_GB or another run is in the way.
     """
     try:
         config = read_config(dict(raw))
@@ -109,6 +113,7 @@ def start(raw: dict[str, object], root: Path, *, main: bool, argv: list[str]) ->
         if not main:
             os.environ[OWNER] = str(os.getpid())
             return Session(config, results, read_plan(results / PLAN))
+        check_keys(files)
         former = _former_plan(results / PLAN)
         plan = make_plan(config, root, former)
     except ConfigError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from malgeul.config import REFERENCE_MARK, ConfigError, RunConfig, read_config, reference
+from malgeul.config import REFERENCE_MARK, ConfigError, RunConfig, check_keys, read_config, reference
 from malgeul.shards.inputs import locate
 from malgeul.text.profiles import rules_of
 
@@ -130,6 +130,19 @@ def test_all_mistakes_are_listed_at_once():
     with pytest.raises(ConfigError) as error:
         read_config({"recordngs": {}, "run": ""})
     assert str(error.value).count("\n  - ") == 2
+
+
+def test_a_key_that_is_there_twice_is_said_with_its_lines(tmp_path):
+    twice, once = tmp_path / "twice.yaml", tmp_path / "once.yaml"
+    twice.write_text("run: a\ntext: {sources: []}\nembed:\n  model: x\n  model: y\ntext: {shard: {files: 3}}\n")
+    once.write_text("text: {sources: [{path: a}, {path: b}]}\n")
+    with pytest.raises(ConfigError) as error:
+        check_keys([once, twice])
+    assert str(error.value).splitlines()[1:] == [
+        f"  - {twice}, line 5: embed.model is there since line 4",
+        f"  - {twice}, line 6: text is there since line 2",
+    ]
+    check_keys([once, ROOT / "config/config.yaml"])
 
 
 def test_a_key_with_nothing_behind_it_has_its_default_where_it_holds_more_than_a_value():
