@@ -14,6 +14,7 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -119,7 +120,7 @@ class Plan:
 
     # Which shards a stage has
 
-    @property
+    @cached_property  # asked for once a shard, by the states and the audit
     def transcript_shards(self) -> dict[str, str]:
         """Shards of the text wing that hold transcripts, with the shard of recordings each is made from."""
         return {f"{TRANSCRIPTS}-{shard}": shard for shard in self.recordings}

@@ -17,7 +17,7 @@ from malgeul.embedding.settings import version_settings
 from malgeul.embedding.sqlite_store import SqliteStore
 from malgeul.embedding.versions import Record
 from malgeul.models.local import ModelFolder
-from malgeul.plan import Plan, make_plan, read_plan
+from malgeul.plan import Plan, RecordingShard, make_plan, read_plan
 from malgeul.shards.inputs import find_files, sketch
 from malgeul.speech.settings import TranscribeSettings
 from unit.embedding.versioning import a_version, batches
@@ -53,6 +53,27 @@ def test_an_added_recording_touches_its_shard_only(calls, tmp_path):
     same = [shard for shard in before if after.get(shard) == before[shard]]
     assert len(same) >= len(before) - 1
     assert sum(len(files) for files in after.values()) == 41
+
+
+class CountedWalks(dict):
+    """Shards that count how often somebody goes through all of them."""
+
+    walks = 0
+
+    def __iter__(self):
+        self.walks += 1
+        return super().__iter__()
+
+
+def test_what_is_told_of_every_shard_takes_as_many_walks_through_all_of_them_as_that_of_few():
+    walks = []
+    for n in (4, 40):
+        recordings = CountedWalks({f"calls-{k:04d}": RecordingShard("calls", []) for k in range(n)})
+        plan = Plan(recordings=recordings, embed_inputs=["transcripts"])
+        assert len(plan.states) > n
+        assert [plan.parents_of(stage, shard) for stage, shards in plan.shards_of().items() for shard in shards]
+        walks.append(recordings.walks)
+    assert walks[0] == walks[1]
 
 
 def test_a_plan_survives_the_disk(calls, tmp_path):
