@@ -14,7 +14,7 @@ from malgeul.report.ending import tell_failure, tell_success
 from malgeul.shards.digest import code_digest
 from malgeul.shards.inputs import locate
 from malgeul.shards.names import SHARD_PATTERN, TRANSCRIPTS
-from malgeul.shards.verify import forget_gone_items
+from malgeul.shards.verify import forget_gone_items, tell_by_shard
 from malgeul.speech.lexicon import lexicons_at
 from malgeul.startup import start
 from malgeul.training.settings import MEASURED_ON

@@ -107,7 +107,7 @@ rule verify:
     threads: granted_cores()
     params:
         results=str(session.results),
-        found_before=[str(bad) for bad in session.damage],
+        found_before=list(tell_by_shard(session.damage).values()),
     message:
         "Hash every output of the run and remove what is damaged"
     script:

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from malgeul.shards.job import logged
-from malgeul.shards.verify import find_damage, ledger_files, remove_damaged
+from malgeul.shards.verify import find_damage, ledger_files, remove_damaged, tell_by_shard
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 
 def verify_run(results: Path, found_before: list[str], threads: int) -> list[str]:
-    """Remove every damaged output and return what was damaged, ``found_before`` (at the start of the run) included."""
+    """Remove every damaged output; return what to say of each such shard, ``found_before`` (at the start) included."""
     damage = find_damage(results, everything=True, threads=threads)
     remove_damaged(results, damage)
-    return [*found_before, *map(str, damage)]
+    return [*found_before, *tell_by_shard(damage).values()]
 
 
 if __name__ == "__main__":
@@ -27,7 +27,7 @@ if __name__ == "__main__":
         for what in damaged:
             log.error("damaged: %s", what)
         if damaged:
-            log.error("removed %d damaged outputs from %s: run again to make those shards again", len(damaged), results)
+            log.error("removed the damaged outputs from %s: run again to make those shards again", results)
             sys.exit(1)
         n = len(ledger_files(results))
         print(f"malgeul: every output of the {n} ledgers in {results} is what was written", file=sys.stderr)

@@ -20,7 +20,7 @@ from malgeul.plan import RESULTS, Plan, make_plan, read_plan
 from malgeul.shards.files import write_json
 from malgeul.shards.locks import OWNER, holder_of, try_lock
 from malgeul.shards.retries import forget_failures
-from malgeul.shards.verify import Damage, find_damage, find_stale, remove_damaged, remove_ledgers
+from malgeul.shards.verify import Damage, find_damage, find_stale, remove_damaged, remove_ledgers, tell_by_shard
 
 PLAN = "plan.json"
 LOCK = ".run.lock"
@@ -126,18 +126,18 @@ def start(
         _lock(results)
         forget_failures(results)
         damage = [*find_damage(results), *_lost_versions(results, plan)]
-        for bad in damage:
-            planned = bad.shard in plan.shards_of().get(bad.stage, [])
-            follows = "it is made again" if planned else "it is removed: its input is gone"
-            print(f"malgeul: damaged: {bad}; {follows}", file=sys.stderr)
+        planned = {(stage, shard) for stage, shards in plan.shards_of().items() for shard in shards}
+        for shard, told in tell_by_shard(damage).items():
+            follows = "it is made again" if shard in planned else "it is removed: its input is gone"
+            print(f"malgeul: damaged: {told}; {follows}", file=sys.stderr)
         remove_damaged(results, damage)
         if not _makes_nothing(options):
             remove_ledgers(results, _told_stale(results, plan, "made again"))
-        for told in lost_models(results):
+        for file in lost_models(results):
             print(
-                f"malgeul: {told} names no model that is there; it is had again where a job needs it", file=sys.stderr
+                f"malgeul: {file} names no model that is there; it is had again where a job needs it", file=sys.stderr
             )
-            told.unlink()
+            file.unlink()
         if plan != former:
             write_json(results / PLAN, plan.to_json())
     elif options.dryrun and not _makes_nothing(options):

@@ -98,6 +98,20 @@ def test_what_no_plan_holds_is_not_told_to_be_made_again(begin, tmp_path, capsys
     ]
 
 
+def test_of_a_shard_with_many_damaged_files_the_first_is_named(begin, tmp_path, capsys):
+    for shard, n in (("a-0000", 300), ("b-0000", 1)):
+        ledger = Ledger("transcribe", shard, Units("channel", "transcript"))
+        ledger.outputs = {
+            f"transcripts/{shard}/{k:03d}.json": {"size": 1, "mtime_ns": 0, "inode": 0, "sha256": ""} for k in range(n)
+        }
+        write_json(tmp_path / f"results/small/ledger/transcribe/{shard}.json", ledger.to_json())
+    assert len(begin("--cores", "1").damage) == 301
+    assert [line.partition("; ")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "malgeul: damaged: transcribe a-0000: transcripts/a-0000/000.json is gone, and 299 more of its files",
+        "malgeul: damaged: transcribe b-0000: transcripts/b-0000/000.json is gone",
+    ]
+
+
 def test_of_many_shards_a_few_are_named():
     assert startup._named([("convert", f"c-{n}") for n in range(7)]).endswith("convert c-4 and 2 more")
 

@@ -38,6 +38,20 @@ class Damage:
         return f"{self.stage} {self.shard}: {self.file} {self.what}"
 
 
+def tell_by_shard(damage: Iterable[Damage]) -> dict[tuple[str, str], str]:
+    """Return what there is to say of each damaged shard (stage and id): its first bad file, and how many others it has.
+
+    Of a folder of transcripts that was deleted, each shard would have hundreds of lines.
+    """
+    of_shard: dict[tuple[str, str], list[Damage]] = defaultdict(list)
+    for bad in damage:
+        of_shard[bad.stage, bad.shard].append(bad)
+    return {
+        shard: f"{bad[0]}, and {len(bad) - 1} more of its files" if len(bad) > 1 else str(bad[0])
+        for shard, bad in of_shard.items()
+    }
+
+
 def ledger_files(results: Path, stage: str = "*") -> list[Path]:
     """Return the ledgers of a run in sorted order, all or those of a stage."""
     return sorted((results / "ledger").glob(f"{stage}/*.json"))
