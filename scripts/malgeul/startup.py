@@ -105,7 +105,7 @@ def start(
     """Read config and plan; in the main process of a run also lock the results and remove what holds no more in them.
 
     ``files`` are those that Snakemake read ``raw`` from. Raises SystemExit with a message for the user when the config,
-    an input, MAX_MEMORY_GB or another run is in the way.
+    an input, MAX_MEMORY_GB, another run or a disk is in the way.
     """
     try:
         config = read_config(dict(raw))
@@ -123,26 +123,38 @@ def start(
     if executes_jobs(options):
         os.environ[OWNER] = str(os.getpid())
         _answer_variables()
-        _lock(results)
-        forget_failures(results)
-        damage = [*find_damage(results), *_lost_versions(results, plan)]
-        planned = {(stage, shard) for stage, shards in plan.shards_of().items() for shard in shards}
-        for shard, told in tell_by_shard(damage).items():
-            follows = "it is made again" if shard in planned else "it is removed: its input is gone"
-            print(f"malgeul: damaged: {told}; {follows}", file=sys.stderr)
-        remove_damaged(results, damage)
-        if not _makes_nothing(options):
-            remove_ledgers(results, _told_stale(results, plan, "made again"))
-        for file in lost_models(results):
-            print(
-                f"malgeul: {file} names no model that is there; it is had again where a job needs it", file=sys.stderr
-            )
-            file.unlink()
-        if plan != former:
-            write_json(results / PLAN, plan.to_json())
+        try:
+            damage = _make_ready(results, plan, former, makes=not _makes_nothing(options))
+        except OSError as error:
+            raise SystemExit(
+                f"malgeul: {results} cannot be made ready for a run: {error}; see to the disk and the rights there"
+            ) from None
     elif options.dryrun and not _makes_nothing(options):
         _told_stale(results, plan, "a run makes them again")
     return Session(config, results, plan, damage)
+
+
+def _make_ready(results: Path, plan: Plan, former: Plan | None, *, makes: bool) -> list[Damage]:
+    """Lock the results, remove what holds no more in them, write the plan; return what was damaged.
+
+    What is not of the input as it is now stays unless the run ``makes`` anything.
+    """
+    _lock(results)
+    forget_failures(results)
+    damage = [*find_damage(results), *_lost_versions(results, plan)]
+    planned = {(stage, shard) for stage, shards in plan.shards_of().items() for shard in shards}
+    for shard, told in tell_by_shard(damage).items():
+        follows = "it is made again" if shard in planned else "it is removed: its input is gone"
+        print(f"malgeul: damaged: {told}; {follows}", file=sys.stderr)
+    remove_damaged(results, damage)
+    if makes:
+        remove_ledgers(results, _told_stale(results, plan, "made again"))
+    for file in lost_models(results):
+        print(f"malgeul: {file} names no model that is there; it is had again where a job needs it", file=sys.stderr)
+        file.unlink()
+    if plan != former:
+        write_json(results / PLAN, plan.to_json())
+    return damage
 
 
 def _lost_versions(results: Path, plan: Plan) -> list[Damage]:

@@ -1,5 +1,7 @@
 """What the start of a run refuses, and does to the results of the last one; a dry run does nothing."""
 
+import errno
+import os
 import sqlite3
 
 import pytest
@@ -131,6 +133,18 @@ def test_a_cap_of_memory_that_is_none_is_told_before_the_first_job(begin, tmp_pa
     with pytest.raises(SystemExit, match="MAX_MEMORY_GB='much' is no number of gigabytes over 0"):
         begin("--cores", "1")
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES])
+def test_results_that_cannot_be_written_are_told_in_a_line(begin, tmp_path, monkeypatch, number):
+    def refuse(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(startup, "try_lock", refuse)
+    begin("--cores", "1", "--dry-run")
+    told = f"malgeul: results/small cannot be made ready for a run: .*{os.strerror(number)}: 'results/small/.run.lock'"
+    with pytest.raises(SystemExit, match=told):
+        begin("--cores", "1")
 
 
 @pytest.fixture
