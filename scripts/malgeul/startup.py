@@ -20,7 +20,15 @@ from malgeul.plan import RESULTS, Plan, make_plan, read_plan
 from malgeul.shards.files import write_json
 from malgeul.shards.locks import OWNER, holder_of, try_lock
 from malgeul.shards.retries import forget_failures
-from malgeul.shards.verify import Damage, find_damage, find_stale, remove_damaged, remove_ledgers, tell_by_shard
+from malgeul.shards.verify import (
+    Damage,
+    bring_back_times,
+    find_damage,
+    find_stale,
+    remove_damaged,
+    remove_ledgers,
+    tell_by_shard,
+)
 
 PLAN = "plan.json"
 LOCK = ".run.lock"
@@ -141,6 +149,8 @@ def _make_ready(results: Path, plan: Plan, former: Plan | None, *, makes: bool) 
     """
     _lock(results)
     forget_failures(results)
+    if ahead := bring_back_times(results, (results / LOCK).stat().st_mtime_ns):
+        print(f"malgeul: the clock was set back: the times of {ahead} files in {results} were ahead", file=sys.stderr)
     damage = [*find_damage(results), *_lost_versions(results, plan)]
     planned = {(stage, shard) for stage, shards in plan.shards_of().items() for shard in shards}
     for shard, told in tell_by_shard(damage).items():

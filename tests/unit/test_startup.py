@@ -3,6 +3,7 @@
 import errno
 import os
 import sqlite3
+import time
 
 import pytest
 
@@ -61,6 +62,18 @@ def test_a_model_that_is_gone_from_where_it_was_is_fetched_again(begin, tmp_path
     begin("--cores", "1")
     assert {file.name for file in models.rglob("*.json")} == {"there.json"}
     assert "gone.json names no model that is there; it is had again" in capsys.readouterr().err
+
+
+def test_a_clock_that_was_set_back_is_told_and_a_dry_run_changes_no_time(begin, tmp_path, capsys):
+    ledger = tmp_path / "results/small/ledger/ingest/a-0000.json"
+    write_json(ledger, Ledger("ingest", "a-0000", Units("record", "document")).to_json())
+    tomorrow = time.time() + 86400
+    os.utime(ledger, (tomorrow, tomorrow))
+    begin("--cores", "1", "--dry-run")
+    assert ledger.stat().st_mtime == pytest.approx(tomorrow)
+    begin("--cores", "1")
+    assert "the clock was set back: the times of 1 files" in capsys.readouterr().err
+    assert ledger.stat().st_mtime <= time.time()
 
 
 def test_a_shard_that_is_not_made_of_the_files_there_are_loses_its_ledger(begin, tmp_path, capsys):

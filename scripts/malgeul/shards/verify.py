@@ -130,6 +130,24 @@ def remove_ledgers(results: Path, shards: Iterable[tuple[str, str]]) -> None:
         remove(ledger_path(results, stage, shard))
 
 
+def bring_back_times(results: Path, began: int) -> int:
+    """Bring times of files back to when the run ``began`` (ns since the epoch), where a ledger's is ahead of it.
+
+    Returns of how many files. The clock was set back: what is made now would seem older than what was made of it
+    before, and after a kill between the two Snakemake would find nothing to do. The order of all times stays as it is.
+    """
+    if not any(file.stat().st_mtime_ns > began for file in ledger_files(results)):
+        return 0
+    times = {file: file.stat().st_mtime_ns for file in results.rglob("*") if file.is_file() and not file.is_symlink()}
+    last = max((time for time in times.values() if time < began), default=0)
+    span = max(times.values()) - last
+    ahead = {file: time for file, time in times.items() if time > began}
+    for file, time in ahead.items():
+        brought = last + (time - last) * (began - last) // span
+        os.utime(file, ns=(brought, brought))
+    return len(ahead)
+
+
 def _read_memory(file: Path) -> dict[str, dict[str, int]]:
     try:
         memory: dict[str, dict[str, int]] = json.loads(file.read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ from malgeul.shards.ledger import Ledger, Units
 from malgeul.shards.verify import (
     MEMORY,
     Damage,
+    bring_back_times,
     find_damage,
     find_stale,
     ledger_files,
@@ -37,6 +38,23 @@ def test_a_touched_file_is_hashed_once_and_then_remembered(results):
     os.utime(file, (1, 1))
     assert find_damage(results) == []
     assert '"copies/s-0000.txt"' in (results / MEMORY).read_text()
+
+
+def test_times_ahead_of_the_clock_are_brought_back_in_their_order(results):
+    hour = 3600 * 10**9
+    began = time.time_ns() + 1
+    assert bring_back_times(results, began) == 0
+    order = [results / name for name in ("plan.json", "copies/s-0000.txt", "ledger/copy/s-0000.json", ".audited")]
+    for file, ago in zip(order, (hour, -hour, -1.5 * hour, -2 * hour), strict=True):
+        file.touch()
+        os.utime(file, ns=(began - int(ago), began - int(ago)))
+    assert bring_back_times(results, began) == 4, "with the link that is kept of the output"
+    times = [file.stat().st_mtime_ns for file in order]
+    assert times[0] == began - hour
+    assert times == sorted(set(times)), "none is as old as another"
+    assert times[-1] == began
+    assert find_damage(results) == []
+    assert bring_back_times(results, began) == 0
 
 
 @pytest.mark.parametrize(
