@@ -32,6 +32,8 @@ def _told(lines: Iterator[str]) -> str:
     told = [""]
     try:
         told += (f"malgeul: {line}" for line in lines)
+    except OSError as error:  # a full disk, results that nobody may write
+        told.append(f"malgeul: the audit or the report could not be made: {type(error).__name__}: {error}")
     except Exception:  # noqa: BLE001
         told.append(f"malgeul: the audit or the report could not be made:\n{traceback.format_exc()}")
     return "\n".join(told)

@@ -1,5 +1,6 @@
 """The last lines of a run tell what came of it; a failed run is audited and reported, and nothing hides its error."""
 
+import errno
 import json
 import os
 
@@ -88,3 +89,13 @@ def test_an_error_while_reporting_is_told_and_not_raised(run, monkeypatch):
     assert "failed       filter notes-0000" in said, "what was known before is told all the same"
     assert "no report today" in said
     assert (run.results / "audit.json").exists()
+
+
+def test_a_full_disk_is_told_in_a_line(run, monkeypatch):
+    def refuse(path, value):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("malgeul.report.audit.write_json", refuse)
+    told = tell_failure(run.results, "quarantine").splitlines()
+    assert told[-1].startswith("malgeul: the audit or the report could not be made: OSError: [Errno 28]")
+    assert told[-1].endswith("audit.json'")
