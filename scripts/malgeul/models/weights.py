@@ -69,7 +69,7 @@ def load_model(
     native = precision == "native" or quantized
     cap = memory_cap() if max_memory_gb is None else int(max_memory_gb * (1 << 30))
     if cap is not None:
-        limit_gpu_memory(cap)
+        limit_gpu_memory(cap, every_gpu=device_map is not None)
         if device_map is None:
             _check_room(cap, folder, None if native else precision)
     worn = folder_of(adapter, adapter_revision) if isinstance(adapter, str) else adapter
@@ -120,11 +120,19 @@ def _check_room(cap: int, folder: Path, precision: str | None) -> None:
         )
 
 
-def limit_gpu_memory(cap: int) -> None:
-    """Have torch take no more than so many bytes of each GPU that this process sees."""
+def limit_gpu_memory(cap: int, *, every_gpu: bool) -> None:
+    """Have torch take no more than so many bytes of the GPU in use, or of each one that this process sees.
+
+    Only where a model is spread are there others: of several processes of a training each would hold memory of them.
+    """
     import torch
 
-    for number in range(torch.cuda.device_count()):
+    count = torch.cuda.device_count()
+    if not count:
+        return
+    in_use = torch.cuda.current_device()
+    others = [number for number in range(count) if every_gpu and number != in_use]
+    for number in (*others, in_use):  # torch makes the one that it is told of the one in use
         total = torch.cuda.get_device_properties(number).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total), number)
 

@@ -1,5 +1,7 @@
 """One function loads every model: by task, in a precision, with an adapter, within the memory that is allowed."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from malgeul import ROOT
 from malgeul.models.adapters import labels_of
 from malgeul.models.devices import cpu
 from malgeul.models.hub import ModelNotFound
-from malgeul.models.weights import bytes_in_memory, load_model
+from malgeul.models.weights import bytes_in_memory, limit_gpu_memory, load_model
 
 MODELS = ROOT / "resources/models"
 ENCODER = MODELS / "embed-ko-demo"
@@ -89,6 +91,29 @@ def test_a_name_that_is_nowhere_is_told(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelNotFound, match="someone/else"):
         load_model("embed", "someone/else", cpu())
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Four GPUs of 10 GiB as torch knows them, of which the third is in use; gives their caps as they come."""
+    gpus = SimpleNamespace(in_use=2, caps={})
+
+    def limit(fraction, number):
+        gpus.caps[number] = fraction
+        gpus.in_use = number  # as CUDACachingAllocator.cpp (setMemoryFraction) leaves it
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: gpus.in_use)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=10 << 30))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limit)
+    return gpus
+
+
+@pytest.mark.parametrize(("every", "capped"), [(False, {2}), (True, {0, 1, 2, 3})])
+def test_a_cap_leaves_the_gpu_in_use_as_it_was(gpus, every, capped):
+    limit_gpu_memory(5 << 30, every_gpu=every)
+    assert gpus.caps == dict.fromkeys(capped, 0.5)
+    assert gpus.in_use == 2
 
 
 @pytest.fixture
