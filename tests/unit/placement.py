@@ -1,6 +1,7 @@
 """On a GPU all that meets is on it, and comes out as on a processor; run by test_placement, on a GPU that is none."""
 
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ def gpu(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, lambda: 1 << 30)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (70 << 30, 80 << 30))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: SimpleNamespace(is_integrated=0))
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
     return DEVICE
 

@@ -235,10 +235,16 @@ def memory_info(nvml: Any, handle: Any) -> Any:
 
 
 def _torch_free() -> int | None:
-    """Return what CUDA says of the device in use; None where it fails, as it may on unified memory."""
+    """Return what CUDA says of the device in use; None where it cannot tell.
+
+    Of memory that it shares with the host (GB10) it counts the cache of files as used, which gives way to what is asked
+    for: a job that has read its models would find hardly any.
+    """
     import torch
 
     try:
+        if torch.cuda.get_device_properties().is_integrated:
+            return None
         return int(torch.cuda.mem_get_info()[0])
     except RuntimeError:
         return None

@@ -1,12 +1,16 @@
 """Batches shrink when memory runs out and grow again; what does not fit alone costs only itself."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from malgeul.models import memory
-from malgeul.models.devices import Device
+from malgeul.models import devices, memory
+from malgeul.models.devices import Device, free_memory
 from malgeul.models.memory import GROW_AFTER, Batcher, DoesNotFit, cost_of, planned_size
+from unit.models.nvml import fake_nvml
 
 CPU = Device("cpu", "x")
 
@@ -116,3 +120,15 @@ def test_a_cap_on_the_memory_counts_what_the_job_holds_already(monkeypatch):
     assert planned_size(Device("cpu", "x"), 1 << 30, 99) == 2
     monkeypatch.delenv("MAX_MEMORY_GB")
     assert planned_size(Device("cpu", "x"), 1 << 30, 99) == 51
+
+
+@pytest.mark.parametrize(("integrated", "free"), [(0, 3 << 30), (1, None)])
+def test_of_memory_that_a_gpu_shares_the_cache_of_files_is_free(monkeypatch, integrated, free):
+    """Where NVML cannot tell, CUDA does; of memory that is the host's, what the host says counts."""
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(refused={"nvmlDeviceGetMemoryInfo"}))
+    properties = SimpleNamespace(is_integrated=integrated)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: properties)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (3 << 30, 128 << 30))
+    monkeypatch.setattr(devices, "_available", lambda: 100 << 30)
+    monkeypatch.setattr(devices, "_cgroup_left", lambda: 1 << 62)
+    assert free_memory(Device("cuda", "GB10", "GPU-a")) == (free or 100 << 30)
