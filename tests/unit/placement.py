@@ -1,6 +1,7 @@
 """On a GPU all that meets is on it, and comes out as on a processor; run by test_placement, on a GPU that is none."""
 
 from contextlib import nullcontext
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,7 @@ from malgeul.speech.whisper import Whisper
 from unit.embedding import test_embed_chunks as embedding
 from unit.embedding.models import BUNDLED, make_model
 from unit.models import test_classifier as classifying
-from unit.pretended import DEVICE, PLACE
+from unit.pretended import DEVICE, PLACE, WAITS
 from unit.speech import test_transcribe_audio as transcription
 from unit.spoken import spoken
 
@@ -96,6 +97,17 @@ def test_windows_that_are_in_doubt_are_decoded_again(gpu, monkeypatch):
     whisper = Whisper(ROOT / "resources/models/whisper-ko-demo", gpu, "ko", 200, 1, (0.2, 0.8))
     heard = whisper.transcribe([whisper.hear(sound) for sound in spoken("seen")[1][:2]])
     assert [{segment.temperature for segment in segments} for segments in heard] == [{0.8}, {0.2}]
+
+
+def test_a_token_costs_one_look_at_the_device(gpu):
+    """A GPU stands still while the host looks at what it made and thinks of the next thing to do."""
+    whisper = Whisper(ROOT / "resources/models/whisper-ko-demo", gpu, "ko", 200, 1, ())
+    windows = [whisper.hear(sound) for sound in spoken("seen")[1][:1]]
+    steps = []
+    whisper._model.model.decoder.register_forward_hook(lambda *_: steps.append(len(WAITS)))
+    whisper.transcribe(windows)
+    assert len(steps) > 10
+    assert {after - before for before, after in pairwise(steps[1:])} == {1}
 
 
 def test_a_job_that_embeds(gpu, tmp_path):

@@ -20,7 +20,11 @@ BACKEND = "pretended"
 PLACE = f"{BACKEND}:0"
 HOST = torch.device("cpu")
 
+WAITS: list[str] = []
+"""For what the host has waited until a GPU would have computed all that it was given (as far as it is seen here)."""
+
 _MOVING = {"aten::_to_copy", "aten::to", "aten::copy_"}
+_SEEN_BY_THE_HOST = {"aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::nonzero"}
 
 _setup_privateuseone_for_python_backend(BACKEND)
 torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=) makes it on the host and then has it moved
@@ -51,6 +55,7 @@ class There(torch.Tensor):
         self.here = here
 
     def tolist(self):
+        WAITS.append("tolist")
         return self.here.tolist()
 
     def numpy(self, **_):
@@ -79,12 +84,23 @@ def _compute(func, args, kwargs):
     for leaf in leaves:
         if isinstance(leaf, torch.device):
             is_there = leaf.type == BACKEND
+    if _host_waits(name, args, kwargs, is_there):
+        WAITS.append(name)
     given, named = tree_map(_here, (args, kwargs))
     found = _SUBSTITUTES.get(name, func)(*given, **named)
     if func._schema.is_mutable:
         return kwargs.get("out", args[0])
     with torch.inference_mode(False):  # or a view of a parameter could not be made of what comes out
         return tree_map(lambda leaf: There(leaf) if is_there and isinstance(leaf, torch.Tensor) else leaf, found)
+
+
+def _host_waits(name, args, kwargs, goes_there):
+    """Tell whether the host goes on only once a GPU has computed all before: it sees a number, or bytes cross over."""
+    if name not in _MOVING:
+        return name in _SEEN_BY_THE_HOST
+    is_there = isinstance(args[1] if name == "aten::copy_" else args[0], There)
+    goes_there = isinstance(args[0], There) if name == "aten::copy_" else goes_there
+    return is_there != goes_there and not kwargs.get("non_blocking") and not any(arg is True for arg in args)
 
 
 def _here(leaf):

@@ -308,7 +308,7 @@ class Whisper:
         logprobs: list[list[float]] = [[] for _ in range(n)]
         no_speech: list[float | None] = [None] * n
         draws = [torch.Generator().manual_seed(seed) for seed in seeds]
-        rows = torch.arange(n, device=self.device)
+        rows = list(range(n))
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         ids = torch.tensor([self._prompt] * n, device=self.device)
         made = torch.empty((n, 0), dtype=torch.long, device=self.device)
@@ -326,19 +326,21 @@ class Whisper:
             chosen = logits.argmax(-1)
             if temperature:
                 # The largest of logits with Gumbel's noise is a draw from their softmax.
-                noise = torch.stack([torch.rand(logits.shape[1], generator=draws[row]) for row in rows.tolist()])
+                noise = torch.stack([torch.rand(logits.shape[1], generator=draws[row]) for row in rows])
                 chosen = (logits / temperature - (-noise.to(self.device).log()).log()).argmax(-1)
-            picked = logs.gather(1, chosen[:, None])[:, 0].tolist()
-            for row, token, logprob in zip(rows.tolist(), chosen.tolist(), picked, strict=True):
-                tokens[row].append(token)
+            picked = logs.gather(1, chosen[:, None])[:, 0]
+            # Both at once: a GPU has nothing to do from when the host asks until it has seen what was made.
+            told = torch.stack([chosen.double(), picked.double()]).tolist()
+            for row, token, logprob in zip(rows, *told, strict=True):
+                tokens[row].append(int(token))
                 logprobs[row].append(logprob)
-            going = chosen != self._end
-            if not going.all():
-                left = going.nonzero()[:, 0]
-                if not len(left):
-                    break
+            going = [k for k, row in enumerate(rows) if tokens[row][-1] != self._end]
+            if not going:
+                break
+            if len(going) < len(rows):
+                rows, left = [rows[k] for k in going], torch.tensor(going, device=self.device)
                 cache.batch_select_indices(left)
-                rows, states, made, chosen = rows[left], states[left], made[left], chosen[left]
+                states, made, chosen = states[left], made[left], chosen[left]
             ids = chosen[:, None]
             made = torch.cat([made, ids], dim=1)
         return [Decoded(*one, temperature) for one in zip(tokens, logprobs, no_speech, strict=True)]
