@@ -1,5 +1,6 @@
 """On a GPU all that meets is on it, and comes out as on a processor; run by test_placement, on a GPU that is none."""
 
+import multiprocessing
 from contextlib import nullcontext
 from itertools import pairwise
 from types import SimpleNamespace
@@ -17,16 +18,24 @@ from malgeul.models.devices import cpu
 from malgeul.models.settings import TextClassifier
 from malgeul.shards.ledger import Ledger, Units
 from malgeul.speech.whisper import Whisper
+from malgeul.training import evaluation, learner
+from malgeul.training.evaluation import Candidate, evaluate
+from malgeul.training.learner import learn
+from malgeul.training.saving import save_model
 from unit.embedding import test_embed_chunks as embedding
 from unit.embedding.models import BUNDLED, make_model
 from unit.models import test_classifier as classifying
 from unit.pretended import DEVICE, PLACE, WAITS
 from unit.speech import test_transcribe_audio as transcription
 from unit.spoken import spoken
+from unit.training import conftest
+from unit.training import test_learner as training
 
 HALVES = ["float16", "bfloat16"]
 PRECISIONS = ["float32", *HALVES]
 
+base_with_dropout, mentions, sequences = conftest.base_with_dropout, conftest.mentions, conftest.sequences
+labelled_file, pairs_file, known = conftest.labelled_file, conftest.pairs_file, training.known
 base, adapters, writer, trained = classifying.base, classifying.adapters, classifying.writer, classifying.trained
 
 
@@ -129,7 +138,10 @@ def test_a_job_that_transcribes(gpu, tmp_path):
     assert found["a" * 16]["segments"]
 
 
-def test_classes(gpu, base, adapters, writer, trained):
+@pytest.mark.parametrize(("precision", "likeness"), [("float32", 1e-4), ("bfloat16", 0.02)])
+def test_classes(gpu, monkeypatch, base, adapters, writer, trained, precision, likeness):
+    """On a GPU that has bfloat16 they are computed in it, with adapters and heads that were loaded in float32."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: precision == "bfloat16")
     settings = {name: classifying.with_adapter(base, adapter) for name, adapter in adapters.items()}
     settings["asked"] = classifying.asking(writer)
     found, expected = (
@@ -137,7 +149,64 @@ def test_classes(gpu, base, adapters, writer, trained):
     )
     for name, of_texts in expected.items():
         for one, other in zip(found[name], of_texts, strict=True):
-            assert one == pytest.approx(other, abs=1e-4)
+            assert one == pytest.approx(other, abs=likeness)
+
+
+class TorchWithAnother:
+    """torch, to which the device of the kind cuda is the pretended one."""
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+    def device(self, kind):
+        return torch.device(PLACE if kind == "cuda" else kind)
+
+
+@pytest.fixture
+def trains_there(gpu, monkeypatch):
+    """The Trainer on the pretended device, with processes that read ahead and start as they do since Python 3.14."""
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", PLACE)
+    states = (PartialState, AcceleratorState, GradientState)
+    for state in states:
+        state._reset_state()
+    for module in (learner, evaluation):
+        monkeypatch.setattr(module, "torch", TorchWithAnother())
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("forkserver", force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
+    for state in states:
+        state._reset_state()
+
+
+ADAPTER = {"rank": 4, "targets": ["query", "value"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "adapter"), [("coref", None), ("mlm", ADAPTER), ("classifier", ADAPTER), ("embedding", None)]
+)
+def test_a_training_goes_on_there_and_is_measured(trains_there, known, base_with_dropout, tmp_path, kind, adapter):
+    more = {"precision": "float32", "steps": 4, "log_every": 2, "measure_every": 2, "adapter": adapter}
+    task, settings = known(kind, base_with_dropout, **more)
+
+    def train(name, told=lambda point: None):
+        return learn(task, settings, str(base_with_dropout), tmp_path / name, cuda=True, threads=3, told=told)[0]
+
+    with pytest.raises(training.Killed):
+        train("killed", training.killer(4))
+    model, undisturbed = train("killed"), train("undisturbed")
+    for weight, other in zip(model.parameters(), undisturbed.parameters(), strict=True):
+        assert weight.device == torch.device(PLACE)
+        assert torch.equal(weight.cpu(), other.cpu())
+    save_model(model, tmp_path / "model", "tiny", None)
+    own = {"test": task}
+    trained = Candidate(own, base_with_dropout, tmp_path / "model") if adapter else Candidate(own, tmp_path / "model")
+    found, expected = (
+        evaluate({"after": trained}, seed=0, cuda=cuda)["test"]["figures"]["after"] for cuda in (True, False)
+    )
+    assert found["loss"] == pytest.approx(expected["loss"], abs=1e-4)
 
 
 def load(settings: dict[str, TextClassifier], device):

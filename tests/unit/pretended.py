@@ -58,6 +58,15 @@ class There(torch.Tensor):
         WAITS.append("tolist")
         return self.here.tolist()
 
+    def untyped_storage(self):
+        return self.here.untyped_storage()
+
+    def storage(self):
+        return self.here.storage()
+
+    def __reduce_ex__(self, _):
+        return There, (self.here,)
+
     def numpy(self, **_):
         raise TypeError("a tensor of a GPU is no array of numpy's: copy it to the host first")
 
@@ -89,7 +98,7 @@ def _compute(func, args, kwargs):
     given, named = tree_map(_here, (args, kwargs))
     found = _SUBSTITUTES.get(name, func)(*given, **named)
     if func._schema.is_mutable:
-        return kwargs.get("out", args[0])
+        return kwargs.get("out", args[0]) if func._schema.returns else None
     with torch.inference_mode(False):  # or a view of a parameter could not be made of what comes out
         return tree_map(lambda leaf: There(leaf) if is_there and isinstance(leaf, torch.Tensor) else leaf, found)
 
@@ -139,6 +148,17 @@ def _empty_strided(size, stride, dtype=None, layout=None, device=None, pin_memor
     return There(torch.empty_strided(size, stride, dtype=dtype, device="cpu"))
 
 
+torch.serialization.add_safe_globals([There])
+
 _MADE_THERE = torch.library.Library("aten", "IMPL")
 _MADE_THERE.impl("empty.memory_format", _empty, "PrivateUse1")
 _MADE_THERE.impl("empty_strided", _empty_strided, "PrivateUse1")
+
+
+def _of_its_size(factory):
+    """Return what makes a tensor there at once; torch's own would make an empty one and have it grow here alone."""
+    return lambda *sizes, dtype=None, layout=None, device=None, pin_memory=None: There(factory(*sizes, dtype=dtype))
+
+
+for _name in ("arange", "arange.start", "arange.start_step", "eye", "eye.m"):
+    _MADE_THERE.impl(_name, _of_its_size(getattr(torch, _name.partition(".")[0])), "PrivateUse1")

@@ -194,6 +194,8 @@ def _arguments(
         # With the same rows in every step whatever the number of processes.
         dataloader_drop_last=True,
         dataloader_num_workers=workers if cuda else 0,
+        # Since Python 3.14 they would be sent the rows, each a copy, and functions that cannot be sent.
+        dataloader_multiprocessing_context="fork" if workers and cuda else None,
         dataloader_prefetch_factor=4 if workers and cuda else None,
         dataloader_persistent_workers=bool(workers and cuda),
         dataloader_pin_memory=cuda,
