@@ -22,6 +22,7 @@ from malgeul.training import evaluation, learner
 from malgeul.training.evaluation import Candidate, evaluate
 from malgeul.training.learner import learn
 from malgeul.training.saving import save_model
+from malgeul.training.tasks import parts
 from unit.embedding import test_embed_chunks as embedding
 from unit.embedding.models import BUNDLED, make_model
 from unit.models import test_classifier as classifying
@@ -150,6 +151,14 @@ def test_classes(gpu, monkeypatch, base, adapters, writer, trained, precision, l
     for name, of_texts in expected.items():
         for one, other in zip(found[name], of_texts, strict=True):
             assert one == pytest.approx(other, abs=likeness)
+
+
+def test_parts_of_a_batch_cost_one_look_at_the_device(gpu):
+    mask = torch.ones(12, 5, dtype=torch.long).tril().to(PLACE)
+    before = len(WAITS)
+    found = [part["attention_mask"].shape for part in parts({"attention_mask": mask}, 4)]
+    assert len(WAITS) - before == 1
+    assert found == [(4, 5), (4, 5), (4, 4)]
 
 
 class TorchWithAnother:

@@ -74,9 +74,9 @@ def parts(batch: Batch, at_once: int) -> Iterator[Batch]:
     """
     lengths = batch["attention_mask"].sum(1)
     order = torch.argsort(lengths, descending=True, stable=True)
-    for some in torch.split(order, at_once):
-        longest = int(lengths[some].max())
-        width = batch["attention_mask"].shape[1]
+    width = batch["attention_mask"].shape[1]
+    # Of all parts at once, or a GPU would wait for the host before each.
+    for some, longest in zip(torch.split(order, at_once), lengths[order[::at_once]].tolist(), strict=True):
         yield {
             name: values[some][:, :longest] if values.ndim > 1 and values.shape[1] == width else values[some]
             for name, values in batch.items()
