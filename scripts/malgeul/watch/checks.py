@@ -115,6 +115,14 @@ def check_gpu(machine: Machine) -> Check:
             f"{names}; torch sees {machine.torch_sees} of {len(machine.gpus)}",
             "unset CUDA_VISIBLE_DEVICES, or ask only for as many with --resources gpu=…",
         )
+    if machine.without_kernels:
+        return Check(
+            "gpu",
+            "FAIL",
+            f"{names}; {built} with {cuda} was not built for {', '.join(machine.without_kernels)}",
+            "install the build of torch for an older CUDA, which has kernels for it (pytorch.org/get-started/locally), "
+            'or compute on the processor (CUDA_VISIBLE_DEVICES="")',
+        )
     return Check("gpu", "OK", f"{names}; {built}, {cuda}")
 
 

@@ -37,7 +37,8 @@ class Machine:
     """The machine of this process. ``quota`` is what a cgroup grants of the cores; None: all.
 
     ``driver_cuda`` is the newest CUDA that the driver runs, ``torch_cuda`` the one that torch was built for, as
-    (major, minor); None where there is none. ``torch_sees`` is how many GPUs torch can use.
+    (major, minor); None where there is none. ``torch_sees`` is how many GPUs torch sees, ``without_kernels`` names
+    those of them, each with its generation, that it was not built for.
     """
 
     processor: str
@@ -53,6 +54,7 @@ class Machine:
     torch: str
     torch_cuda: tuple[int, int] | None
     torch_sees: int
+    without_kernels: tuple[str, ...] = ()
 
     @property
     def usable_cores(self) -> int:
@@ -62,7 +64,7 @@ class Machine:
 
 def read_machine() -> Machine:
     """Return what this machine is; imports torch where it is installed."""
-    torch, built, seen = _torch()
+    torch, built, seen, without_kernels = _torch()
     return Machine(
         processor=cpu().name,
         flags=processor_flags(Path("/proc/cpuinfo")),
@@ -77,18 +79,38 @@ def read_machine() -> Machine:
         torch=torch,
         torch_cuda=built,
         torch_sees=seen,
+        without_kernels=without_kernels,
     )
 
 
-def _torch() -> tuple[str, tuple[int, int] | None, int]:
-    """Return the version of torch, the CUDA it was built for, and how many GPUs it can use."""
+def _torch() -> tuple[str, tuple[int, int] | None, int, tuple[str, ...]]:
+    """Return the version of torch, the CUDA it was built for, how many GPUs it sees, and which it was not built for."""
     try:
         import torch
     except ImportError:
-        return "not installed", None, 0
+        return "not installed", None, 0, ()
     built = torch.version.cuda
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return str(torch.__version__), _version(built) if built else None, count
+    without_kernels = []
+    for number in range(count):
+        major, minor = torch.cuda.get_device_capability(number)
+        if not has_kernels((major, minor), torch.cuda.get_arch_list()):
+            without_kernels.append(f"{torch.cuda.get_device_name(number)} (sm_{major}{minor})")
+    return str(torch.__version__), _version(built) if built else None, count, tuple(without_kernels)
+
+
+def has_kernels(generation: tuple[int, int], built_for: Iterable[str]) -> bool:
+    """Tell whether a GPU of a compute capability runs what was built for others, named as ``get_arch_list`` does.
+
+    Kernels (sm_86) run on later ones of their major number, what is compiled when it is loaded (compute_90) on all
+    later ones (CUDA C++ Programming Guide, compatibility).
+    """
+    major, minor = generation
+    for kind, _, number in (name.partition("_") for name in built_for):
+        of = int(number.rstrip("af"))  # of one generation, or of a family
+        if of <= 10 * major + minor and (kind == "compute" or of // 10 == major):
+            return True
+    return False
 
 
 def processor_flags(file: Path) -> frozenset[str]:

@@ -34,6 +34,7 @@ from malgeul.watch.facts import (
     Disk,
     Machine,
     cgroup_quota,
+    has_kernels,
     processor_flags,
     read_disk,
     read_machine,
@@ -80,6 +81,7 @@ def test_a_cgroups_limit_of_memory_is_told():
         (replace(WITH_GPU, driver_cuda=(12, 4)), "FAIL", "the driver runs up to 12.4"),
         (replace(WITH_GPU, torch_cuda=None, torch="2.13.0+cpu"), "FAIL", "has no CUDA"),
         (replace(WITH_GPU, torch_sees=0), "FAIL", "torch sees 0 of 1"),
+        (replace(WITH_GPU, without_kernels=("V100 (sm_70)",)), "FAIL", "was not built for V100 (sm_70)"),
         (replace(WITH_GPU, gpus=(GPU, GPU)), "WARN", "torch sees 1 of 2"),
         (replace(WITH_GPU, gpus=(replace(GPU, memory=None),)), "OK", "unified memory"),
         (replace(WITH_GPU, driver_cuda=(13, 0), torch_cuda=(13, 2)), "OK", "CUDA 13.2"),
@@ -89,6 +91,16 @@ def test_a_gpu_that_would_stay_idle_fails(machine, expected, said):
     check = check_gpu(machine)
     assert verdict(check) == expected
     assert said in check.found
+
+
+@pytest.mark.parametrize(
+    ("generation", "expected"),
+    [((7, 0), False), ((7, 5), True), ((8, 9), True), ((9, 0), True), ((12, 1), True), ((13, 0), False)],
+)
+def test_kernels_run_on_later_gpus_of_their_generation(generation, expected):
+    built = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+    assert has_kernels(generation, built) == expected
+    assert has_kernels(generation, [*built, "compute_120"]) == (expected or generation > (12, 0))
 
 
 @pytest.mark.parametrize(
