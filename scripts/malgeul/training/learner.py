@@ -311,14 +311,20 @@ class Learner(Trainer):  # type: ignore[misc]
     # What is kept of it
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add a point to the curves; raises ValueError when the loss is no number any more."""
+        """Add a point to the curves; raises ValueError when the loss is no number any more.
+
+        Gradients may be none for a step, which is left out then: float16 finds its scale so. Their norm is null.
+        """
         if not math.isfinite(logs.get("loss", 0.0)):
             raise ValueError(
                 f"the loss is {logs['loss']} at step {self.state.global_step}: lower learning_rate, or set precision "
                 "to bfloat16 or float32"
             )
         seconds = self._spent + time.monotonic() - self._started
-        super().log({**logs, "seconds": round(seconds, 2)})
+        point: Point = {**logs, "seconds": round(seconds, 2)}
+        if not math.isfinite(logs.get("grad_norm", 0.0)):
+            point["grad_norm"] = None
+        super().log(point)
         if self._ranks.rank == 0:
             self._told({**self.state.log_history[-1], "steps": self.state.max_steps})
 

@@ -91,6 +91,16 @@ def test_every_kind_learns_and_is_measured_before_and_after(known, base, tmp_pat
     assert course.rows_at_once == 16
 
 
+def test_a_step_whose_gradients_overflow_in_float16_has_no_norm_in_the_curve(known, base, tmp_path, monkeypatch):
+    """JSON has no number for it."""
+    monkeypatch.setattr(module.Learner, "_clip_grad_norm", lambda *_: torch.tensor(float("inf")))
+    told = []
+    _, course = train(known, tmp_path, "coref", base, told.append, steps=2, log_every=1, measure_every=2)
+    for points in (told, course.points):
+        assert [point["grad_norm"] for point in points if "loss" in point] == [None, None]
+        assert json.dumps(points, allow_nan=False)
+
+
 class Killed(Exception):
     """Stands for SIGKILL: nothing is written after it."""
 
