@@ -27,6 +27,8 @@ from malgeul.training.settings import NAME, SAMPLES_OF, TrainingChoice
 REFERENCE_MARK = "<!-- made by: python -m malgeul.config (in scripts/) -->"
 """Line of config/README.md below which the reference is generated."""
 
+MERGE_TAG = "tag:yaml.org,2002:merge"
+"""What YAML calls the key <<, of which a mapping may have several: all of them count."""
 
 NO_STRING = frozenset({"string_type", "invalid_key"})
 """Pydantic's errors of a value, and of a key, that has to be a string."""
@@ -103,24 +105,28 @@ def check_keys(files: Iterable[str | Path]) -> None:
     for file in files:
         with suppress(yaml.YAMLError):  # JSON that is no YAML; Snakemake has read it
             tree = yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-            twice += [f"{file}, {place}" for place in _repeated(tree, ())]
+            twice += [f"{file}, {place}" for place in _repeated(tree, (), set())]
     if twice:
         raise ConfigError("The config has keys twice; join what stands under them:\n  - " + "\n  - ".join(twice))
 
 
-def _repeated(node: yaml.Node | None, above: tuple[str, ...]) -> Iterator[str]:
-    """Yield line and place of every key of a mapping that the mapping has already."""
+def _repeated(node: yaml.Node | None, above: tuple[str, ...], seen: set[yaml.Node | None]) -> Iterator[str]:
+    """Yield line and place of every key of a mapping that it has already. A node that was ``seen`` is an alias."""
+    if node in seen:
+        return
+    seen.add(node)
     if isinstance(node, yaml.MappingNode):
         known: dict[str, int] = {}
         for key, value in node.value:
             line, here = key.start_mark.line + 1, (*above, str(key.value))
-            if isinstance(key, yaml.ScalarNode) and key.value in known:
-                yield f"line {line}: {'.'.join(here)} is there since line {known[key.value]}"
-            known.setdefault(str(key.value), line)
-            yield from _repeated(value, here)
+            if isinstance(key, yaml.ScalarNode) and key.tag != MERGE_TAG:
+                if key.value in known:
+                    yield f"line {line}: {'.'.join(here)} is there since line {known[key.value]}"
+                known.setdefault(key.value, line)
+            yield from _repeated(value, here, seen)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
-            yield from _repeated(value, (*above, str(number)))
+            yield from _repeated(value, (*above, str(number)), seen)
 
 
 def _explain(problem: dict[str, Any]) -> str:

@@ -145,6 +145,16 @@ def test_a_key_that_is_there_twice_is_said_with_its_lines(tmp_path):
     check_keys([once, ROOT / "config/config.yaml"])
 
 
+def test_of_several_merges_each_counts_and_what_an_alias_repeats_is_said_once(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("a: &a {x: 1}\nb: &b {y: 2}\nc:\n  <<: *a\n  <<: *b\n")
+    check_keys([file])
+    file.write_text("a: &a {x: 1, x: 2}\nb: *a\nc: &c {d: *c}\n")
+    with pytest.raises(ConfigError) as error:
+        check_keys([file])
+    assert str(error.value).splitlines()[1:] == [f"  - {file}, line 1: a.x is there since line 1"]
+
+
 def test_a_key_with_nothing_behind_it_has_its_default_where_it_holds_more_than_a_value():
     assert read_config({"recordings": None, "train": None}) == RunConfig()
     assert read_config({"recordings": {"paths": None, "shard": None}, "filter": {"thresholds": None}}) == RunConfig()
