@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -390,13 +390,13 @@ def _read_beside(config: RunConfig) -> Iterator[tuple[str, str]]:
 def _problems_beside(config: RunConfig) -> Iterator[str]:
     """Say which files and folders that a run reads beside its inputs cannot be had, and which are not what they are."""
     for key, path in _read_beside(config):
-        if problem := _problem_of_input(path, folder=False):
+        if problem := _problem_of_input(path):
             yield f"{key}: {problem}"
     if config.recordings.paths:
         yield from (f"analyze.lexicons: {problem}" for problem in _problems_of_lexicons(config.analyze.lexicons))
     for name, training in config.train.items():
         for path in training.also_on.values() if isinstance(training, DatasetTraining) else ():
-            problem = _problem_of_input(path, folder=True)
+            problem = _problem_of_input(path, lambda folder: folder.rglob("*"))
             if problem is None and not (locate(path, ROOT) / "dataset_dict.json").is_file():
                 problem = f"{path} is no merged dataset (results/<run>/dataset)"
             if problem:
@@ -407,7 +407,7 @@ def _problems_of_lexicons(paths: list[str]) -> list[str]:
     """Say which lexicons cannot be had, or what is wrong in them: the first is read when a shard was transcribed."""
     problems = []
     for path in paths:
-        problem = _problem_of_input(path, folder=True)
+        problem = _problem_of_input(path, lexicons_at)
         if problem is None and not lexicons_at(locate(path, ROOT)):
             problem = f"{path} holds no lexicon (.yaml)"
         if problem:
@@ -416,22 +416,26 @@ def _problems_of_lexicons(paths: list[str]) -> list[str]:
         return problems
     try:
         read_lexicons(file for path in paths for file in lexicons_at(locate(path, ROOT)))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         return [str(error)]
     return []
 
 
-def _problem_of_input(path: str, *, folder: bool) -> str | None:
-    """Say why a path of the config can be no input of a rule; it may be a ``folder`` or has to be a file."""
-    place = locate(path, ROOT)
-    if not place.exists():
-        return f"{path} does not exist (looked in the working directory and in {ROOT})"
-    if place.is_dir() and not folder:
+def _problem_of_input(path: str, wanted: Callable[[Path], Iterable[Path]] | None = None) -> str | None:
+    """Say why a path of the config can be no input of a rule: a file, or a folder of which files are ``wanted``."""
+    try:
+        place = locate(path, ROOT)
+        if not place.exists():
+            return f"{path} does not exist (looked in the working directory and in {ROOT})"
+        is_folder = place.is_dir()
+    except OSError as error:  # a folder on the way that may not be entered
+        return f"{path} cannot be read ({error.strerror})"
+    if is_folder and wanted is None:
         return f"{path} is a folder; name its files"
     if not os.access(place, os.R_OK):
         return f"{path} may not be read"
-    files = [place, *place.rglob("*")] if place.is_dir() else [place]
-    return next(filter(None, map(_filled_in, files)), None)
+    files = wanted(place) if is_folder and wanted else ()
+    return next(filter(None, map(_filled_in, (place, *files))), None)
 
 
 def _filled_in(file: Path | str) -> str | None:

@@ -328,6 +328,43 @@ def test_an_input_that_snakemake_would_take_for_a_pattern_is_said_with_its_key(c
     assert f"  - {next(iter(settings))}." in str(error.value)
 
 
+def test_of_a_folder_of_lexicons_the_lexicons_alone_are_looked_at(calls, tmp_path):
+    (tmp_path / "lexicons/drafts {v2}").mkdir(parents=True)
+    (tmp_path / "lexicons/drafts {v2}/a.yaml").write_text("none")
+    (tmp_path / "lexicons/{v2}.txt").write_text("none")
+    lexicon = Path("resources/lexicons/threat.yaml")
+    (tmp_path / "lexicons/threat.yaml").write_bytes(lexicon.read_bytes())
+    named = {"recordings": {"paths": [str(calls)]}, "analyze": {"lexicons": [str(tmp_path / "lexicons")]}}
+    make_plan(read_config(named), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        (lambda closed: {"train": {"fraud": {**FRAUD, "files": [f"{closed}/a"]}}}, "train.fraud.files: {}/a cannot be"),
+        (lambda closed: {"analyze": {"lexicons": [closed]}}, "analyze.lexicons: [Errno 13] Permission denied: '{}/a.y"),
+    ],
+)
+def test_what_lies_in_a_folder_that_may_not_be_entered_is_said(calls, tmp_path, monkeypatch, named, told):
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "a.yaml").write_text("none")
+
+    def refusing(of_path):
+        def look(path, *args, **more):
+            if path.parent == closed:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return of_path(path, *args, **more)
+
+        return look
+
+    for name in ("exists", "read_text"):
+        monkeypatch.setattr(Path, name, refusing(getattr(Path, name)))
+    with pytest.raises(ConfigError) as error:
+        make_plan(read_config({"recordings": {"paths": [str(calls)]}, **named(str(closed))}), tmp_path)
+    assert told.format(closed) in str(error.value)
+
+
 def test_a_config_without_any_input_is_said(tmp_path):
     with pytest.raises(ConfigError, match="names no input"):
         make_plan(read_config({}), tmp_path)
