@@ -92,7 +92,7 @@ def _torch() -> tuple[str, tuple[int, int] | None, int, tuple[str, ...]]:
     built = torch.version.cuda
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     without_kernels = []
-    for number in range(count):
+    for number in range(count if built else 0):  # a build for ROCm calls its GPUs so, too, but not what they are
         major, minor = torch.cuda.get_device_capability(number)
         if not has_kernels((major, minor), torch.cuda.get_arch_list()):
             without_kernels.append(f"{torch.cuda.get_device_name(number)} (sm_{major}{minor})")

@@ -332,6 +332,17 @@ def test_facts_of_this_machine_are_read():
     assert machine.torch
 
 
+def test_gpus_of_another_maker_are_not_asked_for_kernels(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["gfx90a"])
+    machine = read_machine()
+    assert (machine.torch_cuda, machine.torch_sees, machine.without_kernels) == (None, 1, ())
+
+
 def test_flags_are_read_from_any_processor(tmp_path):
     file = tmp_path / "cpuinfo"
     file.write_text("processor\t: 0\nflags\t\t: fpu amx_bf16 avx2\n\nprocessor\t: 1\n")
