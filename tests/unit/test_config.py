@@ -164,6 +164,10 @@ def test_a_key_with_nothing_behind_it_has_its_default_where_it_holds_more_than_a
         read_config({"run": None})
 
 
+def test_a_null_that_is_given_turns_off_the_telling_apart_of_speakers_whatever_stands_beside_it():
+    assert read_config({"diarize": {"file": None, "model": "x/y", "options": {"most": 2}}}).diarize.file is None
+
+
 def test_a_path_is_found_in_the_working_directory_first_and_then_beside_the_snakefile(tmp_path, monkeypatch):
     root, here = tmp_path / "root", tmp_path / "here"
     for folder in (root, here):

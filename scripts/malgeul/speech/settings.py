@@ -68,7 +68,7 @@ class DiarizeSettings(Section):
     @model_validator(mode="after")
     def _is_used(self) -> DiarizeSettings:
         given = [key for key in ("model", "options", "gpu") if getattr(self, key)]
-        if given and self.file is None:
+        if given and self.file is None and "file" not in self.model_fields_set:  # a null that is given turns it off
             raise ValueError(
                 f"the key {given[0]} is read with a file alone, and without one no speakers are told apart; name the "
                 "program (resources/diarizers/pyannote.py asks pyannote.audio)"
