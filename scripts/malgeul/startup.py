@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import IO
 
+from malgeul import ROOT
 from malgeul.config import ConfigError, RunConfig, check_keys, read_config
 from malgeul.models.local import lost_models
 from malgeul.models.variables import answers, memory_cap
@@ -22,6 +23,7 @@ from malgeul.shards.locks import OWNER, holder_of, try_lock
 from malgeul.shards.retries import forget_failures
 from malgeul.shards.verify import (
     Damage,
+    ahead_of,
     bring_back_times,
     find_damage,
     find_stale,
@@ -149,8 +151,7 @@ def _make_ready(results: Path, plan: Plan, former: Plan | None, *, makes: bool) 
     """
     _lock(results)
     forget_failures(results)
-    if ahead := bring_back_times(results, (results / LOCK).stat().st_mtime_ns):
-        print(f"malgeul: the clock was set back: the times of {ahead} files in {results} were ahead", file=sys.stderr)
+    _see_to_times(results, plan)
     damage = [*find_damage(results), *_lost_versions(results, plan)]
     planned = {(stage, shard) for stage, shards in plan.shards_of().items() for shard in shards}
     for shard, told in tell_by_shard(damage).items():
@@ -165,6 +166,24 @@ def _make_ready(results: Path, plan: Plan, former: Plan | None, *, makes: bool) 
     if plan != former:
         write_json(results / PLAN, plan.to_json())
     return damage
+
+
+def _see_to_times(results: Path, plan: Plan) -> None:
+    """Bring times of results that are ahead of the clock back; where what rules read is ahead as well, only tell.
+
+    Snakemake compares results with the scripts and the models: were they alone brought back, all would be made again,
+    by jobs that fail since what they make is older than what they read.
+    """
+    began = (results / LOCK).stat().st_mtime_ns
+    models = (Path(file) for model in plan.models.values() for file in model.files)
+    if read := ahead_of(began, [*ROOT.glob("scripts/*.py"), *models]):
+        print(
+            f"malgeul: files that rules read are ahead of the clock ({len(read)}, {read[0]} among them), so that a job "
+            "which reads them fails; touch them",
+            file=sys.stderr,
+        )
+    elif ahead := bring_back_times(results, began):
+        print(f"malgeul: the clock was set back: the times of {ahead} files in {results} were ahead", file=sys.stderr)
 
 
 def _lost_versions(results: Path, plan: Plan) -> list[Damage]:

@@ -26,7 +26,7 @@ def begin(tmp_path, monkeypatch):
     monkeypatch.setattr(startup, "_held", [])
     (tmp_path / "a.txt").write_text("글")
     config = {"run": "small", "text": {"sources": [{"path": "a.txt", "format": "txt"}]}}
-    return lambda *argv: startup.start(config, ROOT, main=True, argv=list(argv))
+    return lambda *argv, **more: startup.start(config | more, ROOT, main=True, argv=list(argv))
 
 
 @pytest.mark.parametrize("option", ["--dry-run", "--list-input-changes", "--list-untracked", "--report"])
@@ -111,6 +111,23 @@ def test_what_no_plan_holds_is_not_told_to_be_made_again(begin, tmp_path, capsys
         "it is made again",
         "it is removed: its input is gone",
     ]
+
+
+def test_times_stay_as_they_are_while_a_model_that_rules_read_is_ahead_of_the_clock_as_well(begin, tmp_path, capsys):
+    """Results alone would be older than the model: all would be made again, by jobs that Snakemake has fail for it."""
+    ledger, model = tmp_path / "results/small/ledger/ingest/a-0000.json", tmp_path / "model/tokenizer.json"
+    write_json(ledger, Ledger("ingest", "a-0000", Units("record", "document")).to_json())
+    write_json(model, {})
+    tomorrow = time.time() + 86400
+    for file in (ledger, model):
+        os.utime(file, (tomorrow, tomorrow))
+    begin("--cores", "1", tokenize={"tokenizer": "model"})
+    assert "files that rules read are ahead of the clock (1, model/tokenizer.json among" in capsys.readouterr().err
+    assert ledger.stat().st_mtime == pytest.approx(tomorrow)
+    model.touch()
+    startup._held.pop().close()
+    begin("--cores", "1", tokenize={"tokenizer": "model"})
+    assert ledger.stat().st_mtime <= time.time()
 
 
 def test_of_a_shard_with_many_damaged_files_the_first_is_named(begin, tmp_path, capsys):

@@ -136,7 +136,7 @@ def bring_back_times(results: Path, began: int) -> int:
     Returns of how many files. The clock was set back: what is made now would seem older than what was made of it
     before, and after a kill between the two Snakemake would find nothing to do. The order of all times stays as it is.
     """
-    if not any(file.stat().st_mtime_ns > began for file in ledger_files(results)):
+    if not ahead_of(began, ledger_files(results)):
         return 0
     times = {file: file.stat().st_mtime_ns for file in results.rglob("*") if file.is_file() and not file.is_symlink()}
     last = max((time for time in times.values() if time < began), default=0)
@@ -146,6 +146,11 @@ def bring_back_times(results: Path, began: int) -> int:
         brought = last + (time - last) * (began - last) // span
         os.utime(file, ns=(brought, brought))
     return len(ahead)
+
+
+def ahead_of(time: int, files: Iterable[Path]) -> list[Path]:
+    """Return the files that were changed after a time (ns since the epoch)."""
+    return [file for file in files if file.stat().st_mtime_ns > time]
 
 
 def _read_memory(file: Path) -> dict[str, dict[str, int]]:
