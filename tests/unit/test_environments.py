@@ -1,10 +1,15 @@
 """Every rule has a conda environment, and its pins are the project's."""
 
+import ast
 import re
+import sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +43,52 @@ def test_every_rule_with_a_script_names_an_environment_that_exists():
         assert len(environments) == len(scripts), file.name
         assert all((ROOT / "envs" / name).is_file() for name in environments)
         assert all((ROOT / "scripts" / name).is_file() for name in scripts)
+
+
+def modules_of(file, known):
+    """Add to ``known`` the modules that importing a file takes, those of malgeul's own on the way too; return them."""
+    waiting = list(ast.parse(file.read_text(encoding="utf-8")).body)
+    for node in waiting:
+        if isinstance(node, ast.Import):
+            named = {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            named = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        else:
+            is_there_in_any_case = not isinstance(node, ast.FunctionDef | ast.Try)
+            if is_there_in_any_case and "TYPE_CHECKING" not in ast.unparse(node):
+                waiting += [part for part in ast.iter_child_nodes(node) if isinstance(part, ast.stmt)]
+            continue
+        for module in named - known:
+            known.add(module)
+            place = (ROOT / "scripts").joinpath(*module.split("."))
+            for source in (place.with_suffix(".py"), place / "__init__.py"):
+                if source.is_file():
+                    modules_of(source, known)
+    return known
+
+
+def packages_with(names, known):
+    """Add to ``known`` packages with all that they need; return them."""
+    for name in set(map(canonicalize_name, names)) - known:
+        known.add(name)
+        try:
+            needed = map(Requirement, requires(name) or [])
+        except PackageNotFoundError:  # of another platform, or of an environment alone
+            continue
+        packages_with({one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})}, known)
+    return known
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "rules").glob("*.smk")), ids=lambda file: file.stem)
+def test_an_environment_has_what_its_scripts_import(file):
+    provided = packages_distributions()
+    source = file.read_text(encoding="utf-8")
+    named = re.findall(r'conda:\s+"\.\./envs/(\w+\.yaml)".*?script:\s+"\.\./(\S+)"', source, re.DOTALL)
+    for environment, script in named:
+        own = packages_with(pins((ROOT / "envs" / environment).read_text().replace("- ", "").splitlines()), set())
+        for module in {name.partition(".")[0] for name in modules_of(ROOT / script, set())} - sys.stdlib_module_names:
+            packages = set(map(canonicalize_name, provided.get(module, ())))
+            assert module == "malgeul" or packages & own, f"{script} imports {module}, which {environment} lacks"
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "rules").glob("*.smk")), ids=lambda file: file.stem)
