@@ -1,5 +1,6 @@
 """Convert the recordings of a shard to 16 kHz mono PCM, as many at once as there are threads."""
 
+import ctypes
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,13 @@ from malgeul.shards.ledger import Units
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of mallopt(3), as malloc.h numbers them."""
+
 
 def convert_audio(job: Job) -> None:
     """Take the shard's files in, convert what is not finished yet, and account for every file."""
+    _keep_freed_memory()
     intake = take_in(job.sources.files, job.sources.twins, job.sources.content_of)
     with ThreadPoolExecutor(job.threads) as pool:
         outcomes = dict(_outcomes(job, intake.recordings, pool))
@@ -39,6 +44,18 @@ def convert_audio(job: Job) -> None:
         missing_seconds=round(sum(row["partial"]["missing_seconds"] for row in rows if row["partial"]), 3),
         separate_channels=sum(len(row["channels"]) > 1 for row in rows),
     )
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep what a block of sound needed for the next one (mallopt(3), glibc alone).
+
+    It would give arrays of some 100 KB back to the kernel and have them cleared anew, thousands of times a recording:
+    a sixth of a conversion's processor time.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(M_TRIM_THRESHOLD, 256 << 20)
 
 
 def _outcomes(
