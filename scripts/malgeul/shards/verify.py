@@ -141,11 +141,14 @@ def bring_back_times(results: Path, began: int) -> int:
     times = {file: file.stat().st_mtime_ns for file in results.rglob("*") if file.is_file() and not file.is_symlink()}
     last = max((time for time in times.values() if time < began), default=0)
     span = max(times.values()) - last
-    ahead = {file: time for file, time in times.items() if time > began}
-    for file, time in ahead.items():
-        brought = last + (time - last) * (began - last) // span
-        os.utime(file, ns=(brought, brought))
-    return len(ahead)
+    count = 0
+    for file, time in times.items():
+        if time > began:
+            brought = last + (time - last) * (began - last) // span
+            with suppress(OSError):  # of another user: such a file may be read, and keeps its time
+                os.utime(file, ns=(brought, brought))
+                count += 1
+    return count
 
 
 def ahead_of(time: int, files: Iterable[Path]) -> list[Path]:

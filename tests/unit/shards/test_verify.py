@@ -57,6 +57,14 @@ def test_times_ahead_of_the_clock_are_brought_back_in_their_order(results):
     assert bring_back_times(results, began) == 0
 
 
+def test_a_file_of_another_user_keeps_its_time_and_stops_no_run(results, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refused)
+    assert bring_back_times(results, time.time_ns() - 3600 * 10**9) == 0
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "what"),
     [
