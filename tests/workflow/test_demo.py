@@ -200,7 +200,9 @@ def test_snakemakes_own_report_works(demo, tmp_path):
 
 
 def test_a_second_run_has_nothing_to_do(demo):
-    assert demo.succeed().nothing_to_do
+    again = demo.succeed()
+    assert again.nothing_to_do
+    assert "Warning" not in again.output
 
 
 def test_filtered_and_rejected_together_are_all_documents(demo):
