@@ -66,8 +66,6 @@ def _result(work: dict[str, Any], seconds: float, losses: Sequence[float]) -> Re
 
     cuda = torch.cuda.is_available()
     return {
-        "seconds": seconds,
-        "cpu_seconds": 0.0,
         "samples": (_steps(work) - WARM) * work["batch"] / seconds,
         "peak_mb": torch.cuda.max_memory_allocated() / 2**20 if cuda else peak_mb(),
         "loss": statistics.mean(losses[-3:]),
@@ -156,6 +154,8 @@ def main() -> None:
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("work", nargs="?", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.rows < (least := (WARM + 1) * given.batch):
+        parser.error(f"the first {WARM} steps are not timed: give --rows {least} or more ({WARM + 1} batches)")
     if given.side:
         result: Result = {}
         with clock(result):
