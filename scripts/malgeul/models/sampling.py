@@ -38,13 +38,29 @@ Sample = dict[str, float | None]
 def sampled(job: Job, device: Device, interval: float = INTERVAL) -> Iterator[None]:
     """Sample ``device`` while the block runs, and state what was seen under ``gpu`` in the job's ledger.
 
-    On a processor nothing is started. Samples are no result: a fault of NVML or of the file ends the sampling, not the
-    job, and is the reason why nothing was measured.
+    On a processor nothing is started.
     """
-    if device.kind != "cuda":
-        yield
-        return
     file = job.samples_file
+    seen: dict[str, Any] = {}
+    try:
+        with watched(device, file, interval) as seen:
+            yield
+    finally:
+        if seen:
+            job.ledger.measure(gpu={"file": str(file.relative_to(job.results)), **seen})
+
+
+@contextmanager
+def watched(device: Device, file: Path, interval: float = INTERVAL) -> Iterator[dict[str, Any]]:
+    """Write samples of ``device`` to ``file`` while the block runs; their summary is in what is given, after it.
+
+    It stays empty on a processor. Samples are no result: a fault of NVML or of the file ends the sampling, not the
+    block, and is the reason why nothing was measured.
+    """
+    seen: dict[str, Any] = {}
+    if device.kind != "cuda":
+        yield seen
+        return
     samples: list[Sample] = []
     reasons: dict[str, str] = {}
     done = threading.Event()
@@ -52,11 +68,11 @@ def sampled(job: Job, device: Device, interval: float = INTERVAL) -> Iterator[No
     watch = threading.Thread(target=_watch, args=task, name="gpu", daemon=True)
     watch.start()
     try:
-        yield
+        yield seen
     finally:
         done.set()
         watch.join(PATIENCE)
-        job.ledger.measure(gpu={"file": str(file.relative_to(job.results)), **summary(samples, reasons)})
+        seen.update(summary(samples, reasons))
 
 
 def _watch(

@@ -44,13 +44,17 @@ def load_fast_tokenizer(folder: Path) -> FastTokenizer:
     else:
         from transformers import AutoTokenizer
 
-        converted = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-        if not converted.is_fast:
-            raise ValueError(f"{folder} has a slow tokenizer, which gives no offsets; a tokenizer.json is needed")
-        backend = converted.backend_tokenizer
+        backend = backend_of(AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False), folder)
     backend.no_padding()
     backend.no_truncation()
     return FastTokenizer(backend, _special(folder, "mask_token"), _special(folder, "eos_token"))
+
+
+def backend_of(tokenizer: Any, folder: Path) -> Any:
+    """Return what a tokenizer of transformers runs on; raises ValueError where it is no fast one."""
+    if not tokenizer.is_fast:
+        raise ValueError(f"{folder} has a slow tokenizer, which gives no offsets; a tokenizer.json is needed")
+    return tokenizer.backend_tokenizer
 
 
 def _special(folder: Path, which: str) -> str | None:
