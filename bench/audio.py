@@ -79,33 +79,37 @@ def recordings(folder: Path) -> list[Path]:
 
 def convert_malgeul(folder: Path) -> Result:
     """The stage itself: hashed, decoded, measured, speech marked, on disk with manifest and ledger."""
+    with tempfile.TemporaryDirectory() as name:
+        convert = conversion(recordings(folder), Path(name) / "results/bench")
+        result: Result = {}
+        with clock(result):
+            convert()
+    result["process_mb"] = own_peak_mb()
+    return result
+
+
+def conversion(files: Sequence[Path], results: Path) -> Callable[[], None]:
+    """Return what converts recordings into the results of a run."""
     from convert_audio import convert_audio
     from malgeul.audio.settings import ConvertSettings
     from malgeul.shards.job import Job
     from malgeul.shards.ledger import Units
 
-    files = recordings(folder)
-    with tempfile.TemporaryDirectory() as name:
-        results = Path(name) / "results/bench"
-        job = Job(
-            inputs={"recordings": files, "twins": []},
-            outputs={
-                "recordings": results / "recordings/calls-0000",
-                "ledger": results / "ledger/convert/calls-0000.json",
-            },
-            params={
-                "settings": ConvertSettings().model_dump(mode="json"),
-                "files": [{"path": str(file), "name": file.name, "size": file.stat().st_size} for file in files],
-                "twins": [],
-            },
-            units=Units("recording", "channel"),
-            threads=CORES,
-        )
-        result: Result = {}
-        with clock(result):
-            job.run(convert_audio)
-    result["process_mb"] = own_peak_mb()
-    return result
+    job = Job(
+        inputs={"recordings": list(files), "twins": []},
+        outputs={
+            "recordings": results / "recordings/calls-0000",
+            "ledger": results / "ledger/convert/calls-0000.json",
+        },
+        params={
+            "settings": ConvertSettings().model_dump(mode="json"),
+            "files": [{"path": str(file), "name": file.name, "size": file.stat().st_size} for file in files],
+            "twins": [],
+        },
+        units=Units("recording", "channel"),
+        threads=CORES,
+    )
+    return lambda: job.run(convert_audio)
 
 
 def decode_malgeul(folder: Path) -> Result:
@@ -248,52 +252,86 @@ def make_heavy(folder: Path) -> None:
 
 def transcribe_malgeul(work: dict[str, Any], precision: str, temperatures: Sequence[float] = ()) -> Result:
     """The stage's own code with its log probabilities; with temperatures it decodes again what it doubts."""
-    from malgeul.models.devices import Device
+    from malgeul.models.devices import cpu
+
+    return _heard(*hear_by_malgeul(work, sounds(work["windows"]), cpu(), BATCH, precision, temperatures))
+
+
+def transcribe_pipeline(work: dict[str, Any]) -> Result:
+    """Transformers' pipeline for speech, batched, with timestamps as we have them."""
+    return _heard(*hear_by_pipeline(work, sounds(work["windows"]), "cpu", BATCH, "float32"))
+
+
+def transcribe_faster_whisper(work: dict[str, Any], precision: str) -> Result:
+    """CTranslate2's Whisper by faster-whisper, batched, each window a clip of its own."""
+    return _heard(*hear_by_faster_whisper(work, sounds(work["windows"]), "cpu", BATCH, precision))
+
+
+Hearing = tuple[Result, list[str]]
+"""How long it took, and what was heard in every window; ``cold_seconds`` are from no model to the first batch heard."""
+
+
+def hear_by_malgeul(
+    work: dict[str, Any],
+    windows: Sequence[Any],
+    device: Any,
+    batch: int,
+    precision: str,
+    temperatures: Sequence[float] = (),
+) -> Hearing:
+    """Hear windows in batches of so many, the longest first, as the stage does."""
     from malgeul.speech import whisper as module
     from malgeul.speech.whisper import Whisper
 
     if work["once"]:
         module.SHORTEST_REST = float("inf")  # what was not reached is not heard by itself
-    whisper = Whisper(Path(work["model"]), Device("cpu", ""), "ko", work["tokens"], CORES, temperatures, precision)
-    windows = sorted(enumerate(sounds(work["windows"])), key=lambda one: -len(one[1]))
-    whisper.transcribe([whisper.hear(sound) for _, sound in windows[:BATCH]])
+    in_order = sorted(enumerate(windows), key=lambda one: -len(one[1]))
+    batches = [in_order[first : first + batch] for first in range(0, len(windows), batch)]
+    cold: Result = {}
+    with clock(cold):
+        whisper = Whisper(Path(work["model"]), device, "ko", work["tokens"], CORES, temperatures, precision)
+        whisper.transcribe([whisper.hear(sound) for _, sound in batches[0]])
     texts = [""] * len(windows)
-    result: Result = {}
+    result: Result = {"cold_seconds": cold["seconds"]}
     with clock(result):
-        for first in range(0, len(windows), BATCH):
-            batch = windows[first : first + BATCH]
-            for (at, _), segments in zip(batch, whisper.transcribe([whisper.hear(s) for _, s in batch]), strict=True):
+        for some in batches:
+            for (at, _), segments in zip(some, whisper.transcribe([whisper.hear(s) for _, s in some]), strict=True):
                 assert isinstance(segments, list)
                 texts[at] = " ".join(segment.text for segment in segments)
-    return _heard(result, texts)
+    return result, texts
 
 
-def transcribe_pipeline(work: dict[str, Any]) -> Result:
-    """Transformers' pipeline for speech, batched, with timestamps as we have them."""
+def hear_by_pipeline(work: dict[str, Any], windows: Sequence[Any], device: str, batch: int, precision: str) -> Hearing:
+    """Hear windows by transformers' pipeline, in batches of so many as they come."""
     import torch
     from transformers import pipeline
 
     torch.set_num_threads(CORES)
-    transcribe = pipeline("automatic-speech-recognition", model=work["model"], device="cpu", dtype=torch.float32)
-    transcribe.tokenizer.pad_token_id = transcribe.model.config.eos_token_id  # without it no batches
+    given = [{"raw": sound, "sampling_rate": 16_000} for sound in windows]
     options = {"language": "ko", "task": "transcribe", "max_new_tokens": work["tokens"], "num_beams": 1}
     options |= {"do_sample": False, "force_unique_generate_call": work["once"]}
-    windows = [{"raw": sound, "sampling_rate": 16_000} for sound in sounds(work["windows"])]
 
     def hear(some: list[Any]) -> list[str]:
-        given = [dict(one) for one in some]  # it takes them apart
-        found = transcribe(given, batch_size=BATCH, return_timestamps=True, generate_kwargs=options)
+        own = [dict(one) for one in some]  # it takes them apart
+        found = transcribe(own, batch_size=batch, return_timestamps=True, generate_kwargs=options)
         return [one["text"] for one in found]
 
-    hear(windows[:BATCH])
-    result: Result = {}
+    cold: Result = {}
+    with clock(cold):
+        how = {"device": device, "dtype": getattr(torch, precision)}
+        transcribe = pipeline("automatic-speech-recognition", model=work["model"], **how)
+        transcribe.tokenizer.pad_token_id = transcribe.model.config.eos_token_id  # without it no batches
+        hear(given[:batch])
+    result: Result = {"cold_seconds": cold["seconds"]}
     with clock(result):
-        texts = hear(windows)
-    return _heard(result, texts)
+        texts = hear(given)
+    return result, texts
 
 
-def transcribe_faster_whisper(work: dict[str, Any], precision: str) -> Result:
-    """CTranslate2's Whisper by faster-whisper, batched, each window a clip of its own."""
+def hear_by_faster_whisper(
+    work: dict[str, Any], windows: Sequence[Any], device: str, batch: int, precision: str
+) -> Hearing:
+    """Hear windows by faster-whisper, in batches of so many as they come."""
     import numpy as np
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
@@ -302,27 +340,28 @@ def transcribe_faster_whisper(work: dict[str, Any], precision: str) -> Result:
         command = [converter, "--model", work["model"], "--output_dir", f"{name}/model"]
         files = ["--copy_files", "tokenizer.json", "preprocessor_config.json"]
         subprocess.run([*command, *files], check=True, stdout=subprocess.DEVNULL)
-        model = WhisperModel(f"{name}/model", device="cpu", compute_type=precision, cpu_threads=CORES)
-        batched = BatchedInferencePipeline(model)
-        end_of_text = model.hf_tokenizer.token_to_id("<|endoftext|>")
 
         def hear(some: Sequence[Any]) -> list[str]:
             ends = np.cumsum([len(sound) for sound in some]) / 16_000
             clips = [{"start": float(a), "end": float(b)} for a, b in zip([0.0, *ends[:-1]], ends, strict=True)]
             segments, _ = batched.transcribe(
-                np.concatenate(some), language="ko", batch_size=BATCH, vad_filter=False, clip_timestamps=clips,
+                np.concatenate(some), language="ko", batch_size=batch, vad_filter=False, clip_timestamps=clips,
                 beam_size=1, temperature=0.0, without_timestamps=False, suppress_tokens=[end_of_text],
                 max_new_tokens=work["tokens"], log_prob_threshold=None, compression_ratio_threshold=None,
                 no_speech_threshold=None,
             )  # fmt: skip
             return [segment.text for segment in segments]
 
-        windows = sounds(work["windows"])
-        hear(windows[:BATCH])
-        result: Result = {}
+        cold: Result = {}
+        with clock(cold):
+            model = WhisperModel(f"{name}/model", device=device, compute_type=precision, cpu_threads=CORES)
+            batched = BatchedInferencePipeline(model)
+            end_of_text = model.hf_tokenizer.token_to_id("<|endoftext|>")
+            hear(windows[:batch])
+        result: Result = {"cold_seconds": cold["seconds"]}
         with clock(result):
             texts = hear(windows)
-    return _heard(result, texts)
+    return result, texts
 
 
 def _heard(result: Result, texts: Sequence[str]) -> Result:

@@ -64,6 +64,16 @@ def some_texts(petitions: Path, count: int) -> list[str]:
     return random.Random(0).sample(texts, min(count, len(texts)))
 
 
+def tokens_of(texts: Sequence[str]) -> int:
+    """Return how many tokens a model reads of texts."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(LONGEST)
+    return sum(len(found.ids) for found in tokenizer.encode_batch(texts))
+
+
 # The sides; each returns seconds, the vectors' file and what else is known
 
 
@@ -125,22 +135,24 @@ def _job(results: Path, texts: Sequence[str], model: str, precision: str) -> Any
     )
 
 
-def embed_sentence_transformers(work: dict[str, Any], precision: str) -> Result:
+def embed_sentence_transformers(
+    work: dict[str, Any], precision: str, device: str = "cpu", sizes: Sequence[int] = BATCH_SIZES
+) -> Result:
     """The peer at its best batch size, which a sample of the texts tells."""
     import torch
     from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(CORES)
     dtype = getattr(torch, precision)
-    model = SentenceTransformer(work["model"], device="cpu", model_kwargs={"dtype": dtype})
+    model = SentenceTransformer(work["model"], device=device, model_kwargs={"dtype": dtype})
 
     def embed(texts: Sequence[str], size: int) -> Any:
-        return model.encode(list(texts), batch_size=size, convert_to_tensor=True, show_progress_bar=False).float()
+        return model.encode(list(texts), batch_size=size, convert_to_tensor=True, show_progress_bar=False).float().cpu()
 
     embed(work["texts"][:8], 8)
     known = Path(work["folder"]) / f"{work['size']}, {precision}, batch size"
     if not known.exists():
-        known.write_text(str(_fastest_size(work["texts"], embed)), encoding="utf-8")
+        known.write_text(str(_fastest_size(work["texts"], embed, sizes)), encoding="utf-8")
     best = int(known.read_text(encoding="utf-8"))
     result: Result = {"batch_size": best}
     with clock(result):
@@ -148,11 +160,11 @@ def embed_sentence_transformers(work: dict[str, Any], precision: str) -> Result:
     return _embedded(result, work, f"sentence-transformers, {precision}", vectors.numpy())
 
 
-def _fastest_size(texts: Sequence[str], embed: Callable[[Sequence[str], int], Any]) -> int:
+def _fastest_size(texts: Sequence[str], embed: Callable[[Sequence[str], int], Any], sizes: Sequence[int]) -> int:
     """Return the batch size at which the peer embeds a sample of the texts fastest."""
-    sample = texts[: max(2 * max(BATCH_SIZES), len(texts) // 8)]
+    sample = texts[: max(2 * max(sizes), len(texts) // 8)]
     tried: dict[int, float] = {}
-    for size in BATCH_SIZES:
+    for size in sizes:
         trial: Result = {}
         with clock(trial):
             embed(sample, size)
@@ -163,16 +175,12 @@ def _fastest_size(texts: Sequence[str], embed: Callable[[Sequence[str], int], An
 def multiply(work: dict[str, Any], precision: str) -> Result:
     """The limit: the products of the linear layers and nothing else, by torch.mm, for as many tokens at a time."""
     import torch
-    from tokenizers import Tokenizer
 
     from malgeul.embedding.encoder import CORE_TOKENS
 
     torch.set_num_threads(CORES)
     layers, dimension = SIZES[work["size"]]
-    tokenizer = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(LONGEST)
-    tokens = sum(len(found.ids) for found in tokenizer.encode_batch(work["texts"]))
+    tokens = tokens_of(work["texts"])
 
     def drawn(rows: int, columns: int) -> torch.Tensor:
         return torch.randn(rows, columns).to(getattr(torch, precision))

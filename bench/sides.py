@@ -8,6 +8,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +19,24 @@ CORES = os.cpu_count() or 1
 Result = dict[str, Any]
 
 
+GPU_INTERVAL = 0.1
+"""Seconds between two looks at a GPU."""
+
+
 @contextmanager
 def clock(result: Result) -> Iterator[None]:
-    """Add wall and processor seconds (of children too) to a result."""
-    started, spent = time.perf_counter(), _cpu()
-    yield
-    result["seconds"] = time.perf_counter() - started
-    result["cpu_seconds"] = _cpu() - spent
+    """Add wall and processor seconds (of children too) to a result, and what NVML says of a GPU meanwhile."""
+    from malgeul.models.devices import claimed_device
+    from malgeul.models.sampling import watched
+
+    with tempfile.TemporaryDirectory() as name, claimed_device() as device:
+        with watched(device, Path(name) / "samples", GPU_INTERVAL) as gpu:
+            started, spent = time.perf_counter(), _cpu()
+            yield
+            result["seconds"] = time.perf_counter() - started
+            result["cpu_seconds"] = _cpu() - spent
+        if gpu:
+            result["gpu"] = gpu
 
 
 def _cpu() -> float:
@@ -58,10 +70,14 @@ def has_bfloat16() -> bool:
     return found
 
 
-def run_side(script: str, side: str, work: Path) -> Result:
-    """Run one side of a comparison; ``script --side SIDE WORK`` prints its result as JSON on the last line."""
+def run_side(script: str, side: str, work: Path, *, gpu: bool = False) -> Result:
+    """Run one side of a comparison; ``script --side SIDE WORK`` prints its result as JSON on the last line.
+
+    A machine's GPUs are hidden from sides that are compared on its processor.
+    """
     command = [sys.executable, script, "--side", side, str(work)]
-    finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    shown = os.environ if gpu else {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=shown)
     result: Result = json.loads(finished.stdout.splitlines()[-1])
     print(f"{side}: {result['seconds']:.1f} s, {result['cpu_seconds']:.1f} s of processor", file=sys.stderr)
     return result

@@ -177,7 +177,7 @@ def main() -> None:
         file.write_text(json.dumps(work), encoding="utf-8")
         only = tuple(given.only) if given.only else ("",)
         sides = [side for side in SIDES if side == PLAIN or side.startswith(only)]
-        rounds = [[run_side(__file__, side, file) for side in sides] for _ in range(given.runs)]
+        rounds = [[run_side(__file__, side, file, gpu=True) for side in sides] for _ in range(given.runs)]
     for side, results in zip(sides, zip(*rounds, strict=True), strict=True):
         each = [result["samples"] / plain[0]["samples"] for result, plain in zip(results, rounds, strict=True)]
         spread = f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
