@@ -109,12 +109,21 @@ def test_windows_that_are_in_doubt_are_decoded_again(gpu, monkeypatch):
     assert [{segment.temperature for segment in segments} for segments in heard] == [{0.8}, {0.2}]
 
 
+def test_spectra_are_made_on_the_device_and_stay_there(gpu):
+    whisper = Whisper(ROOT / "resources/models/whisper-ko-demo", gpu, "ko", 200, 1, ())
+    windows = [whisper.hear(sound) for sound in spoken("seen")[1][:2]]
+    before = len(WAITS)
+    features = whisper._features(windows)
+    assert features.device.type == whisper._model.device.type != "cpu"
+    assert len(WAITS) == before
+
+
 def test_a_token_costs_one_look_at_the_device(gpu):
     """A GPU stands still while the host looks at what it made and thinks of the next thing to do."""
     whisper = Whisper(ROOT / "resources/models/whisper-ko-demo", gpu, "ko", 200, 1, ())
     windows = [whisper.hear(sound) for sound in spoken("seen")[1][:1]]
     steps = []
-    whisper._model.model.decoder.register_forward_hook(lambda *_: steps.append(len(WAITS)))
+    whisper._model.model.decoder.layer_norm.register_forward_hook(lambda *_: steps.append(len(WAITS)))
     whisper.transcribe(windows)
     assert len(steps) > 10
     assert {after - before for before, after in pairwise(steps[1:])} == {1}

@@ -43,6 +43,9 @@ LEAST_WINDOWS = 4
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 """At which what is doubtful is decoded again, until it is not (Radford et al. 2022, section 4.5)."""
 
+COPIED = 2
+"""Steps that windows which have ended may cost for each that goes on: leaving them out copies the keys of those."""
+
 SHORTEST_REST = 1.0
 """Seconds that must be left of a window for what the model has not reached to be heard by itself."""
 LEAST_PROGRESS = 0.5
@@ -90,10 +93,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Heard:
-    """A window of sound (float32, 16 kHz) and what the encoder takes of it."""
+    """A window of sound (float32, 16 kHz), and what is made of it on the host: all of it, or its spectrum there."""
 
     sound: Audio
-    features: Any
+    given: Tensor
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ class Whisper:
         from malgeul.models.cores import Cores
         from malgeul.models.linear import with_linear_layers_in, with_linear_layers_in_int8
         from malgeul.speech.attention import with_attention_by_products
+        from malgeul.speech.spectra import LogMel
 
         quiet_transformers()
         self._torch = torch
@@ -158,6 +162,7 @@ class Whisper:
         self.device = device.place
         self.precision = precision_for(device, precision)
         self._processor = WhisperProcessor.from_pretrained(str(folder))
+        self._spectra = LogMel(self._processor.feature_extractor, self.device)
         loaded_in = "float32" if self.precision == "int8" else self.precision
         self._model = load_model("transcribe", folder, device, precision=loaded_in, attn_implementation="sdpa").model
         self.dtype = self._model.dtype
@@ -206,15 +211,14 @@ class Whisper:
         self._never = self._torch.tensor(never, dtype=self._torch.long, device=self.device)
 
     def hear(self, sound: Audio) -> Heard:
-        """Return a window (at most window_seconds) as the encoder takes it; for a GPU it is made there."""
-        return Heard(sound, None if self.device != "cpu" else self._features([sound])[0])
+        """Return a window (at most window_seconds) as the model takes it; for a GPU its spectrum is made there."""
+        whole = self._spectra.whole(sound)
+        return Heard(sound, whole if self.device != "cpu" else self._spectra(whole[None])[0])
 
-    def _features(self, sounds: Sequence[Audio]) -> Tensor:
-        made = self._processor.feature_extractor(
-            list(sounds), sampling_rate=RATE, return_tensors="pt", device=self.device
-        )
-        features: Tensor = made["input_features"].to(self.device, self.dtype)
-        return features
+    def _features(self, batch: Sequence[Heard]) -> Tensor:
+        """Return what the encoder takes of windows, on the device: (n, mels, frames)."""
+        given = self._torch.stack([heard.given.to(self.device, non_blocking=True) for heard in batch])
+        return (given if self.device == "cpu" else self._spectra(given)).to(self.dtype)
 
     def transcribe(self, batch: Sequence[Heard]) -> list[list[Segment] | DoesNotFit]:
         """Return the segments of every window, in order, with times from its start.
@@ -271,9 +275,7 @@ class Whisper:
         torch = self._torch
         tried: list[list[tuple[Any, Chosen]]] = [[] for _ in batch]
         with torch.inference_mode():
-            known = [heard.features for heard in batch]
-            features = self._features([heard.sound for heard in batch]) if known[0] is None else torch.stack(known)
-            states = self._model.model.encoder(features).last_hidden_state
+            states = self._model.model.encoder(self._features(batch)).last_hidden_state
             rows = list(range(len(batch)))
             decoded = self._decode(states, 0.0)
             draws = [zlib.crc32(str(one.tokens).encode()) for one in decoded]
@@ -300,22 +302,21 @@ class Whisper:
 
         At a temperature other than 0 tokens are drawn by a seed per window, so that they do not hang on the others.
         """
-        torch = self._torch
-        from transformers import DynamicCache, EncoderDecoderCache
+        from malgeul.speech.decoder import Decoder
 
+        torch = self._torch
         n = len(states)
         tokens: list[list[int]] = [[] for _ in range(n)]
         logprobs: list[list[float]] = [[] for _ in range(n)]
         no_speech: list[float | None] = [None] * n
         draws = [torch.Generator().manual_seed(seed) for seed in seeds]
         rows = list(range(n))
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        idle = 0
+        decoder = Decoder(self._model, states)
         ids = torch.tensor([self._prompt] * n, device=self.device)
         made = torch.empty((n, 0), dtype=torch.long, device=self.device)
         for _ in range(self._max_new_tokens):
-            hidden = self._model.model.decoder(
-                input_ids=ids, encoder_hidden_states=states, past_key_values=cache, use_cache=True
-            ).last_hidden_state
+            hidden = decoder.step(ids)
             if not made.shape[1] and self._no_speech is not None:
                 chances = self._model.proj_out(hidden[:, 0]).float().softmax(-1)
                 no_speech = chances[:, self._no_speech].tolist()
@@ -332,17 +333,20 @@ class Whisper:
             # Both at once: a GPU has nothing to do from when the host asks until it has seen what was made.
             told = torch.stack([chosen.double(), picked.double()]).tolist()
             for row, token, logprob in zip(rows, *told, strict=True):
-                tokens[row].append(int(token))
-                logprobs[row].append(logprob)
+                if not tokens[row] or tokens[row][-1] != self._end:
+                    tokens[row].append(int(token))
+                    logprobs[row].append(logprob)
             going = [k for k, row in enumerate(rows) if tokens[row][-1] != self._end]
             if not going:
                 break
-            if len(going) < len(rows):
-                rows, left = [rows[k] for k in going], torch.tensor(going, device=self.device)
-                cache.batch_select_indices(left)
-                states, made, chosen = states[left], made[left], chosen[left]
             ids = chosen[:, None]
             made = torch.cat([made, ids], dim=1)
+            idle += len(rows) - len(going)
+            if idle > COPIED * len(going):
+                rows, idle = [rows[k] for k in going], 0
+                left = torch.tensor(going, device=self.device)
+                decoder.keep(left)
+                ids, made = ids[left], made[left]
         return [Decoded(*one, temperature) for one in zip(tokens, logprobs, no_speech, strict=True)]
 
     def _segments(self, decoded: Decoded, seconds: float) -> tuple[list[Segment], float]:

@@ -31,6 +31,10 @@ def hear(whisper, sounds):
     return whisper.transcribe([whisper.hear(sound) for sound in sounds])
 
 
+def features_of(whisper, sounds):
+    return whisper._features([whisper.hear(sound) for sound in sounds])
+
+
 @pytest.mark.parametrize(
     ("files", "seconds"),
     [
@@ -101,7 +105,7 @@ def test_attention_by_products_hears_what_the_kernel_hears(monkeypatch, precisio
         "malgeul_products",
     )
     with torch.inference_mode():
-        features = by_kernel._features(SOUNDS)
+        features = features_of(by_kernel, SOUNDS)
         expected, found = (one._model.model.encoder(features).last_hidden_state.float() for one in whispers)
     assert float((found - expected).norm() / expected.norm()) < 0.05
     for one, other in zip(hear(by_products, SOUNDS[:4]), hear(by_kernel, SOUNDS[:4]), strict=True):
@@ -124,16 +128,16 @@ def test_a_gpu_hears_what_a_processor_hears(gpu, precision):
 
 @pytest.mark.gpu
 def test_a_gpu_makes_nearly_the_features_of_a_processor(gpu, whisper):
-    features = Whisper(FOLDER, gpu, "ko", 200, 1, precision="float32")._features(SOUNDS)
+    features = features_of(Whisper(FOLDER, gpu, "ko", 200, 1, precision="float32"), SOUNDS)
     assert features.device.type == "cuda"
-    expected = whisper._features(SOUNDS)
+    expected = features_of(whisper, SOUNDS)
     assert features.shape == expected.shape
     assert (features.cpu() - expected).abs().max() < 1e-3
 
 
 def test_the_tokens_are_those_of_transformers(whisper):
     torch, model = whisper._torch, whisper._model
-    features = whisper._features(SOUNDS)
+    features = features_of(whisper, SOUNDS)
     with torch.inference_mode():
         ours = whisper._decode(model.model.encoder(features).last_hidden_state, 0.0)
         theirs = model.generate(
@@ -153,7 +157,7 @@ def test_log_probabilities_are_those_of_the_distribution_that_was_decoded_from(w
     """The first token is a timestamp; all other tokens were forbidden."""
     torch = whisper._torch
     with torch.inference_mode():
-        states = whisper._model.model.encoder(whisper._features(SOUNDS[:1])).last_hidden_state
+        states = whisper._model.model.encoder(features_of(whisper, SOUNDS[:1])).last_hidden_state
         (decoded,) = whisper._decode(states, 0.0)
         logits = whisper._model(encoder_outputs=(states,), decoder_input_ids=torch.tensor([whisper._prompt])).logits[
             :, -1
@@ -283,7 +287,7 @@ def test_what_stays_doubtful_stays_with_its_flags(whisper, monkeypatch):
 def test_sampling_gives_the_same_every_time(whisper):
     torch = whisper._torch
     with torch.inference_mode():
-        states = whisper._model.model.encoder(whisper._features(SOUNDS[:1])).last_hidden_state
+        states = whisper._model.model.encoder(features_of(whisper, SOUNDS[:1])).last_hidden_state
         first, again = (whisper._decode(states, 1.0, [7]) for _ in range(2))
         other = whisper._decode(states, 1.0, [8])
     assert first == again
@@ -293,7 +297,7 @@ def test_sampling_gives_the_same_every_time(whisper):
 def test_what_is_drawn_for_a_window_does_not_hang_on_the_others(whisper):
     torch = whisper._torch
     with torch.inference_mode():
-        states = whisper._model.model.encoder(whisper._features(SOUNDS[:3])).last_hidden_state
+        states = whisper._model.model.encoder(features_of(whisper, SOUNDS[:3])).last_hidden_state
         together = whisper._decode(states, 1.0, [1, 2, 3])
         alone = [whisper._decode(states[row : row + 1], 1.0, [row + 1])[0] for row in range(3)]
     assert [one.tokens for one in together] == [one.tokens for one in alone]

@@ -61,7 +61,7 @@ def test_the_likeness_is_that_of_the_cross_attention(whisper):
     from transformers import WhisperForConditionalGeneration
 
     torch, model = whisper._torch, whisper._model
-    features = whisper._features(SOUNDS[:2])
+    features = whisper._features([whisper.hear(sound) for sound in SOUNDS[:2]])
     with torch.inference_mode():
         states = model.model.encoder(features).last_hidden_state
         ids = torch.tensor([[*whisper._prompt, 5, 6, 7, 8, 9]] * 2)
