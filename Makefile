@@ -5,6 +5,7 @@
 # make bench-audio   the audio wing beside its peers (bench/audio.md)
 # make bench-embedding PETITIONS=folder, bench-store, bench-index, bench-chunking   documents and their vectors
 # make bench-models   loading, adapters, quantized weights, steps of training (bench/models.md)
+# make bench-gpu PETITIONS=folder   what of these a GPU does, beside the peers on it
 # make bench-samples PETITIONS=folder   what is learnt from malgeul's samples and from the forerunner's (bench/models.md)
 # What decides how: PYTHON (the interpreter for .venv), CORES, SNAKEMAKE_ARGS (anything snakemake takes)
 
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .PHONY: run test lint clean bench-text bench-audio bench-embedding bench-store bench-index bench-chunking bench-models
-.PHONY: bench-samples
+.PHONY: bench-samples bench-gpu
 
 run: $(VENV)/.installed
 	@$(BIN)/python scripts/release_lock.py
@@ -58,6 +59,10 @@ bench-audio: $(VENV)/.installed-bench
 
 bench-embedding bench-samples: bench-%: $(VENV)/.installed-dev
 	@$(BIN)/python bench/$*.py $(PETITIONS)
+
+bench-gpu: $(VENV)/.installed-dev
+	@$(BIN)/python bench/gpu.py $(PETITIONS)
+	@$(BIN)/python bench/training.py --model base
 
 bench-store bench-index bench-chunking: bench-%: $(VENV)/.installed-dev
 	@$(BIN)/python bench/$*.py
