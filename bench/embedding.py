@@ -92,7 +92,7 @@ def embed_malgeul(work: dict[str, Any], precision: str) -> Result:
             job.run(_stage())
         result["seconds"] -= job.ledger.measured["load_seconds"]
         vectors = np.concatenate([part for _, part in read_vectors(results / "embeddings/bench-0000.parquet")])
-    result["padding"] = job.ledger.measured["padding_share"]
+    result |= {"padding": job.ledger.measured["padding_share"], "batch_tokens": job.ledger.measured["batch_tokens"]}
     return _embedded(result, work, f"malgeul, {precision}", vectors)
 
 

@@ -262,7 +262,7 @@ def compare(name: str, work: dict[str, Any], folder: Path, runs: int) -> Iterato
     sides = {side: [one[side] for one in rounds] for side in rounds[0]}
     for side in own:
         for peer in peers:
-            facts = "; ".join(f"{_name(who)}: {_facts(sides[who][-1])}" for who in (side, peer))
+            facts = "; ".join(f"{_name(who)}: {_facts(work, sides[who][-1])}" for who in (side, peer))
             paces = (_pace(work, sides[who]) for who in (side, peer))
             what = name if side == "malgeul" else f"{name}{side.removeprefix('malgeul')}"
             yield _row(what, peer, runs, *paces, ratios(sides[side], sides[peer]), goal, facts)
@@ -284,9 +284,14 @@ def _pace(work: dict[str, Any], found: Sequence[Result]) -> str:
     return f"{work['sound'] / seconds:,.0f}x"
 
 
-def _facts(result: Result) -> str:
+def _facts(work: dict[str, Any], result: Result) -> str:
     """Return what else is known of a side: its batches, how busy the GPU was, and how it began."""
     facts = [f"batches of {result[size]}" for size in ("batch", "batch_size") if size in result]
+    if "batch_tokens" in result:
+        batches = max(1.0, work["tokens_of_texts"] / result["batch_tokens"])
+        hourly = len(work["texts"]) / result["seconds"] * 3600
+        facts.append(f"batches of {result['batch_tokens']:,} tokens, {result['seconds'] / batches * 1000:,.0f} ms each")
+        facts.append(f"{hourly:,.0f} texts an hour")
     if "cold_seconds" in result:
         facts.append(f"cold {result['cold_seconds']:.1f} s")
     return ", ".join([*facts, *_of_gpu(result)])
