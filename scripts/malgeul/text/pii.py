@@ -155,9 +155,12 @@ def _card(match: re.Match[str], before: str) -> bool:
 
 def _account(match: re.Match[str], before: str) -> bool:
     number, after = match.group(), match.string[match.end() : match.end() + CONTEXT]
-    if not 10 <= len(_digits(match)) <= 14 or (number.isdigit() and after.lstrip().startswith("원")):
+    if not 10 <= len(_digits(match)) <= 14 or _DATE.search(number) or _YEARS.fullmatch(number):
         return False
-    return bool(_BANK.search(before) or (_HYPHENED.fullmatch(number) and _BANK_BEHIND.match(after)))
+    if "-" not in number and (_COUNTED.match(after) or _ROUND.fullmatch(number)):
+        return False
+    named = _BANK.search(before) and not _OTHER_NUMBER.search(before)
+    return bool(named or (_HYPHENED.fullmatch(number) and _BANK_BEHIND.match(after)))
 
 
 def _phone(match: re.Match[str], before: str) -> bool:
@@ -204,6 +207,17 @@ _WORTH_LOOKING = re.compile(r"\d{3}|[@＠]|\d\.\d|:[0-9A-Fa-f]{0,4}:")
 _BANK = re.compile(
     r"계좌|통장|입금|송금|예금주|무통장|은행|뱅크|농협|수협|신협|새마을금고|우체국|(?:국민|신한|우리|하나|기업|토스|카카오|씨티|SC제일|IBK)\s*:?\s*$"
 )
+
+_DATE = re.compile(r"(?<!\d)(?:19|20)\d\d([ -])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])(?!\d)")
+_YEARS = re.compile(r"(?:19|20)\d\d(?:[ -]+(?:19|20)\d\d)+")
+_COUNTED = re.compile(r"\s?(?:[만천억]\s?)?(?:원|달러|위안|유로|명(?!의)|개(?!설))|\s?[만억]\s")
+_ROUND = re.compile(r"\d+0{5}|\d+000(?: \d+000)+")
+"""Sums of money and counts; of accounts one in 100,000 ends in five zeros."""
+
+_OTHER_NUMBER = re.compile(
+    r"(?:(?:등기|송장|택배|우편)(?:\s*번호)?|(?:접수|주문|사건|문서|고객|회원|승인|거래|증권|증서)\s*번호)\s*[:은는]?\s*$"
+)
+"""What says that the number behind it is another one that banks and post offices have, too."""
 
 _HYPHENED = re.compile(r"\d+(?: ?- ?\d+){2,}")
 _BANK_BEHIND = re.compile(r"[\s(\[,/]{0,3}(?:예금주|농협|수협|신협|새마을금고|우체국|[가-힣A-Za-z]{1,6}(?:은행|뱅크))")
@@ -273,7 +287,12 @@ KINDS = (
     Kind(
         "account_number",
         "[계좌번호]",
-        re.compile(_NOT_IN_NUMBER + r"\d{2,6}(?:(?: ?- ?| )?\d{1,8}+){1,4}" + _NO_NUMBER_AFTER),
+        re.compile(
+            # All of its groups are parted alike: what stands behind a space is no part of a number with hyphens.
+            _NOT_IN_NUMBER
+            + r"(?:\d{2,6}(?: ?- ?\d{1,8}+){1,4}|\d{2,6}(?: \d{2,8}+){1,4}|\d{10,14}+)"
+            + _NO_NUMBER_AFTER
+        ),
         _account,
     ),
 )  # fmt: skip
