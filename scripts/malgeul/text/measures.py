@@ -11,10 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 
-_NOT_HANGUL = re.compile(r"[^가-힣ㄱ-ㆎ\u1100-\u11ff]+")
+_NOT_HANGUL = re.compile(r"[^가-힣ㄱ-ㅣㅥ-ㆎ\u1100-\u115e\u1161-\u11ff\ua960-\ua97c\ud7b0-\ud7fb\uffa1-\uffdc]+")
+"""All but syllables and jamo, half-width and old ones among them; fillers, which show nothing, are none."""
+
 _LETTERS_DIGITS_SPACES = re.compile(r"[^\W_]+|\s+")
 _SPACES = re.compile(r"\s+")
-_SENTENCE_ENDS = re.compile(r"[.?!]")
+_SENTENCE_ENDS = re.compile(r"[.?!。．｡？！]")
+_PLAIN_SENTENCE_ENDS = re.compile(r"[.?!]")
 _RUNS = re.compile(r"(\S)\1{4,}")
 _BULLETS = re.compile(r"[-*+•‣⁃◦·ㆍ∙▪▫■□●○◆◇▶▷►※☞★☆✔✓➤➔]")
 _SENTENCE_MARKS = (".", "?", "!", "。", "．", "｡", "？", "！", "‼", "⁇", "⁈", "⁉", "؟", "।", "॥")
@@ -70,8 +73,13 @@ def symbol_share(text: str) -> Measured:
 
 
 def count_sentence_ends(text: str) -> Measured:
-    """Return how many of ``. ? !`` there are."""
+    """Return how many of ``. ? !`` there are, full-width ones and the ideographic full stop among them."""
     return len(_SENTENCE_ENDS.findall(text))
+
+
+def count_plain_sentence_ends(text: str) -> Measured:
+    """Return how many of ``. ? !`` there are in ASCII (the forerunner's rule)."""
+    return len(_PLAIN_SENTENCE_ENDS.findall(text))
 
 
 def repeated_lines_share(text: str) -> Measured:
@@ -179,5 +187,6 @@ TEXT_MEASURES: dict[str, Callable[[str], Measured]] = {
     "punctuated_lines": punctuated_lines_share,
     "plain_bullet_lines": plain_bullet_lines_share,
     "plain_ellipsis_lines": plain_ellipsis_lines_share,
+    "plain_sentence_ends": count_plain_sentence_ends,
 }
 """Measures by name."""

@@ -86,7 +86,7 @@ PROFILES: dict[str, tuple[Rule, ...]] = {
     "seed_compat": (
         Rule("too_short", "characters", "<", 800),
         Rule("too_long", "characters", ">", 2500),
-        Rule("few_sentences", "sentence_ends", "<", 3),
+        Rule("few_sentences", "plain_sentence_ends", "<", 3),
         Rule("low_hangul", "hangul", "<", 0.40),
         Rule("symbols", "symbols", ">", 0.30),
         Rule("few_names", "proper_nouns", "<", 0.05),
