@@ -97,7 +97,7 @@ def card_of(
             "## From input to rows\n",
             *_table(["stage", "in", "out", "left out"], funnel),
             "\n## Columns\n",
-            *_table(["column", "type"], [[name, holds] for name, holds in COLUMNS[kind].items()]),
+            *_table(["column", "type"], [[f"`{name}`", f"`{holds}`"] for name, holds in COLUMNS[kind].items()]),
             "\n## Made with\n",
             *_table(["", ""], [[key, str(value)] for key, value in {**made_with, **told["versions"]}.items()]),
             f"\nThe sha256 over the sha256 of all data files is `{content}`.\n",

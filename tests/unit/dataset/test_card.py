@@ -95,8 +95,8 @@ def test_no_licence_is_made_up():
 
 
 def test_the_columns_are_those_of_the_kind_of_samples():
-    assert "| masked_index | int32 |" in card()
-    assert "| doc_starts | list<int32> |" in card(kind="sequences")
+    assert "| `mention_starts` | `list<int32>` |" in card()  # bare, <int32> is a tag to Markdown
+    assert "| `doc_starts` | `list<int32>` |" in card(kind="sequences")
 
 
 def test_times_do_not_change_it():
