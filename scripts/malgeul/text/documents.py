@@ -23,16 +23,28 @@ _INVISIBLE = re.compile(
     "\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]"
     # soft hyphen, zero width, direction, annotation
 )
+_IDLE_JOINERS = re.compile(
+    "(?:(?<![^\\s -~가-힣ㄱ-ㆎ\u1100-\u11ff])[\u200c\u200d]+|[\u200c\u200d]+(?![^\\s -~가-힣ㄱ-ㆎ\u1100-\u11ff]))"
+)
+"""Joiners at the border of the text or beside Hangul, ASCII or white space, which have no forms to join: mail and web
+pages pad lines with them, and a name with one inside is another name to every program."""
+
+_FILLERS = re.compile("[\u2800\u3164\uffa0]")
+"""Blanks that are no white space to Unicode (Hangul fillers, empty Braille): written where a page drops spaces."""
 
 
 def clean(text: str, counts: Counter[str]) -> str:
     """Return text in NFC, lines parted by line feeds alone, without invisible characters and space at line ends.
 
-    Joiners stay: they hold emoji and some scripts together. Adds to ``counts`` how many control_characters were removed
-    and how many texts were not in NFC (normalized_texts).
+    Hangul fillers become spaces, which they are written for. Joiners stay where they hold emoji and some scripts
+    together. Adds to ``counts`` how many control_characters were removed and how many texts were not in NFC
+    (normalized_texts).
     """
-    text = _LINE_BREAKS.sub("\n", text)
+    text = _FILLERS.sub(" ", _LINE_BREAKS.sub("\n", text))
     text, removed = _INVISIBLE.subn("", text)
+    if "\u200c" in text or "\u200d" in text:  # a tenth of the time that looking for idle ones takes
+        text, idle = _IDLE_JOINERS.subn("", text)
+        removed += idle
     counts["control_characters"] += removed
     composed = nfc(text)
     counts["normalized_texts"] += composed != text

@@ -32,6 +32,9 @@ def make(fields, source=SOURCE):
         ("가 \t\n나\u3000\n\n다  ", "가\n나\n\n다"),
         ("a\tb", "a\tb"),
         ("👩\u200d👩\u200d👧", "👩\u200d👩\u200d👧"),
+        ("❤️\u200d🔥 क्\u200dष می\u200cخواهم", "❤️\u200d🔥 क्\u200dष می\u200cخواهم"),
+        ("ᄃ\u200dᅢ\u200d한민국 010\u200c-1234 \u200c\u200c ab\u200d👍\u200d", "대한민국 010-1234  ab👍"),
+        ("가\u3164나\n\u3164\u3164\n\uffa0다\u2800", "가 나\n\n 다"),
     ],
 )
 def test_text_is_composed_without_invisible_characters_and_space_at_line_ends(raw, cleaned):
