@@ -43,10 +43,21 @@ def place(mentions: Sequence[Mention], pieces: Pieces) -> tuple[list[PlacedMenti
     """Find the pieces of every mention.
 
     Returns the mentions whose borders are borders of pieces, and how many were left out because a piece reaches over
-    their border (a particle glued to the name).
+    their border (a particle glued to the name, or bytes of a character that other bytes of are in another piece).
     """
-    starts = {start: k for k, (start, end) in reversed(list(enumerate(pieces.spans))) if end > start}
-    ends = {end: k + 1 for k, (start, end) in enumerate(pieces.spans) if end > start}
+    starts: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    spelling = [(k, start, end) for k, (start, end) in enumerate(pieces.spans) if end > start]
+    reached = 0
+    for k, start, end in spelling:
+        if reached <= start:
+            starts[start] = k
+        reached = max(reached, end)
+    following = reached
+    for k, start, end in reversed(spelling):
+        if end <= following:
+            ends[end] = k + 1
+        following = min(following, start)
     placed = [
         PlacedMention(mention, starts[mention.start], ends[mention.end])
         for mention in mentions

@@ -39,6 +39,15 @@ def test_a_piece_that_reaches_over_the_border_leaves_the_mention_out():
     assert (placed, misaligned) == ([], 1)
 
 
+def test_a_character_in_bytes_is_a_border_only_where_no_piece_joins_it_with_the_next():
+    # 서 | two bytes of 울 | the third | 은; then the third with 은
+    whole, over = Pieces([1, 2, 3, 4], [(0, 1), (1, 2), (1, 2), (2, 3)]), Pieces([1, 2, 5], [(0, 1), (1, 2), (1, 3)])
+    [placed], misaligned = place([Mention("서울", 0, 2)], whole)
+    assert (placed.first, placed.last, misaligned) == (0, 3, 0)
+    assert place([Mention("서울", 0, 2)], over) == ([], 1)
+    assert place([Mention("은", 2, 3)], Pieces([1, 5], [(0, 2), (1, 3)])) == ([], 1)
+
+
 @pytest.mark.parametrize("capacity", [1, 3, 7, 20, 1000])
 def test_windows_hold_every_piece_once_and_never_more_than_they_can(tokenizer, document, capacity):
     pieces = tokenizer.pieces(document["text"])
