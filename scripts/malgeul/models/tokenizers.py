@@ -47,7 +47,8 @@ def load_fast_tokenizer(folder: Path) -> FastTokenizer:
         backend = backend_of(AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False), folder)
     backend.no_padding()
     backend.no_truncation()
-    return FastTokenizer(backend, _special(folder, "mask_token"), _special(folder, "eos_token"))
+    end = _special(folder, "eos_token") or _special(folder, "sep_token")
+    return FastTokenizer(backend, _special(folder, "mask_token"), end)
 
 
 def backend_of(tokenizer: Any, folder: Path) -> Any:
