@@ -134,6 +134,8 @@ def _digits(match: re.Match[str]) -> str:
 
 def _resident(match: re.Match[str], before: str) -> bool:
     digits = _digits(match)
+    if re.search(r"법인\s*(?:등록)?\s*(?:번호)?\D{0,5}$", before):  # a company's: 110111 is a court, and a date, too
+        return False
     named = bool(re.search("주민|등록\\s*번호|외국인", before))
     unchecked = (born := _born(digits)) is not None and born >= RANDOM_SINCE
     written_so = named or len(match.group()) > len(digits)
@@ -143,8 +145,7 @@ def _resident(match: re.Match[str], before: str) -> bool:
 
 
 def _business(match: re.Match[str], before: str) -> bool:
-    hyphens = len(match.group()) > 10
-    return business_number_holds(_digits(match)) and (hyphens or "사업자" in before)
+    return business_number_holds(_digits(match)) and ("-" in match.group() or "사업자" in before)
 
 
 def _card(match: re.Match[str], before: str) -> bool:
@@ -165,6 +166,8 @@ def _account(match: re.Match[str], before: str) -> bool:
 
 def _phone(match: re.Match[str], before: str) -> bool:
     if re.search(r"(?:모델|품번|버전|사건|번지)\s*(?:번호)?[은는:\s]*$", before) or _CODE.search(before):
+        return False
+    if before.endswith("제") and match.string.startswith("호", match.end()):  # a document's: 제02-2019-1234호
         return False
     digits = re.sub("^(?:0082|82)0?", "0", _digits(match))
     parted = len(match.group()) > len(_digits(match)) or before.endswith("(")
@@ -194,7 +197,7 @@ _ADDRESS = re.compile(r"ip|dns|아이피|주소|서버|접속", re.IGNORECASE)
 
 _NARROW = {
     **dict(zip(range(0xFF01, 0xFF5F), range(0x21, 0x7F), strict=True)),
-    **dict.fromkeys(map(ord, "‐‑‒–—―−─ㅡ"), ord("-")),
+    **dict.fromkeys(map(ord, "‐‑‒–—―−─ㅡー"), ord("-")),
     **dict.fromkeys([0xA0, 0x3000], ord(" ")),
 }
 """Full-width forms, as old Korean pages write numbers in, and what else is written for a hyphen or a space, to ASCII: a
@@ -205,7 +208,7 @@ _WIDE = re.compile(f"[{''.join(map(chr, _NARROW))}]")
 _WORTH_LOOKING = re.compile(r"\d{3}|[@＠]|\d\.\d|:[0-9A-Fa-f]{0,4}:")
 
 _BANK = re.compile(
-    r"계좌|통장|입금|송금|예금주|무통장|은행|뱅크|농협|수협|신협|새마을금고|우체국|(?:국민|신한|우리|하나|기업|토스|카카오|씨티|SC제일|IBK)\s*:?\s*$"
+    r"계좌|통장|입금|송금|예금주|무통장|은행|뱅크|농협|수협|신협|새마을금고|우체국|[카케토]뱅|(?:국민|신한|우리|하나|기업|토스|카카오|씨티|SC제일|IBK)\s*:?\s*$"
 )
 
 _DATE = re.compile(r"(?<!\d)(?:19|20)\d\d([ -])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])(?!\d)")
@@ -226,9 +229,9 @@ _CODE = re.compile(r"(?<![A-Za-z])(?!(?:tel|fax|phone|mobile|hp|[tfmhpc])$)[A-Za
 """What makes a code of the number behind it: letters that are no word for a telephone."""
 
 _PHONE_PLAN = re.compile(
-    r"01[016789]\d{7,8}|02\d{7,8}|0(?:3[1-3]|4[1-4]|5[1-5]|6[1-4])\d{7,8}|0(?:70|50\d|60|80)\d{7,8}"
+    r"01[016789]\d{7,8}|02\d{7,8}|0(?:3[1-3]|4[1-4]|5[1-5]|6[1-4])\d{7,8}|0(?:70|[35]0\d|60|80)\d{7,8}"
 )
-"""South Korea's numbering plan: mobile, Seoul, the other areas, internet and virtual numbers."""
+"""South Korea's numbering plan: mobile, Seoul, the other areas, internet, fax and virtual numbers."""
 
 KINDS = (
     Kind(
@@ -270,7 +273,7 @@ KINDS = (
     Kind(
         "business_number",
         "[사업자등록번호]",
-        re.compile(_NOT_IN_NUMBER + r"\d{3}(?: ?- ?)?\d{2}(?: ?- ?)?\d{5}" + _NO_NUMBER_AFTER),
+        re.compile(_NOT_IN_NUMBER + r"\d{3}(?: ?[-.] ?| )?\d{2}(?: ?[-.] ?| )?\d{5}" + _NO_NUMBER_AFTER),
         _business,
     ),
     Kind(
@@ -278,8 +281,9 @@ KINDS = (
         "[전화번호]",
         re.compile(
             _NOT_IN_PHONE
-            + r"(?:(?:\+|00)?82[-.\s]?\(?0?\)?\d{1,2}|\(0\d{1,3}\)|0\d{1,3}\)?)"
-            + r"(?:\s?[-.]{1,2}\s?|\s{1,2})?\d{3,4}(?:\s?[-.]{1,2}\s?|\s)?\d{4}"
+            + r"(?:(?:\+|00)?82[-.\s]?(?:\(0\)\s?|\(?0?\)?)\d{1,2}|\(0\d{1,3}\)|0\d{1,3}\)?)"
+            + r"(?:(?:\s?[-.]{1,2}\s?|\s{1,2})?\d{3,4}(?:\s?[-.]{1,2}\s?|\s)?"
+            + r"|(?<=01\d)(?P<by>[/_·~*])\d{3,4}(?P=by))\d{4}"
             + _NO_NUMBER_AFTER
         ),
         _phone,
