@@ -46,6 +46,9 @@ SPAM_WORDS = (
 
 _SPAM = re.compile("|".join(SPAM_WORDS))
 
+SPAM_CHARACTERS = 1000
+"""Advertisements name their trade in every line: three such words are one of these, and nothing in twenty pages."""
+
 
 FEWEST_LINES = 3
 """Of fewer lines there is no share: text from forms and HTML often comes as one line, which may begin with a dash."""
@@ -165,8 +168,8 @@ def _filled_lines(text: str) -> list[str]:
 
 
 def count_spam_words(text: str) -> Measured:
-    """Return how often a word of :data:`SPAM_WORDS` occurs."""
-    return len(_SPAM.findall(text))
+    """Return how often a word of :data:`SPAM_WORDS` occurs, in a text of over :data:`SPAM_CHARACTERS` in so many."""
+    return len(_SPAM.findall(text)) * SPAM_CHARACTERS / max(SPAM_CHARACTERS, len(text))
 
 
 TEXT_MEASURES: dict[str, Callable[[str], Measured]] = {

@@ -37,6 +37,8 @@ CASES = [
     ("plain_bullet_lines", "* 가\n\n • 나\n다", 0.25),
     ("plain_ellipsis_lines", "가... \n나\n", 0.5),
     ("spam_words", "이웃집 토토로를 보았다", 0),
+    ("spam_words", "카지노 " * 3 + "가" * 988, 3),
+    ("spam_words", "카지노 " * 3 + "가" * 5988, 0.5),
 ]
 
 
