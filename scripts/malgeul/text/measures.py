@@ -75,6 +75,11 @@ def symbol_share(text: str) -> Measured:
     return _share(len(_LETTERS_DIGITS_SPACES.sub("", text)), len(text))
 
 
+def replacement_characters_share(text: str) -> Measured:
+    """Return the share of U+FFFD, which stands where a program could not read bytes: what was there is lost."""
+    return _share(text.count("\ufffd"), len(text))
+
+
 def count_sentence_ends(text: str) -> Measured:
     """Return how many of ``. ? !`` there are, full-width ones and the ideographic full stop among them."""
     return len(_SENTENCE_ENDS.findall(text))
@@ -176,6 +181,7 @@ TEXT_MEASURES: dict[str, Callable[[str], Measured]] = {
     "characters": count_characters,
     "hangul": hangul_share,
     "symbols": symbol_share,
+    "replacement_characters": replacement_characters_share,
     "sentence_ends": count_sentence_ends,
     "repeated_lines": repeated_lines_share,
     "top_2gram": partial(top_ngram_share, n=2),

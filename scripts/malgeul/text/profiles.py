@@ -59,6 +59,7 @@ WRITTEN = (
     Rule("too_long", "characters", ">", 100_000),
     Rule("low_hangul", "hangul", "<", 0.4),
     Rule("symbols", "symbols", ">", 0.30),
+    Rule("replacement_characters", "replacement_characters", ">", 0.01),
     Rule("few_sentences", "sentence_ends", "<", 3),
     Rule("repeated_lines", "repeated_lines", ">", 0.374),
     *REPEATED_NGRAMS,

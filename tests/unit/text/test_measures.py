@@ -14,6 +14,7 @@ CASES = [
     ("hangul", "가\u3164\u3164\u1160", 0.25),
     ("symbols", "가_!나 ", 0.4),
     ("symbols", "", None),
+    ("replacement_characters", "가\ufffd나\ufffd", 0.5),
     ("sentence_ends", "왔다. 갔다! 왜? 음…", 3),
     ("sentence_ends", "왔다． 갔다！ 왜？ 봤다。", 4),
     ("plain_sentence_ends", "왔다. 갔다! 왜？", 2),

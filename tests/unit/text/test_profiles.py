@@ -20,9 +20,9 @@ def test_every_rule_has_a_measure_and_a_name_of_its_own_and_the_cheap_ones_stand
 def test_the_default_profile_has_its_rules_in_order():
     reasons = list(dict.fromkeys(rule.reason for rule in PROFILES["malgeul"]))
     assert reasons == [
-        "too_short", "too_long", "low_hangul", "symbols", "few_sentences", "repeated_lines", "repeated_ngrams",
-        "repeated_characters", "bullet_lines", "ellipsis_lines", "spam_words", "duplicate", "near_duplicate",
-        "few_stopwords", "no_predicates",
+        "too_short", "too_long", "low_hangul", "symbols", "replacement_characters", "few_sentences", "repeated_lines",
+        "repeated_ngrams", "repeated_characters", "bullet_lines", "ellipsis_lines", "spam_words", "duplicate",
+        "near_duplicate", "few_stopwords", "no_predicates",
     ]  # fmt: skip
 
 
