@@ -169,6 +169,8 @@ def _phone(match: re.Match[str], before: str) -> bool:
         return False
     if before.endswith("제") and match.string.startswith("호", match.end()):  # a document's: 제02-2019-1234호
         return False
+    if "\n" in match.group() and "-" not in match.group():  # numbers below each other, as a table has them
+        return False
     digits = re.sub("^(?:0082|82)0?", "0", _digits(match))
     parted = len(match.group()) > len(_digits(match)) or before.endswith("(")
     known = parted or digits[:2] == "01" or bool(re.search("전화|번호|연락|팩스|☎|tel", before, re.IGNORECASE))

@@ -48,6 +48,12 @@ def test_placeholders_stand_where_numbers_were_and_are_counted():
     assert mask(masked) == (masked, {})
 
 
+def test_numbers_below_each_other_are_no_phone_number_and_one_that_is_wrapped_at_a_hyphen_is():
+    table = "순위 02\n3456\n7890\n지역 031\n2345\n6789"
+    assert mask(table) == (table, {})
+    assert mask("전화 010-1234-\n5678로")[0] == "전화 [전화번호]로"
+
+
 def test_full_width_forms_are_read_as_what_they_stand_for():
     masked, counts = mask("전화 ０１０－１２３４－５６７８, 메일 ａ＠example．com, １２３명")
     assert masked == "전화 [전화번호], 메일 [이메일], １２３명"
