@@ -2,6 +2,8 @@
 
 The definitions are those of datatrove's Gopher and FineWeb filters (Rae et al. 2021, table A1; Penedo et al. 2024), so
 that its thresholds mean the same here. N-grams are counted as numbers, an n-gram a number: no string is built for one.
+Only where datatrove joins repeated 5- to 10-grams without spaces, so that 강남|서 and 강|남서 are one, are they two
+here: of 476 petitions 3 have another share by that, and none another verdict.
 """
 
 from __future__ import annotations
