@@ -216,7 +216,11 @@ def filter_thresholds(shard):
 
 
 def told_filters():
-    """Return by which profile, and which thresholds instead of its own, each source is filtered, as a card tells it."""
+    """Return what decides about documents and their texts, as a card tells it.
+
+    By which profile, and which thresholds instead of its own, each source is filtered; scorers with their limits; what
+    is cut out or replaced.
+    """
     told = {}
     for shard in plan.text_shards:
         source = (
@@ -226,7 +230,23 @@ def told_filters():
         told[f"filter of {source}"] = ", ".join(
             [filter_profile(shard), *(f"{rule} {limit}" for rule, limit in limits)]
         )
-    return dict(sorted(told.items()))
+    told = dict(sorted(told.items()))
+    for name, scorer in sorted(settings.filter.scorers.items()):
+        limits = [
+            f"{bound} {limit}"
+            for bound, limit in (
+                ("minimum", scorer.minimum),
+                ("maximum", scorer.maximum),
+            )
+            if limit is not None
+        ]
+        told[f"scorer {name}"] = ", ".join([scorer.kind, *limits])
+    boilerplate = settings.filter.boilerplate
+    if boilerplate.remove:
+        told["boilerplate"] = f"lines of {boilerplate.documents} documents are cut out"
+    masked = settings.filter.mask_personal_numbers
+    told["personal numbers"] = "replaced by placeholders" if masked else "left"
+    return told
 
 
 def is_compared(shard):

@@ -28,6 +28,24 @@ def test_the_card_tells_sources_funnel_versions_and_hashes(undisturbed):
         assert line in card
     for line in ("| filter of web | malgeul |", "| filter of transcripts | speech |"):
         assert line in card
+    assert "| personal numbers | replaced by placeholders |" in card
+    assert "boilerplate" not in card
+
+
+def test_the_card_tells_what_was_scored_and_cut_out(fresh_text):
+    fresh_text.config["filter"] = {
+        "boilerplate": {"documents": 50, "remove": True},
+        "scorers": {"korean": {"kind": "language", "minimum": 0.01}},
+        "mask_personal_numbers": False,
+    }
+    fresh_text.succeed()
+    card = (fresh_text.results / "dataset/README.md").read_text(encoding="utf-8")
+    for line in (
+        "| scorer korean | language, minimum 0.01 |",
+        "| boilerplate | lines of 50 documents are cut out |",
+        "| personal numbers | left |",
+    ):
+        assert line in card
 
 
 def test_sequences_for_a_language_model_hold_every_kept_document(tiny):
