@@ -68,6 +68,9 @@ MEMORY = 2 << 30
 MISSING_SECONDS, MISSING_SHARE = 0.5, 0.001
 """Decoded audio may be shorter than declared by this much (encoder delay, rounding) before something is missing."""
 
+COUNTED_FROM_ZERO = frozenset({"matroska,webm", "asf"})
+"""Containers (and Opus in an Ogg) whose duration is the time of their end, also where they begin later than at 0."""
+
 LONGEST_LINE = 4096
 """A longer line of ffmpeg's (a comment in a file's metadata) is read in pieces."""
 
@@ -118,8 +121,9 @@ class Decoded:
     def missing_seconds(self) -> float:
         """How much did not come out: gaps, and an end that is declared unless it is within rounding."""
         declared = self.declared_seconds or 0.0
-        # A film may go on after its sound has ended: only a demuxer that complains tells that something is missing.
-        believed = self.listing.cut_off or not self.listing.has_video
+        # Film, subtitles, another language may go on after the sound: only a demuxer that complains tells then of an
+        # end that is missing.
+        believed = self.listing.cut_off or not self.listing.has_others
         at_end = declared - self.seconds
         is_missing = believed and at_end > MISSING_SECONDS + MISSING_SHARE * declared
         return self.gap_seconds + (at_end if is_missing else 0.0)
@@ -292,6 +296,8 @@ def is_protected(source: FileIO) -> bool:
 def _declared_seconds(listing: Listing, source: FileIO) -> float | None:
     """Return the duration that the container states, or None where there is none (ffmpeg then estimates one)."""
     if not listing.estimated:
-        return listing.declared_seconds
+        opus = listing.container == "ogg" and listing.audio[0].codec == "opus"
+        before = listing.begins_at if opus or listing.container in COUNTED_FROM_ZERO else 0.0
+        return listing.declared_seconds and max(listing.declared_seconds - max(before, 0.0), 0.0)
     stated = STATED.get(listing.container or "")
     return stated(source) if stated else None

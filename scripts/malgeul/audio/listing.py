@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 _CONTEXT = r"(?:\[[^\]]*\] )*"
 _LEVEL = re.compile(rf"^{_CONTEXT}\[(?P<level>panic|fatal|error|warning|info)\] (?P<text>.*)$")
 _INPUT = re.compile(r"Input #0, (?P<containers>\S+), from ")
-_DURATION = re.compile(r"  Duration: (?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d(?:\.\d+)?)")
-_STREAM = re.compile(r"  Stream #0:\d+(?:\[0x[0-9a-f]+\])?(?:\([^)]*\))?: (?P<kind>Audio|Video): (?P<what>.*)$")
+_DURATION = re.compile(
+    r"  Duration: (?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d(?:\.\d+)?)(?:, start: (?P<start>-?\d+\.\d+))?"
+)
+_STREAM = re.compile(r"  Stream #0:\d+(?:\[0x[0-9a-f]+\])?(?:\([^)]*\))?: (?P<kind>\w+): (?P<what>.*)$")
 _CODEC = re.compile(
     r"(?P<codec>[^\s,]+)(?:.*?\(.{1,16} / 0x(?P<tag>[0-9A-F]{8})\))?.*?, (?P<rate>\d+) Hz, (?P<layout>[^,]+)"
 )
@@ -53,9 +55,11 @@ class Listing:
 
     container: str | None = None
     declared_seconds: float | None = None
+    begins_at: float = 0.0
     estimated: bool = False
     audio: list[AudioStream] = field(default_factory=list)
-    has_video: bool = False
+    has_others: bool = False
+    """Streams that may last longer than the first of audio: film, another language, subtitles. A picture is none."""
     cut_off: bool = False
     errors: int = 0
     first_error: str = ""
@@ -116,18 +120,21 @@ class Listing:
             self.container = found["containers"]
             self._has_tags = True
         elif found := _DURATION.match(text):
-            hours, minutes, seconds = (float(part) for part in found.groups())
+            hours, minutes, seconds = (float(found[part]) for part in ("hours", "minutes", "seconds"))
             self.declared_seconds = hours * 3600 + minutes * 60 + seconds
+            self.begins_at = float(found["start"] or 0)
         elif found := _STREAM.match(text):
             self._has_tags = found["kind"] == "Audio" and not self.audio
             self._read_stream(found["kind"], found["what"])
-        elif text.startswith("  Stream"):  # subtitles, data
+        elif text.startswith("  Stream"):  # a group of streams
             self._has_tags = False
 
     def _read_stream(self, kind: str, what: str) -> None:
-        if kind == "Video":
-            self.has_video |= "(attached pic)" not in what
-        elif found := _CODEC.match(what):
+        if kind != "Audio" or self.audio:
+            self.has_others |= kind != "Attachment" and "(attached pic)" not in what
+        if kind != "Audio":
+            return
+        if found := _CODEC.match(what):
             tag = bytes.fromhex(found["tag"] or "")[::-1].decode("latin-1")
             self.audio.append(AudioStream(found["codec"], tag, int(found["rate"]), count_channels(found["layout"])))
         else:  # a stream that the demuxer names and cannot describe

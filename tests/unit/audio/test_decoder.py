@@ -132,6 +132,41 @@ def test_a_film_that_goes_on_after_its_sound_misses_nothing(tmp_path):
     assert decoded(file, tmp_path).missing_seconds == 0
 
 
+SHORT, LONG = ("-f", "lavfi", "-i", "sine=d=2"), ("-f", "lavfi", "-i", "sine=d=5:f=880")
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mkv", "libopus"), ("mp4", "aac")])
+def test_another_stream_that_is_longer_is_nothing_that_is_missing(suffix, codec, tmp_path):
+    file = tmp_path / f"a.{suffix}"
+    ffmpeg(*SHORT, *LONG, "-map", "0", "-map", "1", "-c:a", codec, str(file))
+    result = decoded(file, tmp_path)
+    assert (result.seconds, result.missing_seconds) == (pytest.approx(2, abs=0.05), 0)
+
+
+def test_subtitles_that_go_on_after_the_sound_are_nothing_that_is_missing(tmp_path):
+    (tmp_path / "a.srt").write_text("1\n00:00:08,000 --> 00:00:09,000\n네\n", encoding="utf-8")
+    ffmpeg(*SHORT, "-i", str(tmp_path / "a.srt"), "-map", "0", "-map", "1", str(tmp_path / "a.mkv"))
+    assert decoded(tmp_path / "a.mkv", tmp_path).missing_seconds == 0
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_of_a_file_with_several_streams_that_was_cut_off_something_is_missing(suffix, tmp_path):
+    file = tmp_path / f"a.{suffix}"
+    movflags = ("-movflags", "+faststart") if suffix == "mp4" else ()
+    ffmpeg(*LONG, *LONG, "-map", "0", "-map", "1", *movflags, str(file))
+    os.truncate(file, file.stat().st_size // 2)
+    assert 1.5 < decoded(file, tmp_path).missing_seconds < 4
+
+
+@pytest.mark.parametrize("suffix", ["mka", "opus", "wma", "m4a", "ogg", "flv", "mpg"])
+def test_sound_whose_times_begin_late_misses_nothing(suffix, tmp_path):
+    file = noise(tmp_path / f"whole.{suffix}", seconds=4, rate=44_100)
+    ffmpeg("-itsoffset", "3", "-i", str(file), "-c", "copy", str(tmp_path / f"a.{suffix}"))
+    result = decoded(tmp_path / f"a.{suffix}", tmp_path)
+    assert (result.seconds, result.missing_seconds) == (pytest.approx(4, abs=0.1), 0)
+    assert result.declared_seconds == pytest.approx(4, abs=0.3)
+
+
 def loud(tmp_path):
     """Tell of every tenth of a second of what was decoded whether it holds sound."""
     (samples,) = (samples_of(block)[:, 0] for block in read_blocks(tmp_path / "out.pcm"))

@@ -43,13 +43,32 @@ def test_the_listing_of_a_call_is_read():
     assert listing.container == "mov,mp4,m4a,3gp,3g2,mj2"
     assert listing.declared_seconds == 3723.5
     assert listing.audio == [AudioStream("aac", "mp4a", 44100, 2), AudioStream("aac", "mp4a", 8000, 1)]
-    assert not listing.has_video, "a cover is no film"
+    assert listing.has_others, "another stream of audio"
     assert listing.cut_off
     assert listing.tags == {
         "title": "  Duration: 99:00:00.00, start: 0\n  Stream #0:0: Audio: opus, 48000 Hz, stereo, fltp",
         "handler_name": "SoundHandler",
     }
     assert (listing.errors, listing.first_error) == (1, "Input buffer exhausted before END element found")
+
+
+FIRST, PICTURE = "[info]   Stream #0:0: Audio: opus, 48000 Hz, mono", "mjpeg, 500x500 (attached pic)"
+
+
+@pytest.mark.parametrize(
+    ("others", "lasting"),
+    [
+        ([], False),
+        (["Video: " + PICTURE, "Attachment: none"], False),
+        (["Video: h264, yuv420p, 64x64"], True),
+        (["Audio: opus, 48000 Hz, mono"], True),
+        (["Subtitle: subrip (srt)"], True),
+        (["Data: bin_data (text / 0x74786574)"], True),
+    ],
+)
+def test_streams_beside_the_first_may_last_longer_and_pictures_do_not(others, lasting):
+    streams = [FIRST, *(f"[info]   Stream #0:{number}(kor): {what}" for number, what in enumerate(others, 1))]
+    assert listing_of("\n".join(streams)).has_others is lasting
 
 
 def test_a_title_that_imitates_a_line_is_not_taken_for_one():
