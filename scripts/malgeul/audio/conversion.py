@@ -10,7 +10,7 @@ from typing import Any
 from malgeul.audio.channels import Mix, choose_mix, write_mixed
 from malgeul.audio.decoder import Decoded, Limits, decode
 from malgeul.audio.intake import Recording
-from malgeul.audio.levels import FLOOR_DBFS, NARROWBAND_HZ, Meter, measure
+from malgeul.audio.levels import CLIPPED, FLOOR_DBFS, LARGEST, NARROWBAND_HZ, Meter, measure
 from malgeul.audio.pcm import read_blocks, samples_of
 from malgeul.audio.settings import ConvertSettings
 from malgeul.audio.voice import Span, detect_speech
@@ -38,7 +38,7 @@ def convert_recording(recording: Recording, folder: Path, settings: ConvertSetti
             decoded = decode(source, pcm, Limits(settings.max_seconds, settings.timeout_seconds))
             if stat_key(source) != recording.content.stat:
                 raise ItemFault("CHANGED", "the file changed while it was read", "reading it twice")
-        meter = measure(read_blocks(pcm))
+        meter = measure(read_blocks(pcm), LARGEST.get(decoded.listing.audio[0].codec, CLIPPED))
         mix = choose_mix(meter, decoded.listing.audio[0].channels, settings.channel_correlation)
         files = write_mixed(pcm, mix, folder / recording.id)
     finally:

@@ -38,6 +38,11 @@ SPECTRUM_RANGE_DB = 50.0
 """The bandwidth ends where the long-term spectrum has fallen this far below its maximum for good. The noise of a lossy
 codec lies deeper."""
 LOWEST_HZ = 60.0
+CLIPPED = FULL_SCALE - 1
+"""The amplitude from which on a sample is at full scale: programs that scale by 32767 never write -32768."""
+LARGEST = {"pcm_mulaw": 32124, "pcm_alaw": 32256}
+"""The largest amplitude of telephone codecs (ITU-T G.711), which is below that of 16 bits: by ffmpeg's name."""
+
 NARROWBAND_HZ = 4700.0
 """Telephone speech ends at 4 kHz. Resamplers leave the beginning of its mirror image above, where a call was saved at a
 higher rate; the next wider speech there is ends at 5.5 kHz (a rate of 11025 Hz)."""
@@ -64,15 +69,17 @@ class Channel:
     between: Between = field(default_factory=Between)
     weighted: KWeighted = field(default_factory=KWeighted)
 
-    def add(self, track: Track, floats: Floats) -> Floats:
+    def add(self, track: Track, floats: Floats, clipped: int) -> Floats:
         """Take the next samples, as they are and as float64; return the energies of their frames without an offset.
+
+        Samples of the amplitude ``clipped`` are at full scale.
 
         float64 adds up the squares of samples without rounding, as far as 500 s.
         """
         highest, lowest = int(track.max()), int(track.min())
         self.peak = max(self.peak, highest, -lowest)
-        if highest == FULL_SCALE - 1 or lowest == -FULL_SCALE:
-            self.clipped += int(np.count_nonzero((track == FULL_SCALE - 1) | (track == -FULL_SCALE)))
+        if highest >= clipped or lowest <= -clipped:
+            self.clipped += int(np.count_nonzero((track >= clipped) | (track <= -clipped)))
         self.spectrum += _power_spectrum(floats)
         frames = floats[: len(floats) // FRAME * FRAME].reshape(-1, FRAME)
         sums, energies = frames.sum(axis=1), np.einsum("fs,fs->f", frames, frames)
@@ -89,6 +96,7 @@ class Meter:
     """Sums over the blocks of one recording of one or two channels."""
 
     channels: int
+    full_scale: int = CLIPPED
     frames: int = 0
     product: int = 0
     levels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(int(-FLOOR_DBFS / STEP_DB) + 1, np.int64))
@@ -103,7 +111,7 @@ class Meter:
         tracks = self._different_of(np.ascontiguousarray(samples.T))
         floats = tracks.astype(np.float64)
         channels = list(zip(self._different, tracks, floats, strict=True))
-        self._count_levels(np.max([channel.add(track, same) for channel, track, same in channels], axis=0))
+        self._count_levels(np.max([channel.add(track, same, self.full_scale) for channel, track, same in channels], axis=0))
         if self.channels == 2:
             self.product += int(np.einsum("s,s", floats[0], floats[-1]))
         for channel, track, _ in channels:
@@ -171,7 +179,10 @@ class Meter:
 
     @property
     def clipping_share(self) -> float:
-        """Share of the samples that are at full scale."""
+        """Share of the samples that are at full scale.
+
+        Of another rate than 16 kHz it is about half of those that were: the resampler ripples where a wave is cut off.
+        """
         return self.clipped / (self.frames * self.channels)
 
     @property
@@ -236,11 +247,11 @@ def _power_spectrum(track: Floats) -> Spectrum:
     return power
 
 
-def measure(blocks: Iterable[Any]) -> Meter:
-    """Measure a recording given as pydub segments, at least one."""
+def measure(blocks: Iterable[Any], full_scale: int = CLIPPED) -> Meter:
+    """Measure a recording given as pydub segments, at least one; ``full_scale`` is its largest possible amplitude."""
     meter: Meter | None = None
     for segment in blocks:
-        meter = meter or Meter(segment.channels)
+        meter = meter or Meter(segment.channels, full_scale)
         meter.add(segment)
     assert meter is not None, "a recording without samples is not measured"
     return meter

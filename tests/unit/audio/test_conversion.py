@@ -56,6 +56,15 @@ def test_loudness_is_that_of_ebu_tech_3341_and_is_measured_only(tmp_path):
     assert measured["peak_dbfs"] == pytest.approx(-23, abs=0.05), "no gain"
 
 
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_mulaw", "pcm_alaw"])
+def test_a_call_that_was_cut_off_at_full_scale_is_seen_in_telephone_codecs(codec, tmp_path):
+    """Of a tone that comes and goes twice as high as full scale, four tenths are cut off."""
+    file = tmp_path / "a.wav"
+    ffmpeg("-f", "lavfi", "-i", "aevalsrc=2*sin(2*PI*210*t)*sin(2*PI*2*t):d=4:s=8000", "-c:a", codec, str(file))
+    share = converted(file, tmp_path)[1].facts["measured"]["clipping_share"]
+    assert 0.15 < share < 0.45
+
+
 def test_every_null_has_a_reason_and_every_reason_a_null(tmp_path):
     silence = tmp_path / "silence.wav"
     ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono:d=1", str(silence))

@@ -84,6 +84,11 @@ def test_clipping_is_the_share_of_samples_at_full_scale():
     assert measure([segment(tone(amplitude=0.99))]).clipping_share == 0
 
 
+def test_programs_that_scale_by_32767_clip_at_both_ends_too():
+    clipped = np.clip(tone(300, 2.0), -1, 1) * 32767 / 32768
+    assert measure([segment(clipped)]).clipping_share == pytest.approx(2 / 3, abs=0.01)
+
+
 def test_silence_is_the_share_of_quiet_frames_of_the_loudest_channel():
     speech = np.concatenate([tone(amplitude=0.1), np.zeros(RATE), tone(amplitude=0.001), tone(amplitude=0.1)])
     assert measure([segment(speech)]).silence_ratio == pytest.approx(0.5)
