@@ -1,4 +1,4 @@
-"""One speaker per channel, or one recording twice? How the channels of a recording become files."""
+"""One speaker per channel, or one room heard twice? How the channels of a recording become files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 from malgeul.audio.levels import EMPTY_CHANNEL_DBFS, Meter
 from malgeul.audio.pcm import read_blocks, write_channels
+
+ANTIPHASE = -0.5
+"""A correlation below this is that of channels in anti-phase, not of microphones at some distance."""
 
 
 class Mix(StrEnum):
@@ -25,8 +28,9 @@ class Mix(StrEnum):
 def choose_mix(meter: Meter, source_channels: int, threshold: float) -> Mix:
     """Decide from the measured channels.
 
-    Channels are kept apart when there were two and the absolute value of their correlation is below ``threshold``. The
-    mean of two channels in anti-phase would cancel the speech, so that one of them is turned round.
+    Channels are kept apart when there were two and neither the absolute value of their correlation nor that of their
+    levels reaches ``threshold``. The mean of two channels in anti-phase would cancel the speech, so that one of them is
+    turned round.
     """
     if meter.channels == 1:
         return Mix.ONE
@@ -36,9 +40,10 @@ def choose_mix(meter: Meter, source_channels: int, threshold: float) -> Mix:
     correlation = meter.correlation
     if left or correlation is None:
         return Mix.MEAN
-    if source_channels == 2 and abs(correlation) < threshold:
+    in_one_room = meter.level_correlation is not None and meter.level_correlation >= threshold
+    if source_channels == 2 and abs(correlation) < threshold and not in_one_room:
         return Mix.APART
-    return Mix.DIFFERENCE if correlation < 0 else Mix.MEAN
+    return Mix.DIFFERENCE if correlation < ANTIPHASE else Mix.MEAN
 
 
 def write_mixed(pcm: Path, mix: Mix, stem: Path) -> list[Path]:

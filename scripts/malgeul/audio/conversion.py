@@ -105,6 +105,7 @@ def _measures(decoded: Decoded, meter: Meter) -> tuple[dict[str, Any], dict[str,
         "bandwidth_hz": _rounded(bandwidth, 0),
         "narrowband": narrowband,
         "channel_correlation": _rounded(correlation, 4),
+        "level_correlation": _rounded(meter.level_correlation, 4),
         "channel_dbfs": [_rounded(level, 1) if math.isfinite(level) else None for level in meter.channel_dbfs],
     }
     silent = meter.silence_ratio == 1.0
@@ -117,6 +118,7 @@ def _measures(decoded: Decoded, meter: Meter) -> tuple[dict[str, Any], dict[str,
         "bandwidth_hz": "silence",
         "narrowband": "silence",
         "channel_correlation": "one channel" if meter.channels == 1 else "a channel of digital silence",
+        "level_correlation": "one channel" if meter.channels == 1 else "a channel whose level does not change",
     }
     return measured, {name: reasons[name] for name, value in measured.items() if value is None}
 

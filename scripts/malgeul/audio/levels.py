@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +99,7 @@ class Meter:
     full_scale: int = CLIPPED
     frames: int = 0
     product: int = 0
+    level_sums: list[int] = field(default_factory=lambda: [0] * 5)
     levels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(int(-FLOOR_DBFS / STEP_DB) + 1, np.int64))
     _different: list[Channel] = field(default_factory=lambda: [Channel()])
     _between: float = 0.0
@@ -111,9 +112,11 @@ class Meter:
         tracks = self._different_of(np.ascontiguousarray(samples.T))
         floats = tracks.astype(np.float64)
         channels = list(zip(self._different, tracks, floats, strict=True))
-        self._count_levels(np.max([channel.add(track, same, self.full_scale) for channel, track, same in channels], axis=0))
+        energies = [channel.add(track, same, self.full_scale) for channel, track, same in channels]
+        self._count_levels(np.max(energies, axis=0))
         if self.channels == 2:
             self.product += int(np.einsum("s,s", floats[0], floats[-1]))
+            self._add_levels(energies[0], energies[-1])
         for channel, track, _ in channels:
             self._between = channel.between.highest(track, max(self._between, channel.peak))
         loud: Any = sum(channel.weighted.energies(track) for channel, track, _ in channels)
@@ -132,6 +135,12 @@ class Meter:
             dbfs = 10 * np.log10(energies / (FRAME * FULL_SCALE) ** 2)
         steps = np.floor((np.maximum(dbfs, FLOOR_DBFS) - FLOOR_DBFS) / STEP_DB).astype(np.int64)
         self.levels += np.bincount(steps, minlength=len(self.levels))
+
+    def _add_levels(self, left: Floats, right: Floats) -> None:
+        """Add up the RMS of the frames of two channels, in sixteenths of a step of 16 bits: sums, squares, products."""
+        a, b = (np.round(np.sqrt(np.maximum(one, 0)) * (16 / FRAME)).astype(np.int64) for one in (left, right))
+        found = (a.sum(), b.sum(), a @ a, b @ b, a @ b)
+        self.level_sums = [known + int(more) for known, more in zip(self.level_sums, found, strict=True)]
 
     def _each(self) -> list[Channel]:
         """Return the sums of every channel: those of one, where both have been the same."""
@@ -224,17 +233,33 @@ class Meter:
         """Pearson's correlation of two channels at lag 0; None for one channel or one that does not move."""
         if self.channels != 2:
             return None
-        n = self.frames
-        left, right = (n * energy - total**2 for energy, total in zip(self.energies, self.sums, strict=True))
-        if not left or not right:
+        return _pearson(self.frames, self.sums, self.energies, self.product)
+
+    @property
+    def level_correlation(self) -> float | None:
+        """Pearson's correlation of the RMS of two channels' frames; None for one channel or one of a constant level.
+
+        Speakers with a channel each take turns: it is low. Microphones of one room hear everybody, at different times
+        and with different echoes: their samples hardly correlate, their levels do.
+        """
+        if self.channels != 2:
             return None
-        return (n * self.product - self.sums[0] * self.sums[1]) / math.sqrt(left) / math.sqrt(right)
+        *sums, left, right, product = self.level_sums
+        return _pearson(int(self.levels.sum()), sums, [left, right], product)
 
     @property
     def channel_dbfs(self) -> list[float]:
         """RMS of every channel, without its offset."""
         n = self.frames
         return [to_dbfs((n * energy - total**2) / n**2) for energy, total in zip(self.energies, self.sums, strict=True)]
+
+
+def _pearson(n: int, sums: Sequence[int], squares: Sequence[int], product: int) -> float | None:
+    """Return Pearson's correlation of n pairs by their sums, the sums of their squares and that of their products."""
+    left, right = (n * square - total**2 for square, total in zip(squares, sums, strict=True))
+    if not left or not right:
+        return None
+    return (n * product - sums[0] * sums[1]) / math.sqrt(left) / math.sqrt(right)
 
 
 def _power_spectrum(track: Floats) -> Spectrum:

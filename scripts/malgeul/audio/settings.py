@@ -49,4 +49,5 @@ class ConvertSettings(Section):
     speech_threshold: float = Field(0.5, gt=0, lt=1)
     """Silero's probability of speech from which on a frame of 32 ms is spoken; only what is spoken is transcribed."""
     channel_correlation: float = Field(0.6, ge=0, le=1)
-    """Two channels that correlate less than this are one speaker each and are transcribed apart."""
+    """Two channels are one speaker each and are transcribed apart where their samples correlate less than this, and so
+    do the levels of their frames (microphones of one room hear the same at different times, but at similar levels)."""

@@ -51,6 +51,7 @@ QUALITY = _struct(
     bandwidth_hz=pa.float64(),
     narrowband=pa.bool_(),
     channel_correlation=pa.float64(),
+    level_correlation=pa.float64(),
     missing_seconds=pa.float64(),
     decoding_errors=pa.int32(),
 )

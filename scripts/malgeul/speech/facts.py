@@ -30,6 +30,7 @@ QUALITY = (
     Fact("bandwidth_hz", "Bandwidth", "Hz"),
     Fact("narrowband", "Narrow band, as a telephone"),
     Fact("channel_correlation", "Correlation of the channels"),
+    Fact("level_correlation", "Correlation of their levels", "", "high for two microphones of one room"),
     Fact("missing_seconds", "Missing", "s"),
     Fact("decoding_errors", "Complaints of the decoder"),
 )

@@ -40,6 +40,35 @@ def test_the_threshold_decides_how_much_correlation_is_one_speaker():
     assert mix_of(LEFT, -mixed, threshold=0.6) is Mix.DIFFERENCE
 
 
+def spoken(seed, seconds=12.0):
+    """Noise that comes and goes like syllables, for a second in every three."""
+    noise = np.random.default_rng(seed).standard_normal(round(seconds * 16000))
+    at = np.arange(len(noise)) / 16000
+    return 0.05 * noise * (1 + np.sin(2 * np.pi * 4 * at)) * ((at + seed) % 3 < 1)
+
+
+def later(track, milliseconds):
+    return np.roll(track, round(16 * milliseconds))
+
+
+def test_two_microphones_of_one_room_are_no_two_speakers():
+    """A voice is nearer to one microphone, another to the other one, and the room adds an echo to either."""
+    left = spoken(0) + later(spoken(1), 0.5) + 0.5 * later(spoken(0), 31) + 0.5 * later(spoken(1), 23)
+    right = later(spoken(0), 0.5) + spoken(1) + 0.5 * later(spoken(0), 27) + 0.5 * later(spoken(1), 37)
+    meter = measure([segment(left, right)])
+    assert abs(meter.correlation) < 0.3
+    assert choose_mix(meter, 2, 0.6) is Mix.MEAN
+    assert mix_of(left, later(left, 5)) is Mix.MEAN, "one channel that was delayed"
+    assert mix_of(left, right, threshold=1) is Mix.APART, "where the config asks for it"
+
+
+def test_speakers_who_take_turns_are_two_also_where_they_hear_each_other():
+    left, right = spoken(0), spoken(1)
+    assert mix_of(left, right) is Mix.APART
+    assert mix_of(left + 0.3 * later(right, 50), right + 0.3 * later(left, 50)) is Mix.APART, "an echo"
+    assert mix_of(*(track + 0.02 * spoken(2) for track in (left, right))) is Mix.APART, "a noise of both"
+
+
 def test_two_channels_made_of_more_are_not_kept_apart():
     assert mix_of(LEFT, OTHER, source_channels=6) is Mix.MEAN
 

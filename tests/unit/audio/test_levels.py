@@ -126,6 +126,16 @@ def test_correlation_does_not_depend_on_level_and_keeps_its_sign(right, expected
     assert meter.correlation == (expected if expected is None else pytest.approx(expected, abs=0.001))
 
 
+def test_levels_correlate_whatever_the_waves_do_and_need_two_channels_that_change():
+    level = 1 + np.sin(2 * np.pi * 3 * np.arange(RATE) / RATE)
+    meter = measure([segment(level * white(), level * white())])
+    assert abs(meter.correlation) < 0.05
+    assert meter.level_correlation > 0.9
+    assert measure([segment(level * white(), (2 - level) * white())]).level_correlation < -0.8
+    assert measure([segment(level * white(), np.zeros(RATE))]).level_correlation is None
+    assert measure([segment(level * white())]).level_correlation is None
+
+
 def test_independent_channels_do_not_correlate_and_one_channel_has_no_correlation():
     assert abs(measure([segment(white(), white())]).correlation) < 0.05
     assert measure([segment(white())]).correlation is None
@@ -165,7 +175,17 @@ def test_channels_that_are_the_same_measure_as_any_other_two_also_when_they_part
         return [segment(*(track[at : at + RATE] for track in tracks)) for at in range(0, 3 * RATE, RATE)]
 
     def facts(meter):
-        names = ("frames", "peak", "clipped", "sums", "energies", "product", "true_peak_dbtp", "bandwidth_hz")
+        names = (
+            "frames",
+            "peak",
+            "clipped",
+            "sums",
+            "energies",
+            "product",
+            "level_sums",
+            "true_peak_dbtp",
+            "bandwidth_hz",
+        )
         return [getattr(meter, name) for name in names] + [meter.levels.tolist(), round(meter.loudness_lufs, 4)]
 
     for second in (left, right):

@@ -87,6 +87,7 @@ def manifest_row(recording, channels, **more):
             "bandwidth_hz": 3900.0,
             "narrowband": True,
             "channel_correlation": 0.01,
+            "level_correlation": -0.2,
             "channel_dbfs": [-25.0],
         },
         "unmeasured": {"snr_db": "pauses of digital silence"},
@@ -106,8 +107,14 @@ CALL_TRANSCRIPT = transcript(
         segment(5.4, 8.0, "안전 계좌로 이체해 주세요.", 0),
     ],
 )
-MEMO_ROW = manifest_row(MEMO, [MEMO], measured={**CALL_ROW["measured"], "channel_correlation": None})
-MEMO_ROW["unmeasured"] = {**MEMO_ROW["unmeasured"], "channel_correlation": "one channel"}
+MEMO_ROW = manifest_row(
+    MEMO, [MEMO], measured={**CALL_ROW["measured"], "channel_correlation": None, "level_correlation": None}
+)
+MEMO_ROW["unmeasured"] = {
+    **MEMO_ROW["unmeasured"],
+    "channel_correlation": "one channel",
+    "level_correlation": "one channel",
+}
 MEMO_TRANSCRIPT = transcript(MEMO, [MEMO], [segment(0.0, 3.0, "오늘 회의를 시작하겠습니다.")])
 SILENCE_ROW = manifest_row(SILENCE, [SILENCE])
 SILENCE_TRANSCRIPT = transcript(SILENCE, [SILENCE], [])
