@@ -26,8 +26,10 @@ from malgeul.speech.interaction import (
     is_interruption,
     latency_of,
     length,
+    merge,
     overlaps_of,
     pauses_of,
+    subtract,
     talk_of,
     transitions_of,
     turns_of,
@@ -112,9 +114,16 @@ TRUST = _struct(
     compression_ratio_max=pa.float64(),
     flagged_segments=pa.int32(),
     flagged_seconds=pa.float64(),
+    without_text_seconds=pa.float64(),  # of without_text
     flags=pa.list_(_struct(flag=pa.string(), segments=pa.int32())),
 )
 """What the transcribing model says of its own text."""
+
+WITHOUT_TEXT = _struct(channel=pa.int32(), start_seconds=pa.float64(), end_seconds=pa.float64())
+"""Where the voice activity detector finds speech and the transcript has none: noise, or words that are not there."""
+
+LEAST_WITHOUT_TEXT = 0.5
+"""Seconds from which on a part of a span of speech counts as one without text: no border of them is exact."""
 
 CONVERSATION = pa.schema(
     [
@@ -127,6 +136,7 @@ CONVERSATION = pa.schema(
         pa.field("interaction", INTERACTION, nullable=False),
         pa.field("voices", pa.list_(VOICE), nullable=False),
         pa.field("evidence", pa.list_(EVIDENCE), nullable=False),
+        pa.field("without_text", pa.list_(WITHOUT_TEXT), nullable=False),
         pa.field("classes", pa.list_(CLASS), nullable=False),  # none where the config names no classifier
         pa.field("trust", TRUST, nullable=False),
         pa.field("unmeasured", pa.list_(_struct(field=pa.string(), reason=pa.string())), nullable=False),
@@ -167,6 +177,8 @@ def analyze_recording(
         _voice(speaker, channel, turns, folder / f"{row['channels'][channel]}.wav", told_apart, pause_seconds)
         for speaker, channel in speakers.items()
     ]
+    without_text = _without_text(transcript, row)
+    seconds_without_text = sum(place["end_seconds"] - place["start_seconds"] for place in without_text)
     result = {
         "id": transcript["id"],
         "name": row["name"],
@@ -177,8 +189,9 @@ def analyze_recording(
         "interaction": _interaction(utterances, turns, list(speakers), row["seconds"], told_apart),
         "voices": voices,
         "evidence": [vars(span) for span in find_spans(transcript["text"], passages_of(transcript, utterances), rules)],
+        "without_text": without_text,
         "classes": likeliest(transcript["text"], classified),
-        "trust": trust_of(transcript["segments"]),
+        "trust": {**trust_of(transcript["segments"]), "without_text_seconds": _round(seconds_without_text)},
     }
     return {**result, "unmeasured": _unmeasured(result, row["unmeasured"], told_apart)}
 
@@ -221,6 +234,19 @@ def passages_of(transcript: dict[str, Any], utterances: Sequence[Utterance]) -> 
         Passage(start, end, utterance.start, utterance.end, utterance.speaker)
         for (start, end), utterance in zip(places, utterances, strict=True)
     ]
+
+
+def _without_text(transcript: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return where somebody speaks on a channel and no segment says what: whole spans, and long parts of others."""
+    places = []
+    for channel, stem in enumerate(row["channels"]):
+        own = [segment for segment in transcript["segments"] if (segment["channel"] or 0) == channel]
+        spoken = [(start, end) for start, end in row["speech"][stem]]
+        whole = set(spoken)
+        for start, end in subtract(spoken, merge((segment["start"], segment["end"]) for segment in own)):
+            if (start, end) in whole or end - start >= LEAST_WITHOUT_TEXT:
+                places.append({"channel": channel, "start_seconds": round(start, 3), "end_seconds": round(end, 3)})
+    return sorted(places, key=lambda place: (place["start_seconds"], place["channel"]))
 
 
 def _quality(row: dict[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,7 @@ TRUST = (
     Fact("compression_ratio_max", "Compression ratio, highest"),
     Fact("flagged_segments", "Doubtful segments"),
     Fact("flagged_seconds", "Doubtful segments together", "s"),
+    Fact("without_text_seconds", "Speech without text", "s", "where the voice activity detector finds it"),
 )
 
 FLAGS = {

@@ -108,6 +108,24 @@ def intersect(first: Sequence[Interval], second: Sequence[Interval]) -> list[Int
     return common
 
 
+def subtract(first: Sequence[Interval], second: Sequence[Interval]) -> list[Interval]:
+    """Return what of a list of disjoint intervals in order lies outside of another."""
+    outside: list[Interval] = []
+    j = 0
+    for start, end in first:
+        while j < len(second) and second[j][1] <= start:
+            j += 1
+        at, k = start, j
+        while k < len(second) and second[k][0] < end:
+            if at < second[k][0]:
+                outside.append((at, second[k][0]))
+            at = max(at, second[k][1])
+            k += 1
+        if at < end:
+            outside.append((at, end))
+    return outside
+
+
 def talk_of(utterances: Iterable[Utterance]) -> list[Interval]:
     """Return when somebody talks."""
     return merge((utterance.start, utterance.end) for utterance in utterances)

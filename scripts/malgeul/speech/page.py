@@ -22,6 +22,7 @@ from malgeul.pages.recordings import entry_of
 from malgeul.pages.rendering import templates
 from malgeul.speech import facts
 from malgeul.speech.conversation import passages_of, speakers_of, utterances_of
+from malgeul.speech.interaction import Utterance
 from malgeul.speech.lexicon import Passage
 from malgeul.speech.timeline import COLUMNS, Voice, draw_rows, full_scale, row_seconds, voice_name
 from malgeul.speech.waveform import envelope_of
@@ -34,6 +35,8 @@ SEGMENTS_SHOWN = 6000
 """Segments of the transcript on a page (some ten hours of talk); how many there are is always said."""
 SPANS_SHOWN = 1000
 """Lexicon spans in the table of a page."""
+DOUBTS_SHOWN = 1000
+"""Doubtful places in the table of a page."""
 DOUBTFUL_WORD = 0.5
 """A word that the model gives a lower probability is underlined."""
 
@@ -53,6 +56,7 @@ def page_of(transcript: dict[str, Any], row: dict[str, Any], measured: dict[str,
     pauses = [pauses["longer_than"] for voice in measured["voices"] for pauses in voice["pauses"]]
     least_pause = min(pauses, default=0.0)
     segments = transcript["segments"]
+    doubts = _doubts(segments, utterances, measured["without_text"], len(row["channels"]) > 1)
     names, voice_facts = facts.shown_voices(measured, reasons)
     script = _script()
     return _templates().get_template("recording.html.j2").render(
@@ -79,6 +83,7 @@ def page_of(transcript: dict[str, Any], row: dict[str, Any], measured: dict[str,
             [segment["flags"] for segment in segments],
             measured["evidence"],
             least_pause,
+            measured["without_text"],
         ),
         columns=COLUMNS,
         full_scale=full_scale(envelopes),
@@ -89,6 +94,9 @@ def page_of(transcript: dict[str, Any], row: dict[str, Any], measured: dict[str,
         n_segments=len(segments),
         has_words=any(segment.get("words") for segment in segments),
         flags={flag: facts.FLAGS.get(flag, "") for segment in segments for flag in segment["flags"]},
+        doubts=doubts[:DOUBTS_SHOWN],
+        n_doubts=len(doubts),
+        without_text=measured["without_text"],
         evidence=[{**span, "voice": voice_name(span["speaker"])} for span in measured["evidence"][:SPANS_SHOWN]],
         n_evidence=len(measured["evidence"]),
         classes=measured["classes"],
@@ -160,6 +168,39 @@ def _lines(
             }
         )
     return lines
+
+
+def _doubts(
+    segments: Sequence[dict[str, Any]],
+    utterances: Sequence[Utterance],
+    without_text: Sequence[dict[str, Any]],
+    apart: bool,
+) -> list[dict[str, Any]]:
+    """Return what a listener should check, in order: flagged segments with their numbers, and speech without text."""
+    flagged = [
+        {
+            "start": segment["start"],
+            "end": segment["end"],
+            "what": segment["flags"],
+            "text": segment["text"],
+            "number": number,
+            "voice": voice_name(utterance.speaker) if utterance.speaker is not None else "–",
+        }
+        for number, (segment, utterance) in enumerate(zip(segments, utterances, strict=True), 1)
+        if segment["flags"]
+    ]
+    wordless = [
+        {
+            "start": place["start_seconds"],
+            "end": place["end_seconds"],
+            "what": ["speech without text"],
+            "text": "",
+            "number": None,
+            "voice": f"channel {place['channel']}" if apart else "–",
+        }
+        for place in without_text
+    ]
+    return sorted([*flagged, *wordless], key=lambda doubt: (doubt["start"], doubt["end"]))
 
 
 def pieces_of(

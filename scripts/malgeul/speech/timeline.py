@@ -98,7 +98,8 @@ class Lane:
 class Wave:
     """The waveform of a channel in a row as an SVG path over COLUMNS x 200, and the voices that speak on it.
 
-    The lexicon spans of these voices are marked over all of it, ``height`` pixels from ``y`` on.
+    The lexicon spans of these voices are marked over all of it, ``height`` pixels from ``y`` on; ``without_text`` is
+    where speech was found and no text.
     """
 
     y: int
@@ -106,6 +107,7 @@ class Wave:
     path: str
     spans: list[Bar]
     span_labels: Labels
+    without_text: list[Bar]
     height: int = 0
     lanes: list[Lane] = field(default_factory=list)
 
@@ -173,12 +175,13 @@ def draw_rows(
     flags: Sequence[Sequence[str]],
     evidence: Sequence[dict[str, Any]],
     least_pause: float,
+    without_text: Sequence[dict[str, Any]] = (),
 ) -> list[Row]:
     """Return the rows of a recording.
 
     ``envelopes`` are of its channels, in columns of ``row_seconds(seconds, missing) / COLUMNS``; ``flags`` are those
     of the utterances; ``missing`` seconds at the end could not be decoded, and are drawn to the end of the row in which
-    they begin. Pauses longer than ``least_pause`` are marked.
+    they begin. Pauses longer than ``least_pause`` are marked, as is speech ``without_text``.
     """
     length = row_seconds(seconds, missing)
     rows = int(seconds / length) + 1 if missing else max(1, ceil(round(seconds / length, 6)))
@@ -189,7 +192,8 @@ def draw_rows(
     drawing.add_ticks()
     for channel, envelope in enumerate(envelopes):
         spans = [(number, s) for number, s in enumerate(evidence, 1) if channel_of[s["speaker"]] == channel]
-        drawing.add_wave(f"channel {channel}" if len(envelopes) > 1 else "", envelope, peak, spans)
+        wordless = [_times(place) for place in without_text if place["channel"] == channel]
+        drawing.add_wave(f"channel {channel}" if len(envelopes) > 1 else "", envelope, peak, spans, wordless)
         for colour, voice in enumerate(voices):
             if voice.channel == channel:
                 own = [turn for turn in turns if turn.speaker == voice.speaker]
@@ -235,15 +239,26 @@ class _Drawing:
             row.height = TICKS_HEIGHT
 
     def add_wave(
-        self, name: str, envelope: Envelope, peak: float, evidence: Sequence[tuple[int, dict[str, Any]]]
+        self,
+        name: str,
+        envelope: Envelope,
+        peak: float,
+        evidence: Sequence[tuple[int, dict[str, Any]]],
+        wordless: Sequence[Interval],
     ) -> None:
-        """Add a channel's waveform; the segments that hold what lexicons found on it are marked and labelled."""
+        """Add a channel's waveform; marked are segments with what lexicons found on it, and speech without text."""
         found = self._spans(evidence)
+        without_text: list[list[Bar]] = [[] for _ in self.rows]
+        for start, end in wordless:
+            title = f"{clock(start)}–{clock(end)} speech without text"
+            for number, x, width in self._pieces(start, end):
+                without_text[number].append(Bar(x, width, title))
         for number, (row, marks) in enumerate(zip(self.rows, found, strict=True)):
             path = _path(envelope[number * COLUMNS : (number + 1) * COLUMNS], peak)
             labels = _labels(row.height, [(bar.x, texts) for bar, texts in marks])
             row.height += LABELS_HEIGHT if evidence else 0
-            row.waves.append(Wave(row.height, name, path, _joined([bar for bar, _ in marks]), labels, WAVE_HEIGHT))
+            spans, wordless_bars = _joined([bar for bar, _ in marks]), _joined(without_text[number])
+            row.waves.append(Wave(row.height, name, path, spans, labels, wordless_bars, WAVE_HEIGHT))
             row.height += WAVE_HEIGHT
 
     def _spans(self, evidence: Sequence[tuple[int, dict[str, Any]]]) -> list[list[tuple[Bar, list[str]]]]:

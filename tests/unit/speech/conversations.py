@@ -74,6 +74,7 @@ def manifest_row(recording, channels, **more):
         "aliases": [],
         "channels": channels,
         "seconds": 10.0,
+        "speech": {channel: [] for channel in channels},
         "mix": "",
         "partial": None,
         "source": {"decoding_errors": 0},

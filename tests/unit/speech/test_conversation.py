@@ -12,6 +12,7 @@ from malgeul.speech.conversation import CONVERSATION, NOTHING_SAID, TOO_FEW_CYCL
 from malgeul.speech.lexicon import read_lexicons
 from malgeul.speech.praat import LEAST_CYCLES
 from unit.speech.conversations import (
+    CALL_CHANNELS,
     CALL_ROW,
     CALL_TRANSCRIPT,
     MEMO,
@@ -93,6 +94,16 @@ def test_a_silent_channel_is_a_voice_that_says_nothing(folder):
     said = {**CALL_TRANSCRIPT, "segments": CALL_TRANSCRIPT["segments"][:1]}
     _, called = analyzed(folder, said, CALL_ROW)["voices"]
     assert (called["talk_seconds"], called["utterances"], called["f0_median_hz"]) == (0, 0, None)
+
+
+def test_speech_without_text_is_told_with_its_place(folder):
+    row = {**CALL_ROW, "speech": {CALL_CHANNELS[0]: [(0.0, 3.4), (9.0, 9.4)], CALL_CHANNELS[1]: [(2.4, 4.2)]}}
+    found = analyze_recording(CALL_TRANSCRIPT, row, folder, RULES, [0.2])
+    assert found["without_text"] == [
+        {"channel": 0, "start_seconds": 2.0, "end_seconds": 3.4},
+        {"channel": 0, "start_seconds": 9.0, "end_seconds": 9.4},
+    ], "long parts of a span, and whole spans; no borders"
+    assert found["trust"]["without_text_seconds"] == 1.8
 
 
 def test_evidence_quotes_the_text_and_names_rule_time_and_speaker(folder):

@@ -19,6 +19,7 @@ from malgeul.speech.interaction import (
     merge,
     overlaps_of,
     pauses_of,
+    subtract,
     talk_of,
     transitions_of,
     turns_of,
@@ -58,6 +59,12 @@ def test_a_union_covers_what_its_intervals_cover_once(spans):
 @given(intervals, intervals)
 def test_an_intersection_covers_what_both_cover(first, second):
     assert covered(intersect(merge(first), merge(second))) == covered(first) & covered(second)
+
+
+@given(intervals, intervals)
+def test_what_is_left_of_intervals_covers_what_the_others_do_not(first, second):
+    first, second = merge(first), merge(second)
+    assert covered(subtract(first, second)) == covered(first) - covered(second)
 
 
 def test_utterances_of_one_speaker_are_one_turn_until_another_starts():

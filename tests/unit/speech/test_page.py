@@ -184,6 +184,19 @@ def test_doubts_are_named_and_explained(folder):
     assert "flag warn" in classes(parsed, "span")
 
 
+def test_every_doubt_is_listed_with_its_time_and_where_to_hear_it(folder):
+    segments = [segment(0.0, 3.0, "네", flags=["fast"]), segment(4.0, 6.0, "안녕하세요")]
+    row = {**MEMO_ROW, "speech": {MEMO: [(0.0, 6.0), (7.5, 8.5)]}}
+    _, parsed = drawn(folder, transcript(MEMO, [MEMO], segments), row)
+    listed = parsed.text.partition("Speaker 0:")[2].partition("Transcript")[0]
+    wordless = "speech without text – –"
+    expected = f"0:00.0–0:03.0 fast 네 – 0:03.0–0:04.0 {wordless} 0:07.5–0:08.5 {wordless}"
+    assert f"0:{listed}".split() == expected.split()
+    heard = [a["data-at"] for a in parsed.all("a") if a.get("href") == "#timeline" and "data-at" in a]
+    assert heard == ["0.0", "3.0", "7.5"]
+    assert classes(parsed, "rect").count("without-text") == 3, "in the key and over the waveform"
+
+
 def test_words_have_their_times_and_those_the_model_doubts_are_underlined(folder):
     segments = [*CALL_TRANSCRIPT["segments"][:3], {**CALL_TRANSCRIPT["segments"][3], "words": WORDS}]
     _, parsed = drawn(folder, transcript(CALL, CALL_CHANNELS, segments), CALL_ROW)
