@@ -71,6 +71,10 @@ MISSING_SECONDS, MISSING_SHARE = 0.5, 0.001
 COUNTED_FROM_ZERO = frozenset({"matroska,webm", "asf"})
 """Containers (and Opus in an Ogg) whose duration is the time of their end, also where they begin later than at 0."""
 
+HEARS_PAUSES = {"amr_nb": "libopencore_amrnb", "amr_wb": "libopencore_amrwb"}
+"""Decoders of codecs with pauses (DTX: now and then a frame that describes the noise, and else none). ffmpeg's own know
+none: they leave out of a mobile phone's call when nobody speaks."""
+
 LONGEST_LINE = 4096
 """A longer line of ffmpeg's (a comment in a file's metadata) is read in pieces."""
 
@@ -130,6 +134,13 @@ class Decoded:
 
 
 @cache
+def _has_decoder(name: str) -> bool:
+    """Tell whether the ffmpeg in use was built with a decoder."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-decoders"]
+    return name in subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+
+
+@cache
 def ffmpeg_version() -> str:
     """Return the version of the ffmpeg in use; raises RuntimeError when it lacks the resampler soxr."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-version"]
@@ -147,8 +158,11 @@ def decode(source: FileIO, target: Path, limits: Limits) -> Decoded:
     head = _head(source, 512)
     if packed := next((name for (at, magic), name in _PACKED.items() if head.startswith(magic, at)), None):
         raise _fault("NOT_AUDIO", f"a {packed} archive, whatever its name says; unpack it")
-    listing = Listing()
-    code, in_time = _run(command_line(source.fileno(), target, limits), source, limits, listing.read)
+    listing, (code, in_time) = _decode_by(None, source, target, limits)
+    if listing.audio and listing.errors and in_time:
+        decoder = HEARS_PAUSES.get(listing.audio[0].codec)
+        if decoder and _has_decoder(decoder):
+            listing, (code, in_time) = _decode_by(decoder, source, target, limits)
     seconds = seconds_of(target) if code == 0 else 0.0
     if not in_time:
         raise _fault("TIMEOUT", f"not decoded within {limits.decoding:g} s")
@@ -167,13 +181,19 @@ def decode(source: FileIO, target: Path, limits: Limits) -> Decoded:
     return Decoded(listing, seconds, _declared_seconds(listing, source), gaps)
 
 
-def command_line(descriptor: int, target: Path, limits: Limits) -> list[str]:
-    """Return ffmpeg's arguments for decoding an open file."""
+def _decode_by(decoder: str | None, source: FileIO, target: Path, limits: Limits) -> tuple[Listing, tuple[int, bool]]:
+    listing = Listing()
+    return listing, _run(command_line(source.fileno(), target, limits, decoder), source, limits, listing.read)
+
+
+def command_line(descriptor: int, target: Path, limits: Limits, decoder: str | None = None) -> list[str]:
+    """Return ffmpeg's arguments for decoding an open file; ``decoder`` is one that ffmpeg would not choose."""
     return [
         imageio_ffmpeg.get_ffmpeg_exe(),
         *("-nostdin", "-hide_banner", "-nostats", "-loglevel", "repeat+level+info", "-y"),
         *("-threads", "1", "-filter_threads", "1"),
         *("-protocol_whitelist", "file", "-format_whitelist", ",".join(CONTAINERS)),
+        *(("-c:a", decoder) if decoder else ()),
         *("-i", f"file:/proc/self/fd/{descriptor}"),
         *("-map", "0:a:0", "-vn", "-sn", "-dn", "-t", f"{limits.recording + 1:g}", "-af", FILTERS),
         *("-c:a", "pcm_s16le", "-threads", "1", "-bitexact", "-map_metadata", "-1", "-f", "wav"),

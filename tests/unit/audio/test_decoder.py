@@ -222,6 +222,20 @@ def test_a_part_with_wrong_times_moves_nothing_that_follows_and_hides_no_gap(jum
     assert result.seconds == pytest.approx(4, abs=0.05)
 
 
+@pytest.mark.parametrize("suffix", ["amr", "3gp"])
+def test_pauses_that_a_mobile_phone_does_not_send_are_pauses(suffix, tmp_path):
+    """Three seconds of tone in twelve; in between frames that describe noise, now and then, and no others."""
+    tone = "0.5*sin(2*PI*440*t)*between(mod(t\\,4)\\,1\\,2)"
+    file = tmp_path / f"a.{suffix}"
+    ffmpeg("-f", "lavfi", "-i", f"aevalsrc={tone}:d=12:s=8000", "-c:a", "libopencore_amrnb", "-dtx", "1", str(file))
+    result = decoded(file, tmp_path)
+    assert (result.seconds, result.missing_seconds) == (pytest.approx(12, abs=0.1), 0)
+    assert result.listing.errors == 0
+    first = next(samples_of(block)[:, 0] for block in read_blocks(tmp_path / "out.pcm"))
+    seconds = first[: 8 * 16_000].reshape(8, 16_000)[:, 4000:12_000]
+    assert (np.abs(seconds).max(axis=1) > 5000).astype(int).tolist() == [0, 1, 0, 0, 0, 1, 0, 0]
+
+
 def test_gaps_count_for_the_length_of_a_recording(tmp_path):
     file = repacked(tmp_path, r"noise=drop=between(n\,50\,149)")
     assert kind_of(file, tmp_path, Limits(recording=3, decoding=30)) == "TOO_LONG"
