@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def _facts(
 ) -> dict[str, Any]:
     """Return what the manifest says of a recording besides its names."""
     listing, stream = decoded.listing, decoded.listing.audio[0]
-    measured, unmeasured = _measures(decoded, meter)
+    measured, unmeasured = _measures(decoded, meter, speech)
     spoken = sum(end - start for spans in speech.values() for start, end in spans)
     measured["speech_ratio"] = round(spoken / (len(speech) * decoded.seconds), 4)
     missing = decoded.missing_seconds
@@ -91,9 +92,9 @@ def _facts(
     }
 
 
-def _measures(decoded: Decoded, meter: Meter) -> tuple[dict[str, Any], dict[str, str]]:
+def _measures(decoded: Decoded, meter: Meter, speech: dict[str, list[Span]]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the measures of a recording, rounded to what they are good for, and why any of them is null."""
-    bandwidth, correlation, snr = meter.bandwidth_hz, meter.correlation, meter.snr_db
+    bandwidth, correlation, snr = meter.bandwidth_hz, meter.correlation, meter.snr_db(chain(*speech.values()))
     narrowband = decoded.listing.audio[0].sample_rate <= 8000 or (bandwidth < NARROWBAND_HZ if bandwidth else None)
     measured: dict[str, Any] = {
         "loudness_lufs": _rounded(meter.loudness_lufs, 1),

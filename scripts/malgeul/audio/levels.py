@@ -1,7 +1,8 @@
 """What is measured of a recording: loudness, levels, clipping, silence, noise, bandwidth, correlation.
 
 All of it is measured block by block on the 16 kHz PCM before channels are mixed, in memory that does not grow with the
-length (but for loudness, 7 MB a day). Sums are integers where the order of addition would show.
+length (but for loudness and the levels of frames: 11 MB a day). Sums are integers where the order of addition would
+show.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ class Meter:
     _different: list[Channel] = field(default_factory=lambda: [Channel()])
     _between: float = 0.0
     _hops: list[Floats] = field(default_factory=list)
+    _steps: list[npt.NDArray[np.uint8]] = field(default_factory=list)
 
     def add(self, segment: Any) -> None:
         """Take the next block, a pydub segment whose length is a multiple of 20 ms unless it is the last."""
@@ -135,6 +137,7 @@ class Meter:
             dbfs = 10 * np.log10(energies / (FRAME * FULL_SCALE) ** 2)
         steps = np.floor((np.maximum(dbfs, FLOOR_DBFS) - FLOOR_DBFS) / STEP_DB).astype(np.int64)
         self.levels += np.bincount(steps, minlength=len(self.levels))
+        self._steps.append(steps.astype(np.uint8))
 
     def _add_levels(self, left: Floats, right: Floats) -> None:
         """Add up the RMS of the frames of two channels, in sixteenths of a step of 16 bits: sums, squares, products."""
@@ -200,21 +203,26 @@ class Meter:
         n = int(self.levels.sum())
         return int(self.levels[: int((SILENCE_DBFS - FLOOR_DBFS) / STEP_DB)].sum()) / n if n else None
 
-    def level_percentile(self, share: float) -> float:
-        """Return the frame level in dBFS below which ``share`` of the frames are, to a step of 0.5 dB."""
-        step = int(np.searchsorted(np.cumsum(self.levels), share * self.levels.sum()))
-        return FLOOR_DBFS + step * STEP_DB
+    def snr_db(self, spoken: Iterable[tuple[float, float]] = ()) -> float | None:
+        """Speech level over noise floor (cf. NIST stnr); None if unknowable.
 
-    @property
-    def snr_db(self) -> float | None:
-        """Speech level over noise floor: 95th less 10th percentile of frame levels (cf. NIST stnr); None if unknowable.
-
-        Unknowable is a recording of digital silence between its sounds, or without a sound.
+        The level of speech is the 95th percentile of the frames of what is ``spoken`` (seconds), however little that
+        is; of all frames where nobody speaks. The noise floor is the 10th percentile of all. Unknowable is a recording
+        of digital silence between its sounds, or without a sound.
         """
         if self.silence_ratio in (None, 1.0):
             return None
-        noise = self.level_percentile(0.10)
-        return self.level_percentile(0.95) - noise if noise > FLOOR_DBFS else None
+        noise = _percentile(self.levels, 0.10)
+        return _percentile(self._levels_within(spoken), 0.95) - noise if noise > FLOOR_DBFS else None
+
+    def _levels_within(self, spoken: Iterable[tuple[float, float]]) -> npt.NDArray[np.int64]:
+        """Count the levels of the frames whose middle lies within spans of seconds; of all where none does."""
+        steps = np.concatenate(self._steps)
+        inside = np.zeros(len(steps), bool)
+        for start, end in spoken:
+            first, after = (round(seconds * RATE / FRAME) for seconds in (start, end))
+            inside[first:after] = True
+        return np.bincount(steps[inside], minlength=len(self.levels)) if inside.any() else self.levels
 
     @property
     def bandwidth_hz(self) -> float | None:
@@ -260,6 +268,12 @@ def _pearson(n: int, sums: Sequence[int], squares: Sequence[int], product: int) 
     if not left or not right:
         return None
     return (n * product - sums[0] * sums[1]) / math.sqrt(left) / math.sqrt(right)
+
+
+def _percentile(levels: npt.NDArray[np.int64], share: float) -> float:
+    """Return the level in dBFS below which ``share`` of counted frames are, to a step of 0.5 dB."""
+    step = int(np.searchsorted(np.cumsum(levels), share * levels.sum()))
+    return FLOOR_DBFS + step * STEP_DB
 
 
 def _power_spectrum(track: Floats) -> Spectrum:

@@ -22,9 +22,10 @@ partial
 measured
     On the 16 kHz PCM before channels are mixed, and never applied to it: loudness_lufs (EBU R128, integrated),
     peak_dbfs (sample peak), true_peak_dbtp (between samples, ITU-R BS.1770), clipping_share (of samples at full scale),
-    silence_ratio (20 ms frames below -50 dBFS), snr_db (95th less 10th percentile of frame levels), bandwidth_hz
-    (-50 dB), narrowband, channel_correlation (of samples), level_correlation (of the RMS of 20 ms frames), channel_dbfs
-    (RMS); speech_ratio (share of what is spoken in all channels).
+    silence_ratio (20 ms frames below -50 dBFS), snr_db (95th percentile of the levels of frames that are spoken, of all
+    where nobody speaks, less the 10th of all), bandwidth_hz (-50 dB), narrowband, channel_correlation (of samples),
+    level_correlation (of the RMS of 20 ms frames), channel_dbfs (RMS); speech_ratio (share of what is spoken in all
+    channels).
 unmeasured
     For every null in measured, why.
 """

@@ -25,7 +25,7 @@ QUALITY = (
     Fact("peak_dbfs", "Highest sample", "dBFS"),
     Fact("true_peak_dbtp", "True peak, between samples", "dBTP"),
     Fact("clipping_share", "Samples at full scale", "%"),
-    Fact("snr_db", "Loud over quiet frames", "dB", "95th less 10th percentile of frame levels"),
+    Fact("snr_db", "Loud speech over quiet frames", "dB", "95th less 10th percentile of frame levels"),
     Fact("silence_ratio", "Silent frames", "%", "20 ms below -50 dBFS"),
     Fact("bandwidth_hz", "Bandwidth", "Hz"),
     Fact("narrowband", "Narrow band, as a telephone"),

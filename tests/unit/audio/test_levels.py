@@ -72,7 +72,7 @@ def test_the_true_peak_is_found_at_either_end(at):
 
 def test_digital_silence_has_no_peak_no_noise_and_no_bandwidth():
     meter = measure([segment(np.zeros(RATE))])
-    assert (meter.peak_dbfs, meter.true_peak_dbtp, meter.snr_db, meter.bandwidth_hz) == (None, None, None, None)
+    assert (meter.peak_dbfs, meter.true_peak_dbtp, meter.snr_db(), meter.bandwidth_hz) == (None, None, None, None)
     assert meter.silence_ratio == 1.0
 
 
@@ -99,7 +99,7 @@ def test_an_offset_of_the_sound_card_is_no_sound():
     sound = np.concatenate([white(1.0, 0.1), white(1.0, 0.0001)])
     without, offset = measure([segment(sound)]), measure([segment(sound + 0.2)])
     assert offset.silence_ratio == without.silence_ratio == pytest.approx(0.5, abs=0.02)
-    assert offset.snr_db == pytest.approx(without.snr_db, abs=0.5)
+    assert offset.snr_db() == pytest.approx(without.snr_db(), abs=0.5)
     assert offset.channel_dbfs == pytest.approx(without.channel_dbfs, abs=0.1)
     assert offset.bandwidth_hz == without.bandwidth_hz > NARROWBAND_HZ
     (empty,) = measure([segment(np.full(RATE, 0.2))]).channel_dbfs
@@ -108,9 +108,17 @@ def test_an_offset_of_the_sound_card_is_no_sound():
 
 def test_the_noise_floor_is_seen_in_pauses():
     speech = white(10, 0.001) + np.concatenate([tone(200, 0.1, 6), np.zeros(4 * RATE)])
-    assert measure([segment(speech)]).snr_db == pytest.approx(37, abs=1.5)  # 0.1/√2 over 0.001
+    assert measure([segment(speech)]).snr_db() == pytest.approx(37, abs=1.5)  # 0.1/√2 over 0.001
     faded = np.concatenate([tone(200, 0.1, 6), np.zeros(4 * RATE)])
-    assert measure([segment(faded)]).snr_db is None, "pauses of digital silence show no noise"
+    assert measure([segment(faded)]).snr_db() is None, "pauses of digital silence show no noise"
+
+
+def test_a_word_in_a_long_silence_is_as_clear_as_in_a_short_one():
+    noise, word = white(60, 0.001), tone(amplitude=0.1)
+    noise[20 * RATE : 21 * RATE] += word
+    blocks = [segment(noise[at : at + 10 * RATE]) for at in range(0, len(noise), 10 * RATE)]
+    assert measure(blocks).snr_db([(20, 21)]) == pytest.approx(37, abs=1.5)
+    assert measure(blocks).snr_db() < 3, "where nobody speaks all frames count, and a sixtieth of them is not loud"
 
 
 def test_telephone_speech_is_narrow_and_its_bandwidth_is_found():
