@@ -240,7 +240,7 @@ def _without_text(transcript: dict[str, Any], row: dict[str, Any]) -> list[dict[
     """Return where somebody speaks on a channel and no segment says what: whole spans, and long parts of others."""
     places = []
     for channel, stem in enumerate(row["channels"]):
-        own = [segment for segment in transcript["segments"] if (segment["channel"] or 0) == channel]
+        own = [one for one in transcript["segments"] if (one["channel"] or 0) == channel and one["start"] < one["end"]]
         spoken = [(start, end) for start, end in row["speech"][stem]]
         whole = set(spoken)
         for start, end in subtract(spoken, merge((segment["start"], segment["end"]) for segment in own)):

@@ -12,6 +12,7 @@ from malgeul.speech.conversation import CONVERSATION, NOTHING_SAID, TOO_FEW_CYCL
 from malgeul.speech.lexicon import read_lexicons
 from malgeul.speech.praat import LEAST_CYCLES
 from unit.speech.conversations import (
+    CALL,
     CALL_CHANNELS,
     CALL_ROW,
     CALL_TRANSCRIPT,
@@ -98,7 +99,8 @@ def test_a_silent_channel_is_a_voice_that_says_nothing(folder):
 
 def test_speech_without_text_is_told_with_its_place(folder):
     row = {**CALL_ROW, "speech": {CALL_CHANNELS[0]: [(0.0, 3.4), (9.0, 9.4)], CALL_CHANNELS[1]: [(2.4, 4.2)]}}
-    found = analyze_recording(CALL_TRANSCRIPT, row, folder, RULES, [0.2])
+    said = [*CALL_TRANSCRIPT["segments"], segment(9.2, 9.2, "네.", 0)]  # of no length: it covers nothing
+    found = analyze_recording(transcript(CALL, CALL_CHANNELS, said), row, folder, RULES, [0.2])
     assert found["without_text"] == [
         {"channel": 0, "start_seconds": 2.0, "end_seconds": 3.4},
         {"channel": 0, "start_seconds": 9.0, "end_seconds": 9.4},
