@@ -137,6 +137,8 @@ def _notes(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
     source = facts["source"]
     if facts["partial"]:
         yield {"what": "partial", **facts["partial"]}
+    elif not source["read_to_end"]:
+        yield {"what": "not_read_to_its_end", "decoded_seconds": facts["seconds"]}
     if source["decoding_errors"]:
         yield {"what": "decoding_errors", "decoding_errors": source["decoding_errors"]}
     if source["audio_streams"] > 1:

@@ -77,6 +77,7 @@ def _facts(
             "seconds": decoded.declared_seconds,
             "audio_streams": len(listing.audio),
             "decoding_errors": listing.errors,
+            "read_to_end": not listing.stopped,
             "tags": listing.tags,
         },
         "partial": {

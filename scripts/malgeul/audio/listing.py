@@ -31,6 +31,7 @@ BEGINS, TAKEN_BACK = -1, -2
 """What the filters print (see the decoder's) that is no time."""
 CUT_OFF = ("partial file", "File ended prematurely", "corrupt input packet")
 """What demuxers say when a file ends before its container does."""
+STOPPED = "Error during demuxing"
 PROTECTED_TAGS = frozenset({"drms", "enca", "adrm", "aavd"})
 """Sample entries of encrypted audio: Apple's FairPlay, Common Encryption, Audible."""
 MOST_TAGS, LONGEST_TAG = 64, 1000
@@ -61,6 +62,8 @@ class Listing:
     has_others: bool = False
     """Streams that may last longer than the first of audio: film, another language, subtitles. A picture is none."""
     cut_off: bool = False
+    stopped: bool = False
+    """Whether ffmpeg gave up before the end of the file, which it ends well nonetheless."""
     errors: int = 0
     first_error: str = ""
     said: set[str] = field(default_factory=set)
@@ -147,6 +150,7 @@ class Listing:
             self.tags[name] = value[:LONGEST_TAG]
 
     def _read_complaint(self, level: str, text: str) -> None:
+        self.stopped |= STOPPED in text
         self.cut_off |= any(sign in text for sign in CUT_OFF)
         self.estimated |= "Estimating duration from bitrate" in text
         if level == "warning":

@@ -14,8 +14,9 @@ speech
     Of every channel, by stem: [start, end) in seconds of what is spoken there, by Silero's network.
 source
     bytes, container, codec, sample_rate, channels, seconds (declared by the container; null where it states none),
-    audio_streams (the first is taken), decoding_errors (complaints of the decoder), tags (of the container and the
-    first stream, as they stand there: title, artist, creation_time).
+    audio_streams (the first is taken), decoding_errors (complaints of the decoder), read_to_end (false where the
+    decoder gave up before the end of the file; how much is missing is known only where it is partial), tags (of the
+    container and the first stream, as they stand there: title, artist, creation_time).
 partial
     null, or declared_seconds (of the WAVs, where its source states none), decoded_seconds and missing_seconds of a
     recording that was salvaged; of the missing ones gap_seconds are not at its end.

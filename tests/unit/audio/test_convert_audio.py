@@ -110,6 +110,18 @@ def test_the_ledger_keeps_aliases_and_what_was_salvaged(tmp_path, calls):
     assert notes["partial"]["missing_seconds"] > 1
 
 
+def test_a_recording_that_ffmpeg_gives_up_is_told_although_it_ends_well(tmp_path):
+    """Two recordings one after the other in an Ogg, the second one in stereo."""
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    parts = [noise(tmp_path / f"{channels}.ogg", channels=channels).read_bytes() for channels in (1, 2)]
+    (folder / "a.ogg").write_bytes(b"".join(parts))
+    (folder / "b.ogg").write_bytes(parts[0])
+    ledger, _ = run(tmp_path, folder)
+    (note,) = [note for note in ledger["notes"] if note["what"] == "not_read_to_its_end"]
+    assert (note["item"], note["decoded_seconds"]) == (str(folder / "a.ogg"), pytest.approx(2, abs=0.05))
+
+
 def test_the_manifest_and_the_items_name_the_files_there_are(tmp_path, calls):
     ledger, folder = run(tmp_path, calls)
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines()]

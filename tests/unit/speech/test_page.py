@@ -168,6 +168,13 @@ def test_what_is_not_there_is_said(folder, said, row, words):
     assert ("missing" in classes(parsed, "rect")) == bool(at_end)
 
 
+def test_a_file_that_was_not_read_to_its_end_is_told(folder):
+    given_up = {**MEMO_ROW, "source": {**MEMO_ROW["source"], "read_to_end": False}}
+    _, parsed = drawn(folder, MEMO_TRANSCRIPT, given_up)
+    assert "The file was not read to its end." in parsed.text
+    assert "not read to its end" not in drawn(folder, MEMO_TRANSCRIPT, MEMO_ROW)[1].text
+
+
 def test_every_null_is_a_dash_with_its_reason(folder):
     measured = analyze_recording(MEMO_TRANSCRIPT, MEMO_ROW, folder, RULES, [0.2])
     parsed = Page(page_of(MEMO_TRANSCRIPT, MEMO_ROW, measured, folder, "calls-0000"))
