@@ -2,9 +2,12 @@
 
 import re
 from collections import Counter
+from itertools import pairwise
 from time import process_time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from malgeul import ROOT
 from malgeul.text.pii import KINDS, business_number_holds, find, luhn_holds, mask, resident_number_holds
@@ -28,7 +31,7 @@ def found_in(text):
 
 
 def test_misses_and_false_alarms_on_the_labelled_lines():
-    assert len(LINES) == 263
+    assert len(LINES) == 264
     right, missed, false = Counter(), [], []
     for line in LINES:
         text, wanted = labelled(line)
@@ -86,9 +89,37 @@ def test_checksums_of_known_numbers():
     # 8·2 + 1·5 + 1·7 + 1·8 = 36, 36 mod 11 = 3, 11 - 3 = 8
     assert resident_number_holds("8001011000008")
     assert not resident_number_holds("8001011000009")
-    assert resident_number_holds("8001015000005") == (((11 - (36 + 4 * 8) % 11) % 10 + 2) % 10 == 5)
+    # a foreigner's: 36 + 4·8 = 68, 68 mod 11 = 2, 11 - 2 = 9, and 2 more are 11
+    assert resident_number_holds("8001015000001")
+    assert not resident_number_holds("8001015000007")
     assert not resident_number_holds("8013011000008")
     assert business_number_holds("1234567891")
     assert not business_number_holds("1234567890")
     assert luhn_holds("4242424242424242")
     assert not luhn_holds("4242424242424241")
+
+
+def test_resident_numbers_have_a_checksum_until_october_2020_and_nobody_is_born_after_2040():
+    def checks(digits):
+        return sum(resident_number_holds(digits + str(last)) for last in range(10))
+
+    assert [checks(born) for born in ("201004300000", "201005300000", "401231300000", "410101300000")] == [1, 10, 10, 0]
+
+
+def test_an_account_number_has_ten_to_fourteen_digits_and_a_word_for_it_stands_close_before():
+    assert [n for n in range(8, 18) if mask("계좌 " + "1" * n)[1]["account_number"]] == [10, 11, 12, 13, 14]
+    assert [n for n in range(18, 26) if mask("계좌" + "." * (n - 1) + " 22222222222")[1]] == list(range(18, 23))
+
+
+@given(
+    st.lists(st.sampled_from([*"-., 가:", "계좌", "카드", "a@b.kr", "8.8.8.8", "8001011000008", "4242", "010", "12"]))
+)
+def test_numbers_that_are_found_do_not_overlap_and_all_between_them_stays(parts):
+    text = "".join(parts)
+    masked, counts = mask(text)
+    spans = [(start, end) for start, end, _ in find(text)]
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
+    assert counts.total() == len(spans)
+    ends = [0, *(place for span in spans for place in span), len(text)]
+    kept = [text[start:end] for start, end in zip(ends[::2], ends[1::2], strict=True)]
+    assert re.sub(r"\[(?:이메일|IP주소|\w+번호)\]", "\0", masked) == "\0".join(kept)
