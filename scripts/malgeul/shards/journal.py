@@ -44,7 +44,6 @@ class Journal:
 
     def _recover(self) -> None:
         """Read the entries that are whole; cut off what a kill left half written."""
-        end_of_blobs = self._blobs.seek(0, os.SEEK_END)
         self._lines.seek(0)
         good = 0
         blobs_used = 0
@@ -56,7 +55,7 @@ class Journal:
                 entry = json.loads(body)
             except ValueError:
                 break
-            if entry["offset"] + entry["length"] > end_of_blobs or self._checksum(entry) != entry["crc"]:
+            if self._checksum(entry) != entry["crc"]:
                 break
             self._entries[entry["key"]] = Entry(entry["record"], entry["offset"], entry["length"])
             blobs_used = max(blobs_used, entry["offset"] + entry["length"])

@@ -1,6 +1,8 @@
 """Finished items survive a kill at any byte (law 3)."""
 
 import os
+import shutil
+import time
 
 import pytest
 
@@ -30,16 +32,44 @@ def test_a_part_of_the_bytes_is_read_by_its_place(written):
 
 
 def test_a_kill_at_any_byte_of_the_journal_loses_at_most_the_last_entry(written):
-    file = written / "journal.jsonl"
-    whole = file.read_bytes()
-    last = whole.rstrip(b"\n").rindex(b"\n") + 1
-    for cut in range(last, len(whole)):
-        file.write_bytes(whole[:cut])
+    whole = {file: file.read_bytes() for file in (written / "journal.jsonl", written / "blobs.bin")}
+    lines = whole[written / "journal.jsonl"]
+    for cut in range(lines.rstrip(b"\n").rindex(b"\n") + 1, len(lines)):
+        for file, held in whole.items():
+            file.write_bytes(held)
+        os.truncate(written / "journal.jsonl", cut)
         journal = Journal(written)
         assert list(journal) == ["key0", "key1"], cut
         journal.put("key2", {"n": 2}, b"again")
         journal.close()
-        assert Journal(written).blob("key2") == b"again"
+        again = Journal(written)
+        assert again.offset("key2") == 20, "bytes that no line names are cut off"
+        assert [(again.record(key)["n"], again.blob(key)) for key in again] == [
+            (0, b"\x00" * 10),
+            (1, b"\x01" * 10),
+            (2, b"again"),
+        ], cut
+
+
+def test_an_item_is_found_and_outlives_a_kill_as_soon_as_it_is_put(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    for k in range(3):
+        journal.put(f"key{k}", {"n": k}, bytes([k]) * 10)
+        left = Journal(shutil.copytree(tmp_path / "journal", tmp_path / str(k)))  # what a kill would leave
+        for one in (journal, left):
+            assert list(one) == [f"key{n}" for n in range(k + 1)]
+            assert (one.record(f"key{k}"), one.blob(f"key{k}")) == ({"n": k}, bytes([k]) * 10)
+
+
+def test_a_machine_without_power_loses_a_second_of_work_at_most(tmp_path, monkeypatch):
+    now, synced = 0.0, []
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size > 0))
+    journal = Journal(tmp_path)
+    for now, files in ((0.5, 0), (1.5, 2), (2.0, 0), (2.6, 2)):
+        synced.clear()
+        journal.put(str(now), None, b"bytes")
+        assert synced == [True] * files, now
 
 
 def test_bytes_that_never_reached_the_disk_take_their_entry_with_them(written):
