@@ -254,8 +254,6 @@ def split_lines(chunks: Iterable[bytes], max_bytes: int, offset: int = 0) -> Ite
         size += len(rest)
         if size <= max_bytes:
             held.append(rest)
-        else:
-            held.clear()
     if size:
         yield offset, size if size > max_bytes else b"".join(held)
 

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 
 from malgeul.shards.faults import Fault
 from malgeul.shards.inputs import InputFile
-from malgeul.text.records import NO_JSONL, Source, part_digest, part_lines, read_source, split_lines, unpacked
+from malgeul.text.records import (
+    NO_JSONL,
+    Source,
+    part_digest,
+    part_lines,
+    read_source,
+    source_digests,
+    split_lines,
+    unpacked,
+)
 from unit.text.conftest import jsonl
 
 LINES = [{"id": str(k), "text": f"{k}번 글입니다."} for k in range(3000)]
@@ -347,3 +356,37 @@ def test_a_part_is_known_by_its_own_bytes_alone(tmp_path):
     file.write_bytes(file.read_bytes().replace("2999번".encode(), "1000번".encode()))
     after = [part_digest(file, part, 4, 1 << 20) for part in range(4)]
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(("kind", "changed"), [("jsonl", [False, True]), ("parquet", [True, True])])
+def test_a_part_depends_on_its_own_lines_and_on_the_whole_of_a_table(tmp_path, kind, changed):
+    """The bytes of a table's part say nothing of its rows: where they lie is written at the end of the file."""
+
+    def digests():
+        source = {"name": "web", "format": kind, "text_field": "text", "id_field": "id", "parts": 2}
+        files = [{"name": file.name, "path": str(file), "size": 1}]
+        settings = {"max_record_bytes": 1 << 20}
+        return [source_digests({"source": {**source, "part": k}, "files": files, "settings": settings}) for k in (0, 1)]
+
+    file = tmp_path / f"a.{kind}"
+    file.write_bytes(jsonl(*LINES))
+    before = digests()
+    file.write_bytes(file.read_bytes().replace("2999번".encode(), "1000번".encode()))
+    after = digests()
+    assert [old != new for old, new in zip(before, after, strict=True)] == changed
+    file.unlink()
+    assert digests() == [[[file.name, "VANISHED"]]] * 2
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "txt", "parquet"])
+def test_a_record_may_have_as_many_bytes_as_is_said_and_knows_its_file(tmp_path, kind):
+    file = tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.table({"text": ["x" * 300]}), file)
+    else:
+        file.write_text(json.dumps({"text": "x" * (300 - len('{"text": ""}'))}))
+    (record,) = read(file, kind=kind, max_bytes=300)
+    assert list(record.fields) == ["text"]
+    assert (record.file or record.given_id) == ("a" if kind == "txt" else file.name), "what its id is made of"
+    (record,) = read(file, kind=kind, max_bytes=299)
+    assert record.fields.kind == "TOO_LARGE"
