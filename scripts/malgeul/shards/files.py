@@ -85,7 +85,6 @@ def publish(staged: Path, final: Path) -> None:
     """Move a finished file or folder to its place: fsync everything, rename, fsync the parent."""
     for file in files_under(staged):
         sync_file(file)
-    final.parent.mkdir(parents=True, exist_ok=True)
     if staged.is_dir():
         sync_file(staged)
         remove(final)  # rename cannot replace a folder that Snakemake has made beforehand
