@@ -4,6 +4,9 @@ import random
 from collections import Counter, defaultdict
 from dataclasses import replace
 
+import pytest
+
+from malgeul.dataset.mentions import Mention, groups, place, windows
 from malgeul.dataset.samples import Choice, samples_of, saturated, split_of
 
 CHOICE = Choice(
@@ -22,7 +25,16 @@ def test_a_sample_masks_a_mention_that_has_another_before_it_at_a_fitting_distan
     counts = Counter()
     samples = list(samples_of(document, tokenizer, CHOICE, counts))
     assert samples
-    assert counts["mentions"] == len(document["mentions"])
+    pieces = tokenizer.pieces(document["text"])
+    placed, misaligned = place([Mention(m["surface"], m["start"], m["end"]) for m in document["mentions"]], pieces)
+    cut = list(windows(document["text"], pieces, CHOICE.capacity))
+    assert counts == {
+        "mentions": len(document["mentions"]),
+        "misaligned": misaligned,
+        "windows": len(cut),
+        "groups": sum(len(groups(placed, window)) for window in cut),
+    }
+    assert misaligned
     for sample in samples:
         surface = document["text"][sample["masked_start"] : sample["masked_end"]]
         assert surface == sample["entity"]
@@ -66,3 +78,27 @@ def test_the_forerunners_rules_look_at_the_first_window_and_the_second_to_fourth
     assert samples == [s for s in first_window if s in by_entity[s["entity"]][:3]]
     far = replace(choice, min_distance=max(s["distance"] for s in samples) + 1)
     assert list(samples_of(document, tokenizer, far, Counter())) == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "least", "most", "masked"),
+    [
+        ("malgeul", 3, 9, [3, 9]),
+        ("malgeul", 4, 9, [9, 5]),
+        ("malgeul", 3, 8, [3, 5]),
+        ("seed_compat", 3, 9, [3, 9]),
+        ("seed_compat", 4, 9, [9]),
+        ("seed_compat", 3, 8, [3]),
+    ],
+)
+def test_of_a_group_so_many_are_masked_and_the_forerunner_looks_at_so_many_alone(
+    tokenizer, profile, least, most, masked
+):
+    text, mentions = "서울", [{"surface": "서울", "start": 0, "end": 2, "tag": "NNP"}]
+    for distance in (3, 9, 5, 7):
+        start = len(text) + distance
+        text += f" {'가' * (distance - 2)} 서울"
+        mentions.append({"surface": "서울", "start": start, "end": start + 2, "tag": "NNP"})
+    document = {"id": "문서-2", "text": text, "source": "web", "mentions": mentions}
+    choice = replace(CHOICE, profile=profile, min_distance=least, max_distance=most, masked_per_group=2)
+    assert [sample["distance"] for sample in samples_of(document, tokenizer, choice, Counter())] == masked

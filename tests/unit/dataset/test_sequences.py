@@ -64,11 +64,21 @@ def test_every_stretch_of_every_document_is_there_once(documents, tokenizer, pac
 def test_a_stretch_goes_into_the_fullest_row_that_has_room(tokenizer):
     packer = Packer(tokenizer, 10, packed=True)
     rows = []
-    for name, length in (("a", 6), ("b", 8), ("c", 4), ("d", 1), ("e", 3)):
+    for name, length in (("a", 6), ("b", 8), ("c", 4), ("d", 1), ("e", 3), ("f", 1)):
         sample = {"sample_id": name, "doc_id": name, "source": "web", "window_first": 0, "window_last": length}
         rows += packer.add(sample, np.zeros(length, np.int32))
     assert len(tokenizer.after) == 1
-    assert [row["doc_ids"] for _, row in [*rows, *packer.flush()]] == [["a", "e"], ["b", "d"], ["c"]]
+    assert [row["doc_ids"] for _, row in [*rows, *packer.flush()]] == [["a", "e"], ["b", "d"], ["c", "f"]]
+
+
+def test_of_more_rows_than_may_wait_the_fullest_is_closed(tokenizer, monkeypatch):
+    monkeypatch.setattr(sequences, "OPEN_ROWS", 2)
+    packer = Packer(tokenizer, 10, packed=True)
+    closed = []
+    for name, length in (("a", 6), ("b", 8), ("c", 7)):
+        sample = {"sample_id": name, "doc_id": name, "source": "web", "window_first": 0, "window_last": length}
+        closed.append([row_id for row_id, _ in packer.add(sample, np.zeros(length, np.int32))])
+    assert closed == [[], [], ["b"]]
 
 
 def test_packing_shares_rows_and_a_row_by_document_has_one(documents, tokenizer):
@@ -80,7 +90,9 @@ def test_packing_shares_rows_and_a_row_by_document_has_one(documents, tokenizer)
 
 def test_a_sample_is_a_row_of_the_samples_table_with_its_place(documents, tokenizer):
     for document in documents:
-        samples = list(stretches_of(document, tokenizer, replace(CHOICE, capacity=20), Counter()))
+        counts = Counter()
+        samples = list(stretches_of(document, tokenizer, replace(CHOICE, capacity=20), counts))
+        assert counts == {"windows": len(samples), "pieces": len(tokenizer.pieces(document["text"]))}
         assert all(set(sample) == set(SAMPLES.names) for sample in samples)
         places = [(sample["masked_start"], sample["masked_end"]) for sample in samples]
         assert places == sorted(places)
