@@ -144,6 +144,35 @@ def test_kept_outputs_that_were_altered_are_not_trusted(tmp_path, source):
     assert file.stat().st_size == ledger["outputs"]["copies/s-0000.txt"]["size"]
 
 
+def test_a_kept_ledger_that_cannot_be_read_makes_the_shard_again(tmp_path, source):
+    work = Copier()
+    ledger = run(tmp_path, source, work)
+    kept = tmp_path / "results/demo/kept/copy"
+    (kept / "s-0000/ledger.json").write_text("{")
+    (kept / ".s-0000.part").mkdir()
+    (kept / ".s-0000.part/of a killed job").touch()
+    again = run(tmp_path, source, work)
+    assert (work.calls, again["outputs"].keys()) == (2, ledger["outputs"].keys())
+    assert list((kept / "s-0000").rglob("*killed*")) == []
+    run(tmp_path, source, work)
+    assert work.calls == 2
+
+
+@pytest.mark.parametrize(("kind", "calls"), [("OUT_OF_MEMORY", 2), ("TRUNCATED", 1)])
+def test_an_item_that_another_machine_may_mend_is_tried_again_with_its_shard(tmp_path, source, kind, calls):
+    done = []
+
+    def work(job):
+        done.append(job)
+        job.ledger.quarantine("a", Fault(kind, "an item's fault"))
+        job.staged("folder")
+        job.staged("copy").touch()
+
+    for _ in range(2):
+        run(tmp_path, source, work)
+    assert len(done) == calls
+
+
 def test_a_failed_job_leaves_no_output_and_keeps_its_journal(tmp_path, source):
     job = make_job(tmp_path, source)
 
