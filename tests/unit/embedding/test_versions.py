@@ -97,6 +97,21 @@ def test_two_versions_of_different_dimensions_and_as_many_chunks_as_one_likes_st
     ]
 
 
+def test_a_version_that_is_not_whole_says_what_it_has_and_what_it_should_have(store, database):
+    store.write(a_version(), batches(), RECORD)
+    for statement in (
+        "DELETE FROM embeddings WHERE version_id = 1 OR chunk_id = (SELECT max(chunk_id) FROM embeddings)",
+        "DELETE FROM text_chunks WHERE embedding_version_id = 2 AND id NOT IN (SELECT chunk_id FROM embeddings)",
+        "INSERT INTO embedding_versions (id, version_name) VALUES (9, 'bare')",
+    ):
+        change(database, statement)
+    assert {version.name: version.problem for version in store.versions()} == {
+        "old": "it has 1 chunks and 0 vectors, and should have 1 of each",
+        "malgeul-1": "it has 2 chunks and 2 vectors, and should have 3 of each",
+        "bare": "it has 0 chunks and 0 vectors, and should have some of each",
+    }
+
+
 def test_the_unique_key_gets_the_version_and_other_indexes_stay(store, database):
     assert store.migration()
     store.write(a_version(), batches(), RECORD)
