@@ -35,8 +35,14 @@ def test_a_piece_that_takes_in_the_space_before_a_name_spells_it(family):
 
 def test_a_piece_that_reaches_over_the_border_leaves_the_mention_out():
     pieces = Pieces([1, 2], [(0, 4), (4, 6)])  # 서울에서 | 는
-    placed, misaligned = place([Mention("서울", 0, 2)], pieces)
-    assert (placed, misaligned) == ([], 1)
+    placed, misaligned = place([Mention("서울", 0, 2), Mention("에서", 2, 4), Mention("서울에서", 0, 4)], pieces)
+    assert ([(one.first, one.last) for one in placed], misaligned) == ([(0, 1)], 2)
+
+
+def test_a_piece_without_characters_is_no_part_of_a_mention():
+    pieces = Pieces([1, 2, 3, 4], [(0, 2), (2, 2), (2, 4), (4, 4)])
+    placed, _ = place([Mention("서울", 0, 2), Mention("부산", 2, 4)], pieces)
+    assert [(one.first, one.last) for one in placed] == [(0, 1), (2, 3)]
 
 
 def test_a_character_in_bytes_is_a_border_only_where_no_piece_joins_it_with_the_next():
