@@ -23,6 +23,9 @@ def test_every_item_is_in_exactly_one_bucket_within_the_limits(names):
     buckets = split(items(names), LIMITS)
     assert sorted(name for inside in contents(buckets).values() for name in inside) == sorted(names)
     assert all(len(inside) <= LIMITS.items for inside in buckets.values())
+    assert list(buckets) == sorted(buckets)
+    assert all(inside == sorted(inside) for inside in contents(buckets).values())
+    assert len(names) > LIMITS.items or list(buckets) == [0][: len(names)], "what fits is not split"
 
 
 @given(st.sets(st.text(min_size=1), min_size=1, max_size=60), st.text(min_size=1))
@@ -46,6 +49,7 @@ def test_the_order_of_inputs_does_not_matter():
 def test_a_single_item_over_the_size_has_a_bucket_of_its_own():
     buckets = split([Item("big", 5000), Item("a", 10), Item("b", 10)], LIMITS)
     assert ["big"] in contents(buckets).values()
+    assert contents(split([Item("big", 5000)], LIMITS)) == {0: ["big"]}
 
 
 def test_powers_of_two():

@@ -19,6 +19,12 @@ def test_a_file_that_a_glob_matches_more_than_once_is_found_once(tmp_path):
         ]
 
 
+def test_a_file_whose_name_would_be_a_glob_is_itself(tmp_path):
+    for name in ("통화[1].wav", "통화1.wav"):
+        (tmp_path / name).touch()
+    assert [file.name for file in find_files(tmp_path / "통화[1].wav", ["wav"]).files] == ["통화[1].wav"]
+
+
 def test_what_a_glob_names_itself_does_not_count_as_left_out(tmp_path):
     (tmp_path / "calls/march").mkdir(parents=True)
     for name in ("a.txt", "march/b.wav", "march/c.txt"):
