@@ -12,7 +12,7 @@ import pytest
 
 from malgeul.shards.faults import Fault
 from malgeul.shards.inputs import InputFile, Twin, look_at
-from malgeul.shards.job import DamagedInput, Job
+from malgeul.shards.job import DamagedInput, Job, run_together
 from malgeul.shards.ledger import Units
 
 UNITS = Units("line", "line")
@@ -131,6 +131,66 @@ def test_hints_do_not_decide(tmp_path, source):
     run(tmp_path, source, work, hints={"batch": 1})
     run(tmp_path, source, work, hints={"batch": 2})
     assert work.calls == 1
+
+
+def test_how_a_job_goes_about_its_work_starts_it_and_leaves_its_items(tmp_path, source):
+    def keys(**settings):
+        job = make_job(tmp_path, source, settings=settings, handling=["batch"])
+        return job.key, job.content_key, job.item_key("item")
+
+    key, *finished = keys(model="a", batch=1)
+    other_key, *others = keys(model="a", batch=2)
+    assert key != other_key
+    assert finished == others
+    assert not set(finished) & set(keys(model="b", batch=1))
+
+
+def test_of_an_input_what_its_function_returns_decides_and_all_of_it_where_that_is_none(tmp_path, source):
+    def key(relevant):
+        return replace(make_job(tmp_path, source), relevant={"source": relevant}).key
+
+    def first_line(job):
+        return job.input("source").read_text().split("\n")[0]
+
+    before = key(first_line), key(lambda job: None)
+    source.write_text("a\nanother line\n")
+    after = key(first_line), key(lambda job: None)
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False]
+    source.write_text("b\nanother line\n")
+    assert key(first_line) != after[0]
+
+
+def test_a_job_without_an_output_of_its_own_works_every_time(tmp_path, source):
+    """It writes into a database, which may have been put back meanwhile."""
+    calls = []
+    for _ in range(2):
+        job = make_job(tmp_path, source)
+        replace(job, outputs={"ledger": job.outputs["ledger"]}).run(calls.append)
+    assert len(calls) == 2
+
+
+def test_shards_that_are_made_together_are_taken_again_together_or_not_at_all(tmp_path):
+    calls, results = [], tmp_path / "results/demo"
+    text = [results / f"text/s-{k}.txt" for k in range(2)]
+
+    def run():
+        outputs = [{"text": text[k], "ledger": results / f"ledger/ingest/s-{k}.json"} for k in range(2)]
+        jobs = [Job({}, outputs[k], {}, UNITS) for k in range(2)]
+
+        def work(jobs):
+            calls.append(jobs)
+            for job in jobs:
+                job.staged("text").write_text(job.shard)
+
+        run_together(jobs, work)
+
+    run()
+    run()
+    assert len(calls) == 1
+    text[1].write_text("damaged")  # in place: the kept link is the same file
+    run()
+    assert len(calls) == 2
+    assert text[1].read_text() == "s-1"
 
 
 def test_kept_outputs_that_were_altered_are_not_trusted(tmp_path, source):
