@@ -5,7 +5,9 @@ import time
 
 import pytest
 
-from malgeul.shards.files import write_json
+from malgeul.shards import verify
+from malgeul.shards.files import sha256_of, write_json
+from malgeul.shards.items import FinishedItems, items_folder
 from malgeul.shards.ledger import Ledger, Units
 from malgeul.shards.verify import (
     MEMORY,
@@ -33,11 +35,17 @@ def test_untouched_results_have_no_damage(results):
     assert find_damage(results) == []
 
 
-def test_a_touched_file_is_hashed_once_and_then_remembered(results):
+def test_a_touched_file_is_hashed_once_and_then_remembered(results, monkeypatch):
     file = results / "copies" / "s-0000.txt"
     os.utime(file, (1, 1))
+    read = []
+    monkeypatch.setattr(verify, "sha256_of", lambda path: (read.append(path), sha256_of(path))[1])
+    for _ in range(2):
+        assert find_damage(results) == []
+    assert read == [file]
+    (results / MEMORY).write_text("{")  # of a start that was killed
     assert find_damage(results) == []
-    assert '"copies/s-0000.txt"' in (results / MEMORY).read_text()
+    assert read == [file] * 2
 
 
 def test_times_ahead_of_the_clock_are_brought_back_in_their_order(results):
@@ -127,6 +135,13 @@ def test_prune_removes_shards_whose_ledgers_went_before_their_jobs_ended(results
     assert [file for file in results.rglob("*") if file.is_file()] == []
     assert not journal.exists()
     assert prune(results, {"copy": set()}) == []
+
+
+def test_prune_leaves_finished_items_while_a_shard_is_still_to_be_made(results):
+    FinishedItems(items_folder(results, "copy")).put("ab12", {"of": "a recording that has moved"})
+    for wanted, value in (({"s-0000", "s-0001"}, {"of": "a recording that has moved"}), ({"s-0000"}, None)):
+        prune(results, {"copy": wanted})
+        assert FinishedItems(items_folder(results, "copy")).get("ab12") == value
 
 
 def test_prune_removes_what_jobs_left_half_written(results):
