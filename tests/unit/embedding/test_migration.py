@@ -202,6 +202,22 @@ def test_a_column_that_is_missing_is_named_before_anything_is_changed(tmp_path, 
             ],
             "embeddings.id must have a value",
         ),
+        *(
+            (
+                COLUMNS + ")",
+                [
+                    f"CREATE TABLE embeddings ({more}, chunk_id INTEGER, model TEXT, dim INTEGER, vector BLOB, "
+                    "version_id NUMERIC)"
+                ],
+                problem,
+            )
+            for more, problem in (
+                ("number INTEGER PRIMARY KEY NOT NULL", None),
+                ("number CHAR PRIMARY KEY NOT NULL", "embeddings.number must have a value"),
+                ("number INTEGER PRIMARY KEY, more INTEGER NOT NULL", "embeddings.more must have a value"),
+                ("text TEXT NOT NULL", "embeddings.text must have a value"),
+            )
+        ),
         (
             f"{COLUMNS}, {SHORT_KEY})",
             ["CREATE INDEX malgeul_chunks_of_version ON text_chunks (text)"],
