@@ -315,6 +315,28 @@ def test_files_that_a_job_does_not_find_as_they_were_planned_are_of_no_state(tmp
     assert state_of(tmp_path, source, files, twins=twins) == ""
 
 
+def test_a_file_that_is_back_as_it_was_before_the_job_ends_leaves_no_state(tmp_path, source, note):
+    os.utime(note.path, ns=(1, 1))
+
+    def work(job):
+        Copier()(job)
+        os.utime(note.path, ns=(note.modified, note.modified))
+
+    assert state_of(tmp_path, source, [note], work) == ""
+    assert state_of(tmp_path, source, [note], Copier()) == "as planned"
+
+
+def test_a_file_without_bytes_is_as_planned_though_nothing_is_read_of_it(tmp_path, source, note):
+    Path(note.path).write_bytes(b"")
+    empty = look_at(note.path, note.name)
+
+    def work(job):
+        Copier()(job)
+        assert job.sources.digests_of([empty]) == ["EMPTY"]
+
+    assert state_of(tmp_path, source, [empty], work) == "as planned"
+
+
 def test_a_file_that_changes_during_the_job_leaves_no_state_and_nothing_to_take_again(tmp_path, source, note):
     work = Copier()
 
