@@ -259,6 +259,12 @@ def _with_version(sql: str) -> str:
     return sql
 
 
+def settles_conflicts(connection: sqlite3.Connection, table: str) -> bool:
+    """Tell whether a key of a table says itself what becomes of rows that conflict (ON CONFLICT REPLACE)."""
+    found = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND lower(name) = ?", [table])
+    return any(token[0].upper() == "CONFLICT" for (sql,) in found for token in _tokens(sql))
+
+
 def _tokens(sql: str) -> list[re.Match[str]]:
     """Return words, quoted names, strings and signs of an SQL statement, without its comments."""
     return [token for token in TOKEN.finditer(sql) if not token[0].startswith(("--", "/*"))]

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from malgeul.embedding.database import connect, file_state, locks_named, quoted, read_documents, survey, tables_of
 from malgeul.embedding.documents import Document, Survey
-from malgeul.embedding.migration import broken_references, lacks_version_in_key, migrate, migration, rehearse
+from malgeul.embedding.migration import (
+    broken_references,
+    lacks_version_in_key,
+    migrate,
+    migration,
+    rehearse,
+    settles_conflicts,
+)
 from malgeul.embedding.pragmas import leave_unprotected, tune, write_ahead
 from malgeul.embedding.settings import Database
 from malgeul.embedding.store import Store
@@ -142,12 +149,23 @@ class SqliteSession:
         return [row[1].lower() for row in self._connection.execute(f"PRAGMA table_info({quoted(table)})")]
 
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Insert many rows."""
+        """Insert many rows; raises ValueError where a key, check or trigger of the database refuses one.
+
+        A key that would take another row away for one of these (ON CONFLICT REPLACE) refuses it, too. OR ABORT would
+        hold for what triggers insert as well, so it stands only where such a key is.
+        """
         names, places = ", ".join(map(quoted, columns)), ", ".join("?" * len(columns))
+        insert = "INSERT OR ABORT" if settles_conflicts(self._connection, table) else "INSERT"
         alone = not self._connection.in_transaction  # rows of a temporary table: not a transaction each
         if alone:
             self._connection.execute("BEGIN")
-        self._connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", rows)  # noqa: S608
+        try:
+            self._connection.executemany(f"{insert} INTO {table} ({names}) VALUES ({places})", rows)
+        except sqlite3.IntegrityError as error:
+            raise ValueError(
+                f"{self._store.path} refuses a row of {table}: {error}. These rows were taken back, and the version "
+                "before it stays active. Change what refuses it, or set documents.write_back: off"
+            ) from error
         if alone:
             self._connection.execute("COMMIT")
 

@@ -643,3 +643,46 @@ def test_rows_that_a_removed_version_left_behind_do_not_become_those_of_the_next
     assert rows(database, ACTIVE) == NEW
     assert rows(database, "SELECT count(*) FROM text_chunks WHERE embedding_version_id = 2") == [(3,)]
     assert rows(database, "SELECT id FROM embedding_versions ORDER BY id") == [(1,), (3,)]
+
+
+@pytest.mark.parametrize("clause", ["REPLACE", "IGNORE", "ROLLBACK"])
+def test_a_key_that_takes_rows_away_on_conflict_takes_no_row_of_another_version(tmp_path, clause):
+    """UNIQUE … ON CONFLICT REPLACE would remove the old version's row for the new one's, in silence."""
+    path = tmp_path / "law.sqlite"
+    change(
+        path,
+        f"""CREATE TABLE text_chunks (id INTEGER PRIMARY KEY, source_type TEXT, source_id INTEGER, chunk_index INTEGER,
+            text TEXT, embedding_version_id INTEGER, UNIQUE (source_id, text) ON CONFLICT {clause})""",
+    )
+    change(path, "INSERT INTO text_chunks VALUES (7, 'case', 1, 0, '조각 1', 99)")
+    with pytest.raises(ValueError, match=r"UNIQUE constraint failed: text_chunks\.source_id, text_chunks\.text"):
+        SqliteStore(path).write(a_version(), batches(), RECORD)
+    assert rows(path, "SELECT id, embedding_version_id FROM text_chunks WHERE text = '조각 1'") == [(7, 99)]
+
+
+def test_what_a_trigger_does_on_conflict_is_left_to_it(store, database):
+    change(database, "CREATE TABLE seen (source_id INTEGER PRIMARY KEY)")
+    change(
+        database,
+        "CREATE TRIGGER noted AFTER INSERT ON text_chunks BEGIN INSERT OR IGNORE INTO seen VALUES (new.source_id); END",
+    )
+    assert store.write(a_version(), batches(), RECORD)
+    assert rows(database, "SELECT source_id FROM seen") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("CREATE UNIQUE INDEX texts ON text_chunks (source_id, text)", "UNIQUE constraint failed"),
+        (
+            "CREATE TRIGGER frozen BEFORE INSERT ON embeddings BEGIN SELECT RAISE(ABORT, 'closed for the year'); END",
+            "closed for the year",
+        ),
+    ],
+)
+def test_a_rule_of_the_database_that_refuses_a_row_is_said_with_what_to_do(store, database, rule, told):
+    change(database, rule)
+    change(database, "UPDATE text_chunks SET text = '조각 1'")
+    with pytest.raises(ValueError, match=rf"{database} refuses a row of .*{told}.*the version before it stays active"):
+        store.write(a_version(), batches(), RECORD)
+    assert rows(database, "SELECT version_name FROM embedding_versions WHERE is_active") == [("old",)]
