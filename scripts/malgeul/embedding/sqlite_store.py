@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 log = logging.getLogger(__name__)
+
+OF_THE_OWNER = stat.S_IRUSR | stat.S_IWUSR
+"""Rights of a copy's owner."""
 
 
 class SqliteStore(Store):
@@ -222,6 +226,11 @@ class SqliteSession:
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Copy a database with SQLite's backup, which is whole also while others write."""
+    """Copy a database with SQLite's backup, which is whole also while others write; who may not read it reads no copy.
+
+    Its owner may write a copy, though the database itself may be read-only.
+    """
+    target.touch(mode=OF_THE_OWNER)
     with closing(connect(source)) as old, closing(sqlite3.connect(target)) as new, locks_named(source):
         old.backup(new)
+    target.chmod(stat.S_IMODE(source.stat().st_mode) | OF_THE_OWNER)

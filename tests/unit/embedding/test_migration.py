@@ -11,7 +11,7 @@ import pytest
 
 from malgeul.embedding.batches import RENAMED
 from malgeul.embedding.migration import KNOWN_OF_CHUNKS
-from malgeul.embedding.sqlite_store import SqliteStore
+from malgeul.embedding.sqlite_store import SqliteStore, copy_database
 from malgeul.shards.tables import CHUNKS
 
 from .versioning import RECORD, a_record, a_version, batches
@@ -373,6 +373,21 @@ def test_the_copy_is_kept_before_anything_of_the_file_changes(tmp_path, monkeypa
     with pytest.raises(OSError, match="No space left"):
         SqliteStore(path).write(a_version(), batches(), RECORD)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("mode", "of_the_copy"), [(0o600, 0o600), (0o640, 0o640), (0o444, 0o644)])
+def test_who_may_not_read_a_database_may_not_read_its_copy(tmp_path, mode, of_the_copy):
+    path = with_chunks(tmp_path / "a.sqlite", f"{COLUMNS}, {SHORT_KEY})")
+    path.chmod(mode)
+    copy_database(path, tmp_path / "copy.sqlite")
+    assert (tmp_path / "copy.sqlite").stat().st_mode & 0o777 == of_the_copy
+
+
+def test_what_is_kept_before_the_key_changes_is_as_private_as_the_database(tmp_path):
+    path = with_chunks(tmp_path / "a.sqlite", f"{COLUMNS}, {SHORT_KEY})")
+    path.chmod(0o600)
+    SqliteStore(path).write(a_version(), batches(), RECORD)
+    assert (tmp_path / "a.before-malgeul.sqlite").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_database_that_is_written_ahead_and_cannot_be_read_where_it_lies_is_said(open_folder):
