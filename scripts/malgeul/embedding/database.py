@@ -6,6 +6,7 @@ order.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     if not write:
         connection.set_authorizer(_attaches_nothing)
     try:
-        with locks_named(path):
+        with faults_named(path):
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
@@ -92,11 +93,18 @@ def _decoded(raw: bytes | bytearray) -> str:
 
 
 @contextmanager
-def locks_named(path: Path) -> Iterator[None]:
-    """Turn SQLite's "database is locked" into Locked, which says which database, who holds it and what to do."""
+def faults_named(path: Path) -> Iterator[None]:
+    """Turn SQLite's "database is locked" into Locked, which says which database, who holds it and what to do.
+
+    What it says of a full disk becomes an OSError with the database's name. Both are worth a retry.
+    """
     try:
         yield
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            raise OSError(
+                errno.ENOSPC, f"{error}. Make room and run again: what is done stays done", str(path)
+            ) from error
         if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise
         who = ", ".join(holders(path)) or "a process that this one cannot see"
@@ -247,7 +255,7 @@ def _scan(path: Path, settings: Database) -> Iterator[tuple[_Shelf, Any, list[Ro
 
     All of it is one state of the database, whoever writes meanwhile.
     """
-    with closing(connect(path)) as connection, locks_named(path):
+    with closing(connect(path)) as connection, faults_named(path):
         connection.execute("BEGIN")
         shelves = _shelves(connection, settings)
         connection.text_factory = bytearray

@@ -36,7 +36,7 @@ from malgeul.embedding.migration import CHUNK_COLUMN, NUMBERED, VERSION_COLUMN, 
 from malgeul.embedding.session import PATIENCE, Locked
 from malgeul.embedding.settings import Database
 from malgeul.embedding.store import Store
-from malgeul.embedding.versions import VECTORS
+from malgeul.embedding.versions import VECTORS, Version
 from malgeul.shards.buckets import bucket_of
 from malgeul.shards.names import nfc
 
@@ -118,6 +118,9 @@ class PostgresStore(Store):
         """Raise OSError or RuntimeError when a version could not be written; a server is never copied."""
         with self.session() as session:
             session.refuse_forbidden(session.migration())
+
+    def require_room(self, version: Version) -> None:
+        """Raise nothing: a server does not tell how much room it has, and takes a batch back that it has none for."""
 
     @contextmanager
     def session(self, *, write: bool = False) -> Iterator[PostgresSession]:

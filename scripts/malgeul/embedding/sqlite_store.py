@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -14,7 +15,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from malgeul.embedding.database import connect, file_state, locks_named, quoted, read_documents, survey, tables_of
+from malgeul.embedding.database import connect, faults_named, file_state, quoted, read_documents, survey, tables_of
 from malgeul.embedding.documents import Document, Survey
 from malgeul.embedding.migration import (
     broken_references,
@@ -27,6 +28,7 @@ from malgeul.embedding.migration import (
 from malgeul.embedding.pragmas import leave_unprotected, tune, write_ahead
 from malgeul.embedding.settings import Database
 from malgeul.embedding.store import Store
+from malgeul.embedding.versions import Version, stored
 from malgeul.models.host import memory
 from malgeul.shards.files import written_whole
 
@@ -60,7 +62,7 @@ class SqliteStore(Store):
 
     def rehearse(self, *, copied: bool = False) -> None:
         """Raise OSError or RuntimeError when a version could not be written."""
-        with closing(connect(self.path)) as connection, locks_named(self.path):
+        with closing(connect(self.path)) as connection, faults_named(self.path):
             rehearse(connection, migration(connection))
         if not (copied or self.alone):
             self._check_place()
@@ -86,6 +88,24 @@ class SqliteStore(Store):
                 "room, or set documents.write_back: copy"
             )
 
+    def require_room(self, version: Version) -> None:
+        """Raise OSError when the disk has no room for the vectors of a version that are not written yet.
+
+        On a disk that a version has filled nobody else could read the database, beside which readers make a file.
+        """
+        with self.session() as session:
+            found = next(iter(stored(session, version.name)), None)
+            unused = session.unused()
+        needed = 4 * version.dimension * (version.chunks - (found.vectors if found else 0)) - unused
+        free = shutil.disk_usage(self.path.resolve().parent).free
+        if needed > free:
+            raise OSError(
+                errno.ENOSPC,
+                f"{version.name} is not written: its vectors alone need {needed / 1e6:,.1f} MB more, of which "
+                f"{free / 1e6:,.1f} MB are free. Make room and run again",
+                str(self.path),
+            )
+
     def backup_place(self) -> Path:
         """Return where a copy is kept before a unique key changes: the first name that is free."""
         names = (f"{self.path.stem}.before-malgeul{number}" for number in chain([""], (f"-{k}" for k in count(2))))
@@ -100,7 +120,7 @@ class SqliteStore(Store):
     @contextmanager
     def session(self, *, write: bool = False) -> Iterator[SqliteSession]:
         """Open a connection for the tables of versions."""
-        with closing(connect(self.path, write=write)) as connection, locks_named(self.path):
+        with closing(connect(self.path, write=write)) as connection, faults_named(self.path):
             session = SqliteSession(self, connection)
             if write:
                 session.tune()
@@ -214,13 +234,17 @@ class SqliteSession:
         """Return how many rows of which table refer to nothing."""
         return broken_references(self._connection)
 
-    def free_space(self) -> str:
-        """Return how the space of removed rows is given back."""
+    def unused(self) -> int:
+        """Return how many bytes of the file are free."""
         (pages,) = self._connection.execute("PRAGMA freelist_count").fetchone()
         (size,) = self._connection.execute("PRAGMA page_size").fetchone()
+        return int(pages * size)
+
+    def free_space(self) -> str:
+        """Return how the space of removed rows is given back."""
         path = self._store.path
         return (
-            f"{pages * size / 1e6:,.1f} MB in {path} are free and are used by the next version. To give them back: "
+            f"{self.unused() / 1e6:,.1f} MB in {path} are free and are used by the next version. To give them back: "
             f"sqlite3 {path} VACUUM (it needs as much free disk as the file has, and nobody else may write meanwhile)"
         )
 
@@ -231,6 +255,6 @@ def copy_database(source: Path, target: Path) -> None:
     Its owner may write a copy, though the database itself may be read-only.
     """
     target.touch(mode=OF_THE_OWNER)
-    with closing(connect(source)) as old, closing(sqlite3.connect(target)) as new, locks_named(source):
+    with closing(connect(source)) as old, closing(sqlite3.connect(target)) as new, faults_named(source):
         old.backup(new)
     target.chmod(stat.S_IMODE(source.stat().st_mode) | OF_THE_OWNER)

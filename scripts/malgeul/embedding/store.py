@@ -42,6 +42,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def require_room(self, version: Version) -> None:
+        """Raise OSError when the disk has no room for the vectors of a version that are not written yet."""
+
+    @abstractmethod
     def session(self, *, write: bool = False) -> AbstractContextManager[Session]:
         """Open a connection for the tables of versions."""
 
@@ -82,12 +86,13 @@ class Store(ABC):
         """Write a version and make it the active one; False when it is that already (see versions.write).
 
         Of the same documents and settings it is so in a database that cannot be written, too. Raises also what
-        rehearse() raises.
+        rehearse() and require_room() raise.
         """
         there = self.standing(record)
         if there and there.name == version.name and versions.is_noted(there, version, record):
             return False
         self.rehearse()
+        self.require_room(version)
         with self.session(write=True) as session:
             return versions.write(session, version, batches, record)
 

@@ -1,6 +1,7 @@
 """Readers see the old version until the new one is complete; a failure leaves it; writing twice changes nothing."""
 
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -508,6 +509,40 @@ def test_a_database_that_stays_locked_is_a_clear_failure_worth_a_retry(store, da
     holder.kill()
     holder.wait()
     assert rows(database, ACTIVE) == OLD
+
+
+def test_a_full_disk_is_told_with_the_database_and_worth_a_retry(store, database, monkeypatch):
+    store.write(a_version(), batches(), RECORD)
+    tune = SqliteSession.tune
+
+    def tune_small(session):
+        tune(session)
+        session.execute("PRAGMA max_page_count = 1")  # SQLite takes the pages that there are
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteSession, "tune", tune_small)
+        with pytest.raises(OSError, match=f"Make room and run again.*{database}") as failure:
+            store.write(a_version("malgeul-2", 400, 256), batches(400, 40, 256), RECORD)
+    assert is_transient(failure.value)
+    assert rows(database, ACTIVE) == NEW
+    assert store.write(a_version("malgeul-2", 400, 256), batches(400, 40, 256), RECORD)
+
+
+def test_a_version_that_the_disk_has_no_room_for_is_not_begun(store, database, monkeypatch):
+    store.write(a_version(), batches(), RECORD)
+    store.write(a_version("malgeul-2", 400, 256), batches(400, 40, 256), RECORD)
+    before = dump(database)
+    free = 400 * 256 * 4 - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - free, free))
+    with pytest.raises(OSError, match=f"its vectors alone need 0.4 MB more.*{database}") as failure:
+        store.write(a_version("malgeul-3", 400, 256), batches(400, 40, 256), RECORD)
+    assert is_transient(failure.value)
+    assert dump(database) == before
+    store.activate("malgeul-1")
+    assert store.write(a_version("malgeul-2", 400, 256), batches(watch=pytest.fail), RECORD), "it is written already"
+    store.activate("malgeul-1")
+    store.drop("malgeul-2")
+    assert store.write(a_version("malgeul-3", 400, 256), batches(400, 40, 256), RECORD), "room in the file is room"
 
 
 # What the forerunner got wrong
