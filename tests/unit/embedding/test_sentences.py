@@ -5,7 +5,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 
-from malgeul.embedding.sentences import SentenceProcess, SentenceSplitter, punctuation_starts
+from malgeul.embedding.sentences import SentenceProcess, SentenceSplitter, punctuation_starts, whole_sentences
 from malgeul.models.kiwi import SEGMENT_CHARACTERS, segments
 from malgeul.shards.faults import Fault
 from unit.embedding.conftest import load_kiwi
@@ -46,6 +46,52 @@ def test_kiwi_knows_endings_that_no_full_stop_marks():
 )
 def test_sentences_by_punctuation(text, expected):
     assert sentences(text, punctuation_starts(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "법인(그 지점을 포함한다. 이하 같다)이 신고한다. 끝이다.",
+            ["법인(그 지점을 포함한다. 이하 같다)이 신고한다.", "끝이다."],
+        ),
+        (
+            "구법(2018. 10. 16. 법률(제15791호)로 바뀌기 전의 것이다. 이하 구법이라 한다) 제10조에 따른다. 끝이다.",
+            [
+                "구법(2018. 10. 16. 법률(제15791호)로 바뀌기 전의 것이다. 이하 구법이라 한다) 제10조에 따른다.",
+                "끝이다.",
+            ],
+        ),
+        ("그는 갔다(늦었다). 나는 남았다.", ["그는 갔다(늦었다).", "나는 남았다."]),
+        ("열린 채(로 끝난다. 다음이다.", ["열린 채(로 끝난다.", "다음이다."]),
+    ],
+)
+@pytest.mark.parametrize("starts_of", [lambda text: split([text])[0], punctuation_starts], ids=["kiwi", "punctuation"])
+def test_no_sentence_begins_within_brackets(text, expected, starts_of):
+    assert sentences(text, starts_of(text)) == expected
+
+
+def test_brackets_that_hold_a_lot_are_no_sentence():
+    assert len(punctuation_starts(f"길다({'아주 길다. ' * 60}) 끝이다.")) > 50
+
+
+@pytest.mark.parametrize("starts_of", [lambda text: split([text])[0], punctuation_starts], ids=["kiwi", "punctuation"])
+@pytest.mark.parametrize("number", ["나.", "나)", "2)", "②", "II.", "b."])
+def test_a_sentence_begins_with_its_number(number, starts_of):
+    text = f"1. 사건의 개요는 다음과 같다.\n{number} 원고는 임차인이다. {number} 피고는 임대인이다. 끝났다."
+    found = sentences(text, starts_of(text))
+    assert found[-3:] == [f"{number} 원고는 임차인이다.", f"{number} 피고는 임대인이다.", "끝났다."]
+
+
+@pytest.mark.parametrize("number", ["(나)", "(2)"])
+def test_a_number_in_brackets_is_a_sentences_own(number):
+    text = f"개요이다. {number} 원고이다."
+    assert whole_sentences(text, [0, text.index("원고")]) == [0, text.index(number)]
+
+
+def test_what_looks_like_a_number_within_a_sentence_is_none():
+    text = "그는 제1항 나. 목에 따라 갔다. 그러하 다. 끝"
+    assert sentences(text, punctuation_starts(text))[0] == "그는 제1항 나."
 
 
 def test_a_sentence_that_a_segment_was_cut_in_begins_once():
