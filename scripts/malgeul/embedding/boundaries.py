@@ -15,19 +15,20 @@ class Level(IntEnum):
     """
 
     ADDENDA = 1  # 부칙
-    PART = 2  # 편
-    CHAPTER = 3  # 장
-    SECTION = 4  # 절
-    SUBSECTION = 5  # 관
-    ARTICLE = 6  # 조
-    PARAGRAPH = 7  # 항
-    SUBPARAGRAPH = 8  # 호
-    ITEM = 9  # 목
-    LINE = 10  # a sentence that begins a line
-    SENTENCE = 11
-    CLAUSE = 12  # after a comma, or a line that goes on with a sentence
-    WORD = 13
-    CHARACTER = 14
+    ANNEX = 2  # 별표, 별지
+    PART = 3  # 편
+    CHAPTER = 4  # 장
+    SECTION = 5  # 절
+    SUBSECTION = 6  # 관
+    ARTICLE = 7  # 조
+    PARAGRAPH = 8  # 항
+    SUBPARAGRAPH = 9  # 호
+    ITEM = 10  # 목
+    LINE = 11  # a sentence that begins a line
+    SENTENCE = 12
+    CLAUSE = 13  # after a comma, or a line that goes on with a sentence
+    WORD = 14
+    CHARACTER = 15
 
 
 LINE_BREAK = re.compile(r"(?:\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])\s*")

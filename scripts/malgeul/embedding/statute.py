@@ -1,4 +1,4 @@
-"""The grammar of Korean statutes: 편, 장, 절, 관, 조, 항, 호, 목 and 부칙, and what is no more than a mention of them.
+"""The grammar of Korean statutes: 편, 장, 절, 관, 조, 항, 호, 목, 부칙, 별표, and what is only a mention of them.
 
 A part begins with a line, as the Ministry of Government Legislation publishes statutes (article 제1조(목적),
 paragraph ①, subparagraph 1., item 가.). In a text whose lines were joined it begins after the end of a sentence.
@@ -63,6 +63,15 @@ _GRAMMAR: tuple[tuple[Level, re.Pattern[str]], ...] = (
     (
         Level.ADDENDA,
         re.compile(rf"^{_S}(?P<heading>부{_S}칙{_S}(?:[<(〈][^\n]{{0,80}}[>)〉])?){_S}$", re.MULTILINE),
+    ),
+    (
+        Level.ANNEX,  # [별표 1의2] 부과기준(제9조 관련), ■ 도로교통법 시행령 [별표 8], [별지 제1호서식]
+        re.compile(
+            rf"^{_S}(?P<heading>(?:■[^\n\[]{{1,80}})?[\[〔【<]{_S}(?:별{_S}표|별{_S}지|서{_S}식)"
+            rf"(?:{_S}제?{_S}\d{{1,3}}{_S}호?(?:{_S}의{_S}\d{{1,3}})?(?:{_S}서식)?)?{_S}[\]〕】>])"
+            rf"(?![ \t]*(?:{_MENTIONS})(?:\s|$))(?=(?:[ \t<(][^\n]{{0,120}})?(?<!다\.){_S}$)",
+            re.MULTILINE,
+        ),
     ),
 )
 

@@ -44,6 +44,11 @@ def parts(text):
         ("거. 열다섯째 것", "ITEM"),
         ("부칙", "ADDENDA"),
         ("부      칙 <제12345호, 2020. 1. 1.>", "ADDENDA"),
+        ("[별표] 수수료(제5조 관련)", "ANNEX"),
+        ("[별표1의2] <개정 2020. 1. 1.>", "ANNEX"),
+        ("■ 도로교통법 시행령 [별표 8] <개정 2021. 5. 11.>", "ANNEX"),
+        ("【별지 제1호의2서식】", "ANNEX"),
+        ("[별지 제3호서식] 신고서(앞쪽)", "ANNEX"),
     ],
 )
 def test_a_part_begins_with_its_line(line, level):
@@ -68,6 +73,10 @@ def test_a_part_begins_with_its_line(line, level):
         "2024. 1. 1. 공포하였다.",
         "가격은 따로 정한다.",
         "부칙에 따른다.",
+        "[별표 1]에 따른 기준을 말한다.",
+        "[별표 1] 및 [별표 2]의 기준",
+        "[별표 1]에 따른 기준",
+        "[별지 제1호서식]을 낸다.",
     ],
 )
 def test_a_mention_begins_nothing_where_its_line_was_wrapped(line):
