@@ -7,6 +7,7 @@ order.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -244,9 +245,11 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON takes it: text decoded, a BLOB in hex."""
+    """Return a value as JSON takes it: text decoded, a BLOB in hex, an endless number in words as PostgreSQL has it."""
     if isinstance(value, bytearray):
         return _decoded(value)
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
     return value.hex() if isinstance(value, bytes) else value
 
 

@@ -1,5 +1,6 @@
 """Documents come whole and in order; what counts for a rerun are their rows and nothing else."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -185,6 +186,13 @@ def test_a_blob_and_a_column_named_kind_are_facts_of_a_statute(database):
     assert sum(n for n, _ in buckets_of(database)) == 21
     (article,) = [d for d in everything(database) if d.id == "statute/3"]
     assert article.meta == {"law_name": "법", "seal": "00ff", "kind": "statute"}
+
+
+def test_facts_are_json_also_where_a_number_is_endless(database):
+    change(database, "ALTER TABLE statute_articles ADD COLUMN rank REAL")
+    change(database, "UPDATE statute_articles SET rank = CASE id WHEN 3 THEN 9e999 WHEN 4 THEN -9e999 ELSE 1.5 END")
+    ranks = {d.id: json.loads(json.dumps(d.meta, allow_nan=False)).get("rank") for d in everything(database)}
+    assert (ranks["statute/3"], ranks["statute/4"], ranks["statute/5"]) == ("Infinity", "-Infinity", 1.5)
 
 
 def test_text_kept_as_bytes_is_text(database):
