@@ -290,6 +290,14 @@ class PostgresSession:
         )
         return dict(rows)  # type: ignore[arg-type]
 
+    def last_given(self, table: str) -> int:
+        """Return the last id that the sequence of a table gave, 0 where there is none."""
+        if (sequence := self._sequence(table)) is None:
+            return 0
+        query = sql.SQL("SELECT last_value FROM {} WHERE is_called").format(sequence)
+        given = self._connection.execute(query).fetchone()
+        return int(given[0]) if given else 0
+
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert many rows by COPY, vectors as pgvector sends them."""
         names = sql.SQL(", ").join(map(sql.Identifier, columns))

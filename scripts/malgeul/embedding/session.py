@@ -42,6 +42,10 @@ class Session(Protocol):
         """Return the columns of a table, none where there is no such table."""
         ...
 
+    def last_given(self, table: str) -> int:
+        """Return the last id that a table which numbers its rows itself says it gave; 0 where it says nothing."""
+        ...
+
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert many rows."""
         ...

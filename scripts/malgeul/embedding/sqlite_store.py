@@ -172,6 +172,13 @@ class SqliteSession:
         """Return the columns of a table that can be written, in lower case; none where there is no such table."""
         return [row[1].lower() for row in self._connection.execute(f"PRAGMA table_info({quoted(table)})")]
 
+    def last_given(self, table: str) -> int:
+        """Return the last id of a table with AUTOINCREMENT, 0 for others."""
+        if "sqlite_sequence" not in tables_of(self._connection):
+            return 0
+        query = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE lower(name) = ?"
+        return int(self._connection.execute(query, [table]).fetchone()[0])
+
     def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert many rows; raises ValueError where a key, check or trigger of the database refuses one.
 

@@ -340,7 +340,12 @@ def _begin(session: Session, version: Version, found: Stored | None) -> tuple[in
 
 def _free_number(session: Session) -> int:
     """Return a number above those of all versions and rows: rows of a version that was removed may still be there."""
-    return 1 + max(_largest(session, table, column) for table, column in ((VERSIONS, "id"), *ROWS))
+    return 1 + max(_last_id(session, VERSIONS), *(_largest(session, table, column) for table, column in ROWS))
+
+
+def _last_id(session: Session, table: str) -> int:
+    """Return the largest id in a table, or of a row that is gone where the table gives none twice."""
+    return max(_largest(session, table, "id"), session.last_given(table))
 
 
 def _largest(session: Session, table: str, column: str) -> int:
@@ -389,7 +394,7 @@ def _compare_progress(session: Session, version: Version, number: int, written: 
 
 
 def _insert(session: Session, version: Version, number: int, batch: Batch, columns: set[str]) -> None:
-    first = _largest(session, CHUNKS, "id") + 1
+    first = _last_id(session, CHUNKS) + 1
     ids = range(first, first + len(batch))
     # what is nowhere known is left out: the table may have a default for it
     known = {name: values for name, values in batch.columns.items() if name in columns and values != [None] * len(ids)}

@@ -237,7 +237,7 @@ def test_the_forerunners_unique_key_gets_the_version_and_its_rows_stay(address, 
 
 @pytest.mark.parametrize(
     ("moved", "following"),
-    [("ALTER SEQUENCE text_chunks_id_seq RESTART 1000", 1000), ("SELECT setval('text_chunks_id_seq', 1000)", 1001)],
+    [("ALTER SEQUENCE text_chunks_id_seq RESTART 1000", 1000), ("SELECT setval('text_chunks_id_seq', 1000)", 1004)],
 )
 def test_a_sequence_that_somebody_moved_on_is_not_moved_back(address, store, moved, following):
     store.write(a_version(), batches(), RECORD)
@@ -250,6 +250,19 @@ def test_a_sequence_that_somebody_moved_on_is_not_moved_back(address, store, mov
     rows(address, "UPDATE text_chunks SET id = 2000 WHERE source_type = 'a'")
     store.write(a_version("malgeul-3"), batches(), RECORD)
     assert rows(address, insert.replace("'b', 1", "'b', 2")) == [(2004,)], "behind the rows that are there"
+
+
+def test_an_id_that_the_server_gave_once_is_not_given_again(address, store):
+    for name in ("malgeul-1", "malgeul-2"):
+        store.write(a_version(name), batches(), RECORD)
+    store.activate("malgeul-1")
+    store.drop("malgeul-2")
+    store.write(a_version("malgeul-3"), batches(size=1), RECORD)
+    assert rows(address, "SELECT embedding_version_id, id FROM text_chunks WHERE id > 3 ORDER BY id") == [
+        (3, 7),
+        (3, 8),
+        (3, 9),
+    ]
 
 
 def test_a_unique_key_that_cannot_be_changed_is_said_and_nothing_is_lost(address, store):

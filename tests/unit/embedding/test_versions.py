@@ -721,3 +721,26 @@ def test_a_rule_of_the_database_that_refuses_a_row_is_said_with_what_to_do(store
     with pytest.raises(ValueError, match=rf"{database} refuses a row of .*{told}.*the version before it stays active"):
         store.write(a_version(), batches(), RECORD)
     assert rows(database, "SELECT version_name FROM embedding_versions WHERE is_active") == [("old",)]
+
+
+def test_an_id_that_the_database_gave_once_is_not_given_again(tmp_path):
+    """Others may have kept the ids of chunks that are gone; AUTOINCREMENT promises them that they name nothing else."""
+    path = tmp_path / "law.sqlite"
+    change(
+        path,
+        """CREATE TABLE text_chunks (id INTEGER PRIMARY KEY AUTOINCREMENT, source_type TEXT, source_id INTEGER,
+            chunk_index INTEGER, text TEXT, embedding_version_id INTEGER)""",
+    )
+    change(
+        path,
+        """CREATE TABLE embedding_versions (id INTEGER PRIMARY KEY AUTOINCREMENT, version_name TEXT UNIQUE,
+            chunking_strategy TEXT, model_name TEXT, is_active INTEGER, metadata TEXT)""",
+    )
+    store = SqliteStore(path)
+    for name in ("malgeul-1", "malgeul-2", "malgeul-3"):
+        store.write(a_version(name), batches(), RECORD)
+    store.activate("malgeul-1")
+    store.drop("malgeul-3")
+    store.write(a_version("malgeul-4"), batches(size=1), RECORD)
+    numbered = "SELECT embedding_version_id, id FROM text_chunks WHERE embedding_version_id > 2"
+    assert rows(path, numbered) == [(4, 10), (4, 11), (4, 12)]
