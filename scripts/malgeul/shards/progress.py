@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock, Timer
 
 from tqdm import tqdm
 
@@ -17,7 +18,7 @@ QUIET_SECONDS = 3.0
 LINE_SECONDS = 15.0
 """A line in the log this often."""
 STATE_SECONDS = 1.0
-"""The file is written this often at most."""
+"""The file is written this often at most, and tells what happened so many seconds later at the latest."""
 STATE = "progress.json"
 """Name of the file beside the shard's journal, for who looks on from outside. It goes with the journal."""
 
@@ -37,6 +38,8 @@ class Progress:
         self.resumed = 0
         self._start = self._lined = self._told = time.monotonic()
         self._started = time.time()
+        self._telling = Lock()
+        self._late: Timer | None = None
         self._tell()
         self._bar = tqdm(
             total=total,
@@ -70,7 +73,22 @@ class Progress:
     def _tell_now_and_then(self, now: float) -> None:
         if now - self._told >= STATE_SECONDS:
             self._told = now
+            self._cancel_late()
             self._tell()
+        elif self._late is None:  # the next item may take minutes: what was resumed before it is told all the same
+            self._late = Timer(STATE_SECONDS, self._tell_late)
+            self._late.daemon = True
+            self._late.start()
+
+    def _tell_late(self) -> None:
+        self._late = None
+        self._tell()
+
+    def _cancel_late(self) -> None:
+        if late := self._late:
+            late.cancel()
+            late.join()  # it may be telling already
+            self._late = None
 
     def _tell(self) -> None:
         """Write the file for onlookers. It is no result: where it cannot be written, the job goes on without."""
@@ -84,7 +102,7 @@ class Progress:
             "started": round(self._started, 3),
             "written": round(time.time(), 3),
         }
-        with suppress(OSError):
+        with self._telling, suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             place = self.folder / f".{STATE}.{os.getpid()}"
             place.write_text(json.dumps(state) + "\n", encoding="utf-8")
@@ -103,5 +121,6 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+        self._cancel_late()
         self._tell()
         log.info("%s", self.line(time.monotonic()))

@@ -1,6 +1,8 @@
 """Progress tells onlookers how far a job is, and never gets in its way."""
 
 import json
+import threading
+import time
 
 from malgeul.shards import progress as module
 from malgeul.shards.progress import STATE, Progress
@@ -32,6 +34,18 @@ def test_the_file_is_written_now_and_then_only(tmp_path, monkeypatch):
             clock[0] += 0.004
             progress.advance()
     assert written == [0, 250, 500, 750, 1000, 1000]
+
+
+def test_what_was_resumed_is_told_though_the_next_item_takes_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "STATE_SECONDS", 0.05)
+    with Progress("a", 10, "items", tmp_path) as progress:
+        for _ in range(4):
+            progress.resume(1)
+        until = time.monotonic() + 10
+        while state(tmp_path)["done"] != 4 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert state(tmp_path)["done"] == state(tmp_path)["resumed"] == 4
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
 
 
 def test_a_folder_that_cannot_be_written_does_not_end_the_job(tmp_path):
