@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import shutil
+import socket
 import sqlite3
 import stat
 from collections import Counter
@@ -30,7 +31,8 @@ from malgeul.embedding.settings import Database
 from malgeul.embedding.store import Store
 from malgeul.embedding.versions import Version, stored
 from malgeul.models.host import memory
-from malgeul.shards.files import written_whole
+from malgeul.shards.files import publish, remove, sync_file
+from malgeul.shards.locks import alive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,6 +113,25 @@ class SqliteStore(Store):
         names = (f"{self.path.stem}.before-malgeul{number}" for number in chain([""], (f"-{k}" for k in count(2))))
         places = (self.path.with_name(f"{name}{self.path.suffix}") for name in names)
         return next(place for place in places if not place.exists())
+
+    @contextmanager
+    def copied(self) -> Iterator[Path]:
+        """Give a copy of the database beside it, which vanishes when the block ends unless it was renamed.
+
+        Its name is this process's own, since others may be at the same; copies that killed ones left are removed.
+        """
+        name = f".{self.path.name}.before-malgeul.{socket.gethostname()}"
+        for left in self.path.parent.iterdir():
+            owner = left.name.removeprefix(f"{name}.").removesuffix(".part")
+            if left.name == f"{name}.{owner}.part" and owner.isdecimal() and not alive(int(owner)):
+                remove(left)
+        place = self.path.with_name(f"{name}.{os.getpid()}.part")
+        try:
+            copy_database(self.path, place)
+            sync_file(place)
+            yield place
+        finally:
+            remove(place)
 
     def needs_backup(self) -> bool:
         """Tell whether the migration changes a table that is there."""
@@ -218,13 +239,12 @@ class SqliteSession:
         Other readers are never blocked afterwards: the database writes ahead (WAL).
         """
         store, needed = self._store, migration(self._connection)
-        with ExitStack() as kept:
+        with ExitStack() as stack:
+            copy: Path | None = None
             if needed:
                 rehearse(self._connection, needed)
                 if store.needs_backup() and not store.alone:
-                    place = store.backup_place()
-                    copy_database(store.path, kept.enter_context(written_whole(place)))
-                    log.info("%s is a copy of %s before its unique key changes", place, store.path)
+                    copy = stack.enter_context(store.copied())
             # not before: how it is written is kept in the file, which stays as it is until the copy is there
             if not store.alone and not write_ahead(self._connection):
                 log.warning("%s cannot be written ahead where it lies: readers wait for commits", store.path)
@@ -232,8 +252,12 @@ class SqliteSession:
                 return
             with self.transaction():
                 statements = migration(self._connection)  # again: now nobody else can change the schema
+                is_changed = lacks_version_in_key(self._connection)
                 migrate(self._connection, statements)
-                kept.close()  # the copy has its name before the commit: a kill leaves one too many, never none
+                if copy and is_changed:  # before the commit: a kill leaves one copy too many, never none
+                    place = store.backup_place()
+                    publish(copy, place)
+                    log.info("%s is a copy of %s before its unique key changes", place, store.path)
         for statement in statements:
             log.info("%s", statement)
 

@@ -168,6 +168,41 @@ sqlite_store.SqliteStore(Path(sys.argv[1])).write(a_version(), batches(), RECORD
     assert (copy.name, dump(copy)) == ("law.before-malgeul.sqlite", before)
 
 
+def test_two_runs_that_change_the_key_at_once_keep_one_copy_and_write_both_versions(database, tmp_path):
+    """Each wrote its copy to the same place before, and both failed."""
+    before = dump(database)
+    code = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from unit.embedding.versioning import RECORD, a_version, batches
+from malgeul.embedding import sqlite_store
+copy = sqlite_store.copy_database
+def copy_and_wait(*where):
+    copy(*where)
+    print("copied", flush=True)
+    sys.stdin.readline()
+sqlite_store.copy_database = copy_and_wait
+sqlite_store.SqliteStore(Path(sys.argv[1])).write(a_version(sys.argv[2]), batches(), RECORD)
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code.format(paths=PATHS), str(database), name], **pipes)
+        for name in ("malgeul-1", "malgeul-2")
+    ]
+    assert [run.stdout.readline() for run in runs] == ["copied\n"] * 2
+    for run in runs:
+        run.communicate("\n")
+        assert run.returncode == 0
+    (copy,) = tmp_path.glob("*before-malgeul*")
+    assert (copy.name, dump(copy)) == ("law.before-malgeul.sqlite", before)
+    assert [(v.name, v.problem) for v in SqliteStore(database).versions()] == [
+        ("old", None),
+        ("malgeul-1", None),
+        ("malgeul-2", None),
+    ]
+
+
 def test_the_dry_run_shows_every_statement_and_changes_nothing(store, database):
     before = database.read_bytes()
     statements = store.migration()
