@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -122,8 +123,8 @@ class SqliteStore(Store):
         """
         name = f".{self.path.name}.before-malgeul.{socket.gethostname()}"
         for left in self.path.parent.iterdir():
-            owner = left.name.removeprefix(f"{name}.").removesuffix(".part")
-            if left.name == f"{name}.{owner}.part" and owner.isdecimal() and not alive(int(owner)):
+            found = re.fullmatch(rf"{re.escape(name)}\.(\d+)\.part(-journal)?", left.name)
+            if found and not alive(int(found[1])):
                 remove(left)
         place = self.path.with_name(f"{name}.{os.getpid()}.part")
         try:

@@ -3,6 +3,7 @@
 import random
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -166,6 +167,19 @@ sqlite_store.SqliteStore(Path(sys.argv[1])).write(a_version(), batches(), RECORD
     store.write(a_version(), batches(), RECORD)
     (copy,) = tmp_path.glob("*before-malgeul*")
     assert (copy.name, dump(copy)) == ("law.before-malgeul.sqlite", before)
+
+
+def test_what_a_kill_left_of_a_copy_goes_and_what_others_are_copying_stays(store, tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = socket.gethostname()
+    for owner in (f"{host}.{ended.pid}.part", f"{host}.{ended.pid}.part-journal", f"{host}.1.part", "elsewhere.2.part"):
+        (tmp_path / f".law.sqlite.before-malgeul.{owner}").touch()
+    store.write(a_version(), batches(), RECORD)
+    assert {file.name for file in tmp_path.glob(".*.part*")} == {
+        f".law.sqlite.before-malgeul.{host}.1.part",
+        ".law.sqlite.before-malgeul.elsewhere.2.part",
+    }
 
 
 def test_two_runs_that_change_the_key_at_once_keep_one_copy_and_write_both_versions(database, tmp_path):
