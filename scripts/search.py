@@ -24,6 +24,7 @@ from malgeul.embedding.query import OtherModel
 from malgeul.embedding.search import CannotSearch, Found, Searcher
 from malgeul.models.hub import ModelNotFound
 from malgeul.pages.quantities import duration
+from malgeul.pages.visible import visible_line
 from malgeul.plan import read_plan
 from malgeul.startup import PLAN
 
@@ -70,11 +71,11 @@ def answer(searcher: Searcher, question: str, k: int, *, as_json: bool) -> bool:
 
 def lines_of(question: str, found: Iterable[Found], seconds: float) -> list[str]:
     """Return an answer as it is read on a terminal."""
-    lines = [f"{question}  ({duration(seconds)})"]
+    lines = [f"{visible_line(question)}  ({duration(seconds)})"]
     for one in found:
-        text = " ".join(one.text.split())
+        text = visible_line(one.text)
         shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} …"
-        place = f"{one.source}/{one.document}, characters {one.start:,} to {one.end:,}"
+        place = f"{visible_line(f'{one.source}/{one.document}')}, characters {one.start:,} to {one.end:,}"
         lines += [f"{one.rank:3}. {one.score:.4f}  {place}", f"     {shown}"]
     return [*lines, ""]
 

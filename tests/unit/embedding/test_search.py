@@ -16,7 +16,7 @@ import search
 from malgeul import ROOT
 from malgeul.embedding.encoder import Encoder
 from malgeul.embedding.query_model import describe_query_model
-from malgeul.embedding.search import CannotSearch, Searcher
+from malgeul.embedding.search import CannotSearch, Found, Searcher
 from malgeul.embedding.settings import EmbedSettings
 from malgeul.embedding.vectors import read_vectors
 from malgeul.models.devices import Device
@@ -198,6 +198,17 @@ def test_the_command_answers_a_question_as_lines_and_as_json(run, monkeypatch, c
     assert answer["hits"][0]["text"] == "교통사고의 손해배상 책임"
     assert answer["query"] == "교통사고의 손해배상 책임"
     assert set(answer["hits"][0]) == {"rank", "score", "source", "document", "start", "end", "text", "chunk"}
+
+
+def test_what_a_terminal_would_obey_is_spelled_out():
+    """Texts and ids are others': an escape sequence would set the terminal's title, or hide what follows."""
+    found = Found(1, 0.5, "web", "a\x1b]0;b\x07\nc", 0, 9, "글\x1b[8m 숨은\n\n글\u202e", "web/a#0")
+    lines = search.lines_of("물음", [found], 0.1)
+    assert lines[1:] == [
+        "  1. 0.5000  web/a\\x1b]0;b\\x07 c, characters 0 to 9",
+        "     글\\x1b[8m 숨은 글\\u202e",
+        "",
+    ]
 
 
 def test_questions_from_standard_input_are_answered_line_by_line_and_an_empty_one_stops_nothing(
