@@ -75,6 +75,7 @@ def is_of_family(config: dict[str, Any], folder: Path, recipe: Recipe) -> bool:
     """Tell whether :class:`BertEncoder` computes what the config and the recipe say."""
     return (
         set(recipe.steps) <= {"normalize"}
+        and recipe.pooling in {"cls", "lasttoken", "max", "mean"}
         and config.get("model_type") in FAMILY
         and config.get("hidden_act", "gelu") == "gelu"
         and config.get("position_embedding_type", "absolute") == "absolute"

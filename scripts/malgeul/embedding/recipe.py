@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from malgeul.models.positions import first_position, longest_input
 
-Pooling = Literal["mean", "cls", "max", "lasttoken"]
+Pooling = Literal["mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens"]
 
 Activation = Literal["Identity", "Tanh", "ReLU", "GELU", "Sigmoid"]
 

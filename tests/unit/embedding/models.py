@@ -30,6 +30,7 @@ KINDS = {
     "distilbert": {},
     "mpnet": {},  # positions within its attention: it is padded
     "modernbert": {"max_position_embeddings": 512, "local_attention": 16},  # so is what sees a window of neighbours
+    "llama": {"num_key_value_heads": 2},
     "qwen3": {"num_key_value_heads": 2, "head_dim": 16},  # sees what came before alone
 }
 

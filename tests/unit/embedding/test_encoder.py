@@ -60,6 +60,11 @@ MODELS = {
         True,
     ),
     "qwen3, last token": ({"kind": "qwen3", "pooling": "lasttoken"}, True),
+    "llama, weighted mean": ({"kind": "llama", "pooling": "weightedmean_tokens"}, True),
+    "bert, mean by the root of the length": (
+        {"kind": "bert", "pooling": "mean_sqrt_len_tokens", "normalize": False},
+        True,
+    ),
     "distilbert, cls": ({"kind": "distilbert", "pooling": "cls_token"}, True),
     "mpnet": ({"kind": "mpnet", "pooling": "mean_tokens"}, False),
     "modernbert": ({"kind": "modernbert", "pooling": "mean_tokens"}, False),
@@ -204,7 +209,6 @@ def test_padding_stays_under_five_per_cent_where_there_is_any():
     [
         ("modules.json", [{"path": "3_LSTM", "type": "sentence_transformers.models.LSTM"}], "has a module LSTM"),
         ("1_Pooling/config.json", {"pooling_mode": ["mean", "cls"]}, "pools by"),
-        ("1_Pooling/config.json", {"pooling_mode_weightedmean_tokens": True}, "weightedmean"),
         ("1_Pooling/config.json", {"pooling_mode": "mean", "include_prompt": False}, "include_prompt"),
         ("2_Dense/config.json", {"activation_function": "torch.nn.Softmax", "out_features": 3}, "no plain layer"),
         ("2_Dense/model.safetensors", None, "no model.safetensors"),
