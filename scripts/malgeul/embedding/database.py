@@ -60,7 +60,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
                 f"{path} was left within a transaction by a program that died, and a reader cannot take it back: open "
                 f"it with that program, or have its owner run: sqlite3 {path} 'PRAGMA schema_version'"
             ) from error
-        if not write and _is_written_ahead(path) and error.sqlite_errorcode & 0xFF in UNREADABLE:
+        if _is_written_ahead(path) and error.sqlite_errorcode & 0xFF in UNREADABLE:
             raise PermissionError(
                 f"{path} is written ahead (WAL), and then SQLite reads it only where it can write beside it: allow "
                 f"this user to write into {path.resolve().parent}, name a copy elsewhere (with its -wal, where there "

@@ -395,6 +395,9 @@ def test_a_database_that_is_written_ahead_and_cannot_be_read_where_it_lies_is_sa
     rows(path, "PRAGMA journal_mode = WAL")
     path.chmod(0o644)
     open_folder.chmod(0o555)
-    with as_another_user(), pytest.raises(PermissionError, match=rf"written ahead.*write into {open_folder}.*DELETE"):
-        SqliteStore(path).versions()
+    path.chmod(0o666)
+    for ask in (SqliteStore.versions, lambda store: store.activate("old")):
+        told = rf"written ahead.*write into {open_folder}.*DELETE"
+        with as_another_user(), pytest.raises(PermissionError, match=told):
+            ask(SqliteStore(path))
     assert [file.name for file in open_folder.iterdir()] == ["a.sqlite"]
