@@ -23,8 +23,10 @@ _INVISIBLE = re.compile(
     "\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]"
     # soft hyphen, zero width, direction, annotation
 )
+_JOINED = "[^\\s -~가-힣ㄱ-ㆎ\u1100-\u11ff]"
 _IDLE_JOINERS = re.compile(
-    "(?:(?<![^\\s -~가-힣ㄱ-ㆎ\u1100-\u11ff])[\u200c\u200d]+|[\u200c\u200d]+(?![^\\s -~가-힣ㄱ-ㆎ\u1100-\u11ff]))"
+    # Each run is read once, from its beginning: a run may be as long as a document.
+    f"(?<!{_JOINED})[\u200c\u200d]++|(?<![\u200c\u200d])[\u200c\u200d]++(?!{_JOINED})"
 )
 """Joiners at the border of the text or beside Hangul, ASCII or white space, which have no forms to join: mail and web
 pages pad lines with them, and a name with one inside is another name to every program."""

@@ -5,6 +5,7 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
+from time import process_time
 
 import pytest
 
@@ -39,6 +40,13 @@ def make(fields, source=SOURCE):
 )
 def test_text_is_composed_without_invisible_characters_and_space_at_line_ends(raw, cleaned):
     assert clean(raw, Counter()) == cleaned
+
+
+def test_a_run_of_joiners_takes_no_longer_than_other_text():
+    hostile = "ا" + "\u200d" * 50_000 + "ا"
+    started = process_time()
+    assert clean(hostile, Counter()) == hostile
+    assert process_time() - started < 2
 
 
 def test_what_was_cleaned_is_counted():
