@@ -24,6 +24,7 @@ from pathlib import Path
 import imageio_ffmpeg
 
 from malgeul.audio import listing as lines
+from malgeul.audio.amr import has_damaged_frame
 from malgeul.audio.cores import core_of_its_own
 from malgeul.audio.durations import STATED
 from malgeul.audio.listing import Listing
@@ -159,10 +160,10 @@ def decode(source: FileIO, target: Path, limits: Limits) -> Decoded:
     if packed := next((name for (at, magic), name in _PACKED.items() if head.startswith(magic, at)), None):
         raise _fault("NOT_AUDIO", f"a {packed} archive, whatever its name says; unpack it")
     listing, (code, in_time) = _decode_by(None, source, target, limits)
-    if listing.audio and listing.errors and in_time:
-        decoder = HEARS_PAUSES.get(listing.audio[0].codec)
-        if decoder and _has_decoder(decoder):
-            listing, (code, in_time) = _decode_by(decoder, source, target, limits)
+    complains = listing.audio and listing.errors and in_time
+    another = HEARS_PAUSES.get(listing.audio[0].codec) if complains else None
+    if another and _has_decoder(another):
+        listing, (code, in_time) = _decode_by(another, source, target, limits)
     seconds = seconds_of(target) if code == 0 else 0.0
     if not in_time:
         raise _fault("TIMEOUT", f"not decoded within {limits.decoding:g} s")
@@ -175,6 +176,8 @@ def decode(source: FileIO, target: Path, limits: Limits) -> Decoded:
         raise _fault("TOO_LONG", f"longer than {limits.recording:g} s")
     if not seconds:
         raise _fault("UNDECODABLE", listing.first_error or "not one sample came out")
+    if another and has_damaged_frame(source):
+        listing.complain("a frame begins as none may")
     if gaps:
         insert_silence(target, gaps)
         seconds = seconds_of(target)

@@ -86,6 +86,11 @@ class Listing:
         else:
             self._read_complaint(leveled["level"], leveled["text"])
 
+    def complain(self, text: str) -> None:
+        """Count what is wrong with the sound."""
+        self.errors += 1
+        self.first_error = self.first_error or text
+
     def _read_plain(self, line: str) -> None:
         if self._about_tags and self._last_tag and (more := _TAG_GOES_ON.match(line)):
             self.tags[self._last_tag] = f"{self.tags[self._last_tag]}\n{more['value']}"[:LONGEST_TAG]
@@ -155,8 +160,7 @@ class Listing:
         self.estimated |= "Estimating duration from bitrate" in text
         if level == "warning":
             return
-        self.errors += 1
-        self.first_error = self.first_error or text
+        self.complain(text)
         self.said |= {sign for sign in SAID if sign in text}
 
     @property

@@ -236,6 +236,19 @@ def test_pauses_that_a_mobile_phone_does_not_send_are_pauses(suffix, tmp_path):
     assert (np.abs(seconds).max(axis=1) > 5000).astype(int).tolist() == [0, 1, 0, 0, 0, 1, 0, 0]
 
 
+@pytest.mark.parametrize("codec", ["amrnb", "amrwb"])
+def test_damage_of_a_mobile_phones_call_is_told_also_by_the_decoder_that_knows_pauses(codec, tmp_path):
+    """It takes any frame, so that it says nothing itself."""
+    head, frame, pause, damaged = {
+        "amrnb": (b"#!AMR\n", b"\x3c" + 31 * b"\x55", b"\x7c", b"\x5c"),
+        "amrwb": (b"#!AMR-WB\n", b"\x44" + 60 * b"\x55", b"\x7c", b"\x64"),
+    }[codec]
+    file = tmp_path / "a.amr"
+    for between, told in ((pause, False), (damaged, True)):
+        file.write_bytes(head + 50 * frame + 20 * between + 50 * frame)
+        assert (decoded(file, tmp_path).listing.errors > 0) is told
+
+
 def test_gaps_count_for_the_length_of_a_recording(tmp_path):
     file = repacked(tmp_path, r"noise=drop=between(n\,50\,149)")
     assert kind_of(file, tmp_path, Limits(recording=3, decoding=30)) == "TOO_LONG"
