@@ -32,6 +32,7 @@ BEGINS, TAKEN_BACK = -1, -2
 CUT_OFF = ("partial file", "File ended prematurely", "corrupt input packet")
 """What demuxers say when a file ends before its container does."""
 STOPPED = "Error during demuxing"
+_LASTING = frozenset({"Audio", "Video", "Subtitle"})
 PROTECTED_TAGS = frozenset({"drms", "enca", "adrm", "aavd"})
 """Sample entries of encrypted audio: Apple's FairPlay, Common Encryption, Audible."""
 MOST_TAGS, LONGEST_TAG = 64, 1000
@@ -60,7 +61,8 @@ class Listing:
     estimated: bool = False
     audio: list[AudioStream] = field(default_factory=list)
     has_others: bool = False
-    """Streams that may last longer than the first of audio: film, another language, subtitles. A picture is none."""
+    """Streams that may last longer than the first of audio: film, another language, subtitles. A picture is none, and
+    chapters and the like only go with one."""
     cut_off: bool = False
     stopped: bool = False
     """Whether ffmpeg gave up before the end of the file, which it ends well nonetheless."""
@@ -139,7 +141,7 @@ class Listing:
 
     def _read_stream(self, kind: str, what: str) -> None:
         if kind != "Audio" or self.audio:
-            self.has_others |= kind != "Attachment" and "(attached pic)" not in what
+            self.has_others |= kind in _LASTING and "(attached pic)" not in what
         if kind != "Audio":
             return
         if found := _CODEC.match(what):

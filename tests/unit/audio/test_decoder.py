@@ -249,6 +249,18 @@ def test_damage_of_a_mobile_phones_call_is_told_also_by_the_decoder_that_knows_p
         assert (decoded(file, tmp_path).listing.errors > 0) is told
 
 
+def test_chapters_do_not_hide_that_the_end_is_missing(tmp_path):
+    chapters = "".join(f"[CHAPTER]\nTIMEBASE=1/1\nSTART={k}\nEND={k + 2}\ntitle={k}\n" for k in (0, 2))
+    (tmp_path / "chapters").write_text(f";FFMETADATA1\n{chapters}", encoding="utf-8")
+    file = tmp_path / "a.m4a"
+    given = ("-f", "lavfi", "-i", "anoisesrc=d=4:a=0.3", "-i", str(tmp_path / "chapters"))
+    ffmpeg(*given, "-map", "0", "-map_metadata", "1", "-movflags", "+faststart", str(file))
+    assert decoded(file, tmp_path).missing_seconds == 0
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2] + bytes(len(content) // 2))
+    assert 1.5 < decoded(file, tmp_path).missing_seconds < 3
+
+
 def test_gaps_count_for_the_length_of_a_recording(tmp_path):
     file = repacked(tmp_path, r"noise=drop=between(n\,50\,149)")
     assert kind_of(file, tmp_path, Limits(recording=3, decoding=30)) == "TOO_LONG"
