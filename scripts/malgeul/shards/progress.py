@@ -40,6 +40,7 @@ class Progress:
         self._started = time.time()
         self._telling = Lock()
         self._late: Timer | None = None
+        self._ended = False
         self._tell()
         self._bar = tqdm(
             total=total,
@@ -75,7 +76,7 @@ class Progress:
             self._told = now
             self._cancel_late()
             self._tell()
-        elif self._late is None:  # the next item may take minutes: what was resumed before it is told all the same
+        elif self.folder and self._late is None:  # the next item may take minutes: what was resumed is told before
             self._late = Timer(STATE_SECONDS, self._tell_late)
             self._late.daemon = True
             self._late.start()
@@ -94,15 +95,17 @@ class Progress:
         """Write the file for onlookers. It is no result: where it cannot be written, the job goes on without."""
         if self.folder is None:
             return
-        state = {
-            "done": self.done,
-            "resumed": self.resumed,
-            "total": self.total,
-            "unit": self.unit,
-            "started": round(self._started, 3),
-            "written": round(time.time(), 3),
-        }
         with self._telling, suppress(OSError):
+            if self._ended:  # the folder may be gone by now, and stays so
+                return
+            state = {
+                "done": self.done,
+                "resumed": self.resumed,
+                "total": self.total,
+                "unit": self.unit,
+                "started": round(self._started, 3),
+                "written": round(time.time(), 3),
+            }
             self.folder.mkdir(parents=True, exist_ok=True)
             place = self.folder / f".{STATE}.{os.getpid()}"
             place.write_text(json.dumps(state) + "\n", encoding="utf-8")
@@ -123,4 +126,6 @@ class Progress:
         self._bar.close()
         self._cancel_late()
         self._tell()
+        with self._telling:
+            self._ended = True
         log.info("%s", self.line(time.monotonic()))

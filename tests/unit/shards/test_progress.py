@@ -1,6 +1,7 @@
 """Progress tells onlookers how far a job is, and never gets in its way."""
 
 import json
+import shutil
 import threading
 import time
 
@@ -46,6 +47,27 @@ def test_what_was_resumed_is_told_though_the_next_item_takes_long(tmp_path, monk
             time.sleep(0.01)
         assert state(tmp_path)["done"] == state(tmp_path)["resumed"] == 4
     assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
+def test_what_is_told_late_does_not_bring_the_folder_of_a_finished_job_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "STATE_SECONDS", 0.01)
+    tell, begun, removed = Progress._tell, threading.Event(), threading.Event()
+
+    def held_up(progress):
+        if isinstance(threading.current_thread(), threading.Timer):
+            begun.set()
+            removed.wait(10)
+        tell(progress)
+
+    monkeypatch.setattr(Progress, "_tell", held_up)
+    with Progress("a", 10, "items", tmp_path / "journal") as progress:
+        progress.resume(1)
+        late = progress._late
+        assert begun.wait(10)
+    shutil.rmtree(tmp_path / "journal")
+    removed.set()
+    late.join()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_does_not_end_the_job(tmp_path):
