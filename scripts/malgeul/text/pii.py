@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -60,16 +60,19 @@ def mask(text: str) -> tuple[str, Counter[str]]:
 
 def masked_lines(text: str) -> list[str]:
     """Return the lines of a text with placeholders for personal numbers; one that goes over its end is in both."""
-    found = find(text)
+    waiting = deque(find(text))
     lines: list[str] = []
     begin = 0
     for line in text.split("\n"):
         pieces: list[str] = []
         at, end = begin, begin + len(line)
-        for start, stop, kind in found:
-            if start < end and stop > begin:
-                pieces += [text[at : max(at, start)], kind.placeholder]
-                at = min(stop, end)
+        while waiting and waiting[0][0] < end:
+            start, stop, kind = waiting[0]
+            pieces += [text[at : max(at, start)], kind.placeholder]
+            at = min(stop, end)
+            if stop > end:
+                break
+            waiting.popleft()
         lines.append("".join([*pieces, text[at:end]]))
         begin = end + 1
     return lines

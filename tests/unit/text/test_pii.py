@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from malgeul import ROOT
-from malgeul.text.pii import KINDS, business_number_holds, find, luhn_holds, mask, resident_number_holds
+from malgeul.text.pii import KINDS, business_number_holds, find, luhn_holds, mask, masked_lines, resident_number_holds
 
 LINES = (ROOT / "tests/data/pii.txt").read_text(encoding="utf-8").splitlines()
 
@@ -83,6 +83,17 @@ def test_long_runs_cost_no_more_than_their_length(text):
     started = process_time()
     mask(text)
     assert process_time() - started < 2
+
+
+def test_a_list_of_numbers_costs_no_more_than_its_length_line_by_line():
+    started = process_time()
+    assert masked_lines("010-1234-5678, 02-123-4567\n" * 10_000) == ["[전화번호], [전화번호]"] * 10_000 + [""]
+    assert process_time() - started < 4
+
+
+def test_a_number_that_goes_over_a_lines_end_is_in_both_lines():
+    text = "가 010-1234-\n5678, 02-123-4567 나\n\n다 010-1234-5678"
+    assert masked_lines(text) == ["가 [전화번호]", "[전화번호], [전화번호] 나", "", "다 [전화번호]"]
 
 
 def test_checksums_of_known_numbers():
