@@ -225,9 +225,8 @@ def pool(hidden: Tensor, lengths: Tensor, how: Pooling) -> Tensor:
         case "lasttoken":
             return hidden[ends - 1]
         case "weightedmean":  # by 1, 2, 3, …: the last tokens of a decoder have seen the most (arXiv 2202.08904)
-            places = torch.arange(1, len(hidden) + 1, device=hidden.device) - (ends - lengths).repeat_interleave(
-                lengths
-            )
+            before = (ends - lengths).repeat_interleave(lengths, output_size=len(hidden))
+            places = torch.arange(1, len(hidden) + 1, device=hidden.device) - before
             summed = torch.segment_reduce(hidden * places[:, None], "sum", lengths=lengths)
             return summed / (lengths * (lengths + 1) / 2)[:, None]
         case "mean_sqrt_len_tokens":

@@ -1,8 +1,8 @@
 """Whisper by transformers: windows of sound to segments with times, batch by batch, halved when memory runs out.
 
-Decoding is a loop of its own and not transformers' ``generate``: rows that have ended leave the batch, log
-probabilities are taken on the way instead of keeping the scores of every step, and what is doubtful is decoded again
-from the same encoder states.
+Decoding is a loop of its own and not transformers' ``generate``: windows that have ended leave the batch when that
+pays, log probabilities are taken on the way instead of keeping the scores of every step, and what is doubtful is
+decoded again from the same encoder states.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 """At which what is doubtful is decoded again, until it is not (Radford et al. 2022, section 4.5)."""
 
 COPIED = 2
-"""Steps that windows which have ended may cost for each that goes on: leaving them out copies the keys of those."""
+"""Steps that windows which have ended may cost for each that goes on: leaving them out copies the keys of those.
+
+Until then they are to the others what any window of their batch is: nothing, but in int8, whose scale is that of all.
+"""
 
 SHORTEST_REST = 1.0
 """Seconds that must be left of a window for what the model has not reached to be heard by itself."""
@@ -298,9 +301,10 @@ class Whisper:
         return [max(of_row, key=lambda one: one[0])[1] for of_row in tried]
 
     def _decode(self, states: Tensor, temperature: float, seeds: Sequence[int] = ()) -> list[Decoded]:
-        """Decode windows from their encoder states (n, frames, dimension); rows that have ended leave the batch.
+        """Decode windows from their encoder states (n, frames, dimension).
 
-        At a temperature other than 0 tokens are drawn by a seed per window, so that they do not hang on the others.
+        What a window is given after its end is not kept. At a temperature other than 0 tokens are drawn by a seed per
+        window, so that they do not hang on the others.
         """
         from malgeul.speech.decoder import Decoder
 
