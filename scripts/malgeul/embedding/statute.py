@@ -13,7 +13,8 @@ from itertools import pairwise
 
 from malgeul.embedding.boundaries import FILLED, Level
 
-_S = r"[ \t\r\u00a0\u3000]*"
+_S = r"[ \t\r\u00a0\u3000]*+"
+"""White space in a line, taken whole: where two of these meet, no part of it is tried for either."""
 
 _BEGINS = rf"(?:^{_S}|(?<=[가-힣][.:] )|(?<=[>\]] ))"
 """With a line, or in one line after the end of a sentence or a note like <개정 2020. 1. 1.>."""

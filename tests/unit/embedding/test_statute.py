@@ -1,5 +1,7 @@
 """The parts of statutes begin where the grammar says; what only mentions them begins nothing."""
 
+from time import process_time
+
 import pytest
 
 from malgeul.embedding.boundaries import Level, prose_levels
@@ -135,3 +137,10 @@ ARTICLES = "\n".join(f"제{number}조(제목 {number}) 이 조는 {number}째이
 )
 def test_only_what_begins_with_articles_and_consists_of_them_is_taken_for_a_statute(text, expected):
     assert is_statute(text) is expected
+
+
+@pytest.mark.parametrize("begins", ["[별표", "[별지 제1호", "부칙", "제1조", "제1장"])
+def test_white_space_without_end_costs_no_more_than_its_length(begins):
+    started = process_time()
+    assert with_statute(f"{begins}{' ' * 50_000}x", {}) in ({}, {0: Level.ARTICLE}, {0: Level.CHAPTER})
+    assert process_time() - started < 2
