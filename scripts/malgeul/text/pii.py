@@ -137,7 +137,7 @@ def _digits(match: re.Match[str]) -> str:
 
 def _resident(match: re.Match[str], before: str) -> bool:
     digits = _digits(match)
-    if re.search(r"법인\s*(?:등록)?\s*(?:번호)?\D{0,5}$", before):  # a company's: 110111 is a court, and a date, too
+    if _COMPANY.search(before):  # 110111 is a court, and a date, too
         return False
     named = bool(re.search("주민|등록\\s*번호|외국인", before))
     unchecked = (born := _born(digits)) is not None and born >= RANDOM_SINCE
@@ -215,6 +215,9 @@ _WORTH_LOOKING = re.compile(r"\d{3}|[@＠]|\d\.\d|:[0-9A-Fa-f]{0,4}:")
 _BANK = re.compile(
     r"계좌|통장|입금|송금|예금주|무통장|은행|뱅크|농협|수협|신협|새마을금고|우체국|[카케토]뱅|(?:국민|신한|우리|하나|기업|토스|카카오|씨티|SC제일|IBK)\s*:?\s*$"
 )
+
+_COMPANY = re.compile(r"법인\s*(?:등록)?\s*(?:번호)?[\s:은는이가(\[]{0,5}$")
+"""What says that the number behind it is a company's, of the form of a resident's."""
 
 _DATE = re.compile(r"(?<!\d)(?:19|20)\d\d([ -])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])(?!\d)")
 _YEARS = re.compile(r"(?:19|20)\d\d(?:[ -]+(?:19|20)\d\d)+")
