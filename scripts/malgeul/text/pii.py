@@ -161,7 +161,7 @@ def _account(match: re.Match[str], before: str) -> bool:
     number, after = match.group(), match.string[match.end() : match.end() + CONTEXT]
     if not 10 <= len(_digits(match)) <= 14 or _DATE.search(number) or _YEARS.fullmatch(number):
         return False
-    if "-" not in number and (_COUNTED.match(after) or _ROUND.fullmatch(number)):
+    if not _LAST_HYPHENED.search(number) and (_COUNTED.match(after) or _ROUND.fullmatch(number)):
         return False
     named = _BANK.search(before) and not _OTHER_NUMBER.search(before)
     return bool(named or (_HYPHENED.fullmatch(number) and _BANK_BEHIND.match(after)))
@@ -230,6 +230,7 @@ _OTHER_NUMBER = re.compile(
 )
 """What says that the number behind it is another one that banks and post offices have, too."""
 
+_LAST_HYPHENED = re.compile(r"- ?\d+$")
 _HYPHENED = re.compile(r"\d+(?: ?- ?\d+){2,}")
 _BANK_BEHIND = re.compile(r"[\s(\[,/]{0,3}(?:예금주|농협|수협|신협|새마을금고|우체국|[가-힣A-Za-z]{1,6}(?:은행|뱅크))")
 
@@ -305,6 +306,13 @@ KINDS = (
             + r"(?:\d{2,6}(?: ?- ?\d{1,8}+){1,4}|\d{2,6}(?: \d{2,8}+){1,4}|\d{10,14}+)"
             + _NO_NUMBER_AFTER
         ),
+        _account,
+    ),
+    Kind(
+        "account_number",
+        "[계좌번호]",
+        # Unless that alone is too short to be one: 3333-01 1234567.
+        re.compile(_NOT_IN_NUMBER + r"\d{2,6}(?:(?: ?- ?| )\d{2,8}+){1,4}" + _NO_NUMBER_AFTER),
         _account,
     ),
 )  # fmt: skip
