@@ -30,7 +30,7 @@ from malgeul.audio.durations import STATED
 from malgeul.audio.listing import Listing
 from malgeul.audio.pcm import BYTES_PER_SAMPLE, RATE, WAV_HEADER, insert_silence, seconds_of
 from malgeul.shards.faults import ItemFault
-from malgeul.shards.locks import die_with_parent
+from malgeul.shards.locks import heed_parent_alone
 
 CONTAINERS = (
     "aac", "ac3", "aiff", "amr", "amrnb", "amrwb", "asf", "au", "avi", "caf", "flac", "flv", "matroska", "webm", "mov",
@@ -228,7 +228,7 @@ def _run_on(
     in_time = True
 
     def confine() -> None:
-        die_with_parent()
+        heed_parent_alone()
         if core is not None:
             os.sched_setaffinity(0, {core})
         for what, bound in lowered.items():

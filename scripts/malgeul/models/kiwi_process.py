@@ -27,7 +27,7 @@ from typing import IO, Any, Generic, Self
 from malgeul import ROOT
 from malgeul.models.kiwi import Answer, KiwiReader
 from malgeul.shards.faults import Fault
-from malgeul.shards.locks import die_with_parent
+from malgeul.shards.locks import heed_parent_alone
 
 CRASHES = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
 """Signals of a bug. SIGKILL is none: the kernel sends it when memory is short, and another try may succeed."""
@@ -145,7 +145,7 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=self._said,
             env=_environment(),
-            preexec_fn=die_with_parent,
+            preexec_fn=heed_parent_alone,
         )
         self._answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()

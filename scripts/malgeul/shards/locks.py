@@ -127,3 +127,13 @@ def alive(process: int) -> bool:
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when its parent dies; for ``preexec_fn`` of decoders and workers."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def heed_parent_alone() -> None:
+    """Like :func:`die_with_parent`, and leave the signals that a whole group is asked to stop by to the parent.
+
+    A decoder that ends by one is no fault of its recording, and cannot be told from one that gave up. For programs
+    that start no others: the signals stay blocked in those, too.
+    """
+    die_with_parent()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -366,6 +367,22 @@ def test_a_job_with_tighter_bounds_of_its_own_can_still_decode(tmp_path):
     command = [sys.executable, "-c", script, str(noise(tmp_path / "a.wav")), str(tmp_path / "o.pcm")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run(command, env=environment, check=True, timeout=60)
+
+
+def test_signals_at_the_whole_group_are_answered_by_the_job_and_cost_no_recording(tmp_path):
+    """A script that starts a run with & has Ctrl-C ignored by the job; ffmpeg would end by it, with status 255."""
+    file = endless(tmp_path / "a.wav", seconds=1_000)
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(decoded, file, tmp_path, Limits(1e5, 300))
+        wait_for(lambda: (tmp_path / "out.pcm").exists())
+        (child,) = (int(pid) for task in Path("/proc/self/task").iterdir() for pid in _children(task))
+        for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCONT):
+            os.kill(child, number)
+        assert result.result().seconds == 1_000
+
+
+def _children(task: Path) -> list[str]:
+    return (task / "children").read_text().split()
 
 
 def test_a_decoder_dies_with_the_job_that_started_it(tmp_path):
