@@ -76,6 +76,9 @@ HEARS_PAUSES = {"amr_nb": "libopencore_amrnb", "amr_wb": "libopencore_amrwb"}
 """Decoders of codecs with pauses (DTX: now and then a frame that describes the noise, and else none). ffmpeg's own know
 none: they leave out of a mobile phone's call when nobody speaks."""
 
+TICK = 1.0
+"""Seconds by which the time of a decoding is counted: one for hours in which the run was stopped (Ctrl-Z)."""
+
 LONGEST_LINE = 4096
 """A longer line of ffmpeg's (a comment in a file's metadata) is read in pieces."""
 
@@ -244,21 +247,25 @@ def _run_on(
         pass_fds=[source.fileno()],
         preexec_fn=confine,
     ) as process:
+        ended = threading.Event()
 
-        def end() -> None:
+        def watch() -> None:
             nonlocal in_time
-            in_time = False
-            process.kill()
+            left = limits.decoding
+            while left > 0 and not ended.wait(min(left, TICK)):
+                left -= TICK
+            if left <= 0:
+                in_time = False
+                process.kill()
 
-        clock = threading.Timer(limits.decoding, end)
-        clock.start()
+        threading.Thread(target=watch, name="decoder-watch", daemon=True).start()
         assert process.stderr is not None
         try:
             while line := process.stderr.readline(LONGEST_LINE):
                 read(line.rstrip("\n"))
             return process.wait(), in_time
         finally:
-            clock.cancel()
+            ended.set()
 
 
 def _at_most(what: int, bound: int) -> int:

@@ -381,6 +381,23 @@ def test_signals_at_the_whole_group_are_answered_by_the_job_and_cost_no_recordin
         assert result.result().seconds == 1_000
 
 
+def test_while_a_run_is_stopped_by_ctrl_z_no_time_passes_for_its_decoders(tmp_path):
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from malgeul.audio.decoder import Limits, decode\n"
+        "from malgeul.shards.sources import opened\n"
+        "with opened(sys.argv[1]) as source: print(decode(source, Path(sys.argv[2]), Limits(1e5, 4)).seconds)\n"
+    )
+    command = [sys.executable, "-c", script, str(endless(tmp_path / "a.wav", 500)), str(tmp_path / "o.pcm")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, process_group=0) as job:
+        wait_for(lambda: (tmp_path / "o.pcm").exists())
+        os.killpg(job.pid, signal.SIGSTOP)
+        time.sleep(4.5)
+        os.killpg(job.pid, signal.SIGCONT)
+        assert job.stdout.read() == "500.0\n"
+
+
 def _children(task: Path) -> list[str]:
     return (task / "children").read_text().split()
 
