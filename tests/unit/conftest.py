@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from malgeul.shards.ledger import Units
 
 settings.register_profile("malgeul", deadline=None)  # other tests run beside
 settings.load_profile("malgeul")
+
+# What a script starts with & has Ctrl-C ignored, and so has all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

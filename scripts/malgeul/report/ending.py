@@ -34,6 +34,8 @@ def _told(lines: Iterator[str]) -> str:
         told += (f"malgeul: {line}" for line in lines)
     except OSError as error:  # a full disk, results that nobody may write
         told.append(f"malgeul: the audit or the report could not be made: {type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        told.append("malgeul: stopped while the audit or the report was being made; the next run makes them")
     except Exception:  # noqa: BLE001
         told.append(f"malgeul: the audit or the report could not be made:\n{traceback.format_exc()}")
     return "\n".join(told)
@@ -55,16 +57,22 @@ def _failure(results: Path, on_bad_input: str) -> Iterator[str]:
     from malgeul.pages.quantities import amount
     from malgeul.plan import read_plan
     from malgeul.report.audit import NAMES_SHOWN, complaint, write_audit
-    from malgeul.report.failures import failed_models, find_failures
+    from malgeul.report.failures import failed_models, find_failures, without_stopped
     from malgeul.report.page import state_of, write_report
     from malgeul.startup import PLAN
 
     verdict = write_audit(results, on_bad_input)
     failed, unreached = find_failures(results, read_plan(results / PLAN), verdict["missing"], STARTED)
     models = failed_models(results, STARTED)
+    models, fetching = without_stopped(models)
+    failed, working = without_stopped(failed)
+    stopped = fetching + working
+    if stopped:
+        left = f", {amount(len(unreached), 'shard')} not reached" if unreached and not failed else ""
+        yield f"stopped while {amount(stopped, 'job')} ran{left}; the same command goes on there"
     if models:
         yield f"{amount(len(models), 'model')} could not be had"
-    if failed or unreached:
+    if failed or (unreached and not stopped):
         yield f"{amount(len(failed), 'shard')} failed, {amount(len(unreached), 'shard')} not reached"
     for failure in [*models, *failed][:NAMES_SHOWN]:
         yield f"failed       {failure.stage} {failure.shard}: {failure.log}"

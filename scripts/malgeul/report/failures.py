@@ -8,6 +8,7 @@ from pathlib import Path
 
 from malgeul.plan import Plan
 from malgeul.report.stages import job_file
+from malgeul.shards.stopping import stopped_by
 
 MODEL_JOBS = {"fetch_model": "models", "quantize_model": "models/quantized"}
 """Rules that have models here, and where each leaves a file for every model."""
@@ -28,6 +29,18 @@ class Failure:
     what: str
     log: Path | None = None
     tail: str = ""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing was wrong: somebody stopped the run while its job was under way."""
+        return stopped_by(self.tail) is not None
+
+
+def without_stopped(failures: Iterable[Failure]) -> tuple[list[Failure], int]:
+    """Return those that failed by themselves, and how many were stopped."""
+    found = list(failures)
+    failed = [one for one in found if not one.stopped]
+    return failed, len(found) - len(failed)
 
 
 def find_failures(

@@ -16,7 +16,7 @@ from malgeul.report import samples
 from malgeul.report.audit import read_ledgers
 from malgeul.report.curves import trainings
 from malgeul.report.devices import gpus, loads, profiles
-from malgeul.report.failures import failed_models, find_failures
+from malgeul.report.failures import failed_models, find_failures, without_stopped
 from malgeul.report.funnel import funnel
 from malgeul.report.machine import describe_machine
 from malgeul.report.speeds import read_benchmarks, speed_of
@@ -53,9 +53,12 @@ def write_report(results: Path, verdict: Mapping[str, Any], since: float = 0.0) 
     contents = describe_run(results, verdict, plan, list(ledgers.values()))
     failed, unreached = find_failures(results, plan, verdict["missing"], since)
     models = failed_models(results, since) if verdict["missing"] else []
+    models, fetching = without_stopped(models)
+    failed, working = without_stopped(failed)
+    left = {"models": models, "failed": failed, "stopped": fetching + working, "unreached": unreached}
     pages = templates(TEMPLATES)
     for name, template, values in (
-        (REPORT, "report.html.j2", {**contents, "models": models, "failed": failed, "unreached": unreached}),
+        (REPORT, "report.html.j2", {**contents, **left}),
         (FUNNEL, "funnel_figure.svg.j2", contents),
         (TIMELINE, "timeline_figure.svg.j2", contents),
     ):

@@ -42,7 +42,7 @@ from malgeul.shards.locks import die_with_owner, shard_lock
 from malgeul.shards.progress import Progress
 from malgeul.shards.retries import failed_before, note_failure
 from malgeul.shards.sources import Sources
-from malgeul.shards.stopping import Stopped
+from malgeul.shards.stopping import Stopped, stoppable
 
 log = logging.getLogger(__name__)
 
@@ -355,13 +355,13 @@ def run_job(
 
     ``packages`` are the distributions whose versions decide the result, ``optional`` those whose absence decides too;
     ``identity`` returns what else it depends on (a model's revision), given the params; ``relevant`` says what of an
-    input does (see Job). SIGTERM ends with status 143, an error with that of :func:`exit_status`; after a permanent one
-    a retry of the same run ends at once.
+    input does (see Job). SIGTERM in a batch ends with status 143, an error with that of :func:`exit_status`; after a
+    permanent one a retry of the same run ends at once.
     """
-    params = dict(snakemake.params.items())
-    outputs = {name: Path(value) for name, value in snakemake.output.items()}
 
     def describe() -> list[Job]:
+        params = dict(snakemake.params.items())
+        outputs = {name: Path(value) for name, value in snakemake.output.items()}
         known = identity(params) if identity else {}
         described = (_inputs(snakemake), outputs, params, units, snakemake.threads)
         return [Job(*described, packages, optional, known, relevant or {}, snakemake.rule)]
@@ -383,13 +383,13 @@ def run_jobs(
     ``work`` gets a job per shard, in that order; each has its number as the param ``part``. They share the lock of the
     first.
     """
-    params = dict(snakemake.params.items())
-    outputs: dict[int, dict[str, Path]] = defaultdict(dict)
-    for name, value in snakemake.output.items():
-        role, _, part = name.rpartition("_")
-        outputs[int(part)][role] = Path(value)
 
     def describe() -> list[Job]:
+        params = dict(snakemake.params.items())
+        outputs: dict[int, dict[str, Path]] = defaultdict(dict)
+        for name, value in snakemake.output.items():
+            role, _, part = name.rpartition("_")
+            outputs[int(part)][role] = Path(value)
         described = (units, snakemake.threads, packages)
         return [
             Job(_inputs(snakemake), outputs[part], {**params, "part": part}, *described, relevant=relevant or {})
@@ -400,11 +400,16 @@ def run_jobs(
 
 
 def _execute(snakemake: Any, describe: Callable[[], list[Job]], work: Callable[[Sequence[Job]], None]) -> None:
+    with stoppable(snakemake.rule):  # Snakemake's own modules are read below, before the log is known
+        _execute_logged(snakemake, describe, work)
+
+
+def _execute_logged(snakemake: Any, describe: Callable[[], list[Job]], work: Callable[[Sequence[Job]], None]) -> None:
     set_thread_counts(snakemake.threads)
     (ledger, *_) = (Path(value) for name, value in snakemake.output.items() if name.partition("_")[0] == "ledger")
     journal, shard = _journal_folder(ledger), f"{ledger.parent.name} {ledger.stem}"
     keep_pandas_out()
-    with logged(snakemake.log[0] if snakemake.log else None):
+    with logged(snakemake.log[0] if snakemake.log else None, shard):
         die_with_owner()
         try:
             with shard_lock(journal.with_name(f"{journal.name}.lock"), LOCK_PATIENCE):
@@ -439,8 +444,11 @@ def _paths(value: Any) -> list[Path]:
 
 
 @contextmanager
-def logged(file: str | None) -> Iterator[None]:
-    """Send log records to the rule's log file, and warnings and worse to standard error too."""
+def logged(file: str | None, job: str | None = None) -> Iterator[None]:
+    """Send log records to the rule's log file, and warnings and worse to standard error too.
+
+    What stops the ``job`` (without a name it has its log's folder and name) is told there.
+    """
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     console = logging.StreamHandler()
@@ -453,7 +461,8 @@ def logged(file: str | None) -> Iterator[None]:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
     try:
-        yield
+        with stoppable(job or (f"{Path(file).parent.name} {Path(file).stem}" if file else "job")):
+            yield
     finally:
         for handler in handlers:
             root.removeHandler(handler)

@@ -1,15 +1,30 @@
-"""SIGTERM lets a batch be finished: what is recorded stays, and the next run goes on there."""
+"""Who asks a run to stop gets a short answer: what is recorded stays, and the next run goes on there.
+
+SIGTERM lets a batch be finished. Ctrl-C (SIGINT) and a closed terminal (SIGHUP) do not wait, and neither ends in a
+traceback.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+
+log = logging.getLogger(__name__)
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit status of a program that ended because of SIGTERM."""
+
+
+_ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask a process to stop."""
+
+_SAID = re.compile(r": stopped by (SIG[A-Z]+)\b")
 
 
 class Stopped(SystemExit):
@@ -46,3 +61,37 @@ def whole_batch() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former)
     if asked:
         raise Stopped
+
+
+@contextmanager
+def stoppable(what: str) -> Iterator[None]:
+    """Have a signal that asks to stop while the block runs end this process at once, after a word in the log.
+
+    It dies of that signal, as it would without Python: threads and decoders under way are waited for by no clean-up,
+    and an exception that native code or a finalizer swallows is none. What it leaves is what a kill leaves.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        with suppress(RuntimeError):  # it came while another word was being written
+            log.warning("%s: stopped by %s", what, signal.Signals(number).name)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    formers = {number: signal.getsignal(number) for number in _ASKS}
+    taken = {number: former for number, former in formers.items() if former is not signal.SIG_IGN}  # as nohup has it
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, former in taken.items():
+            signal.signal(number, former)
+
+
+def stopped_by(tail: str) -> str | None:
+    """Return the name of the signal that a job's log ends with, None where something else ended it."""
+    said = _SAID.search(tail.rstrip().rpartition("\n")[2])
+    return said[1] if said else None

@@ -18,6 +18,7 @@ from malgeul.report.stages import job_file
 from malgeul.shards.ledger import ledger_path, read_ledger
 from malgeul.shards.locks import alive
 from malgeul.shards.progress import STATE
+from malgeul.shards.stopping import stopped_by
 from malgeul.startup import LOCK, PLAN
 
 SILENT_SECONDS = 600.0
@@ -115,7 +116,7 @@ class RunReader:
         view.failures = [
             failed
             for failed in failed_models(self.results, started)
-            if not live or FAILED_MODEL in failed.tail  # else it may be on its way
+            if not failed.stopped and (not live or FAILED_MODEL in failed.tail)  # else it may be on its way
         ]
         current: dict[tuple[str, str], _Done] = {}
         for stage, shards in plan.shards_of().items():
@@ -186,7 +187,7 @@ class RunReader:
         return self._ledgers[file][1]
 
     def _state(self, plan: Plan, stage: str, shard: str, view: RunView) -> tuple[ShardState, Path | None]:
-        """Return the state of a shard without a ledger, and the log of its job in this run."""
+        """Return the state of a shard without a ledger, and the log of its job in this run where that matters."""
         journal = self.results / "journal" / stage / _lock_name(plan, stage, shard)
         if holds(journal.with_suffix(".lock"), journal.glob("*"), view.time):
             return "running", None
@@ -194,7 +195,7 @@ class RunReader:
         if log is None:
             return "left", None
         written = log.stat().st_mtime
-        if written < view.started:
+        if written < view.started or stopped_by(tail_of(log)):
             return "left", None
         if (
             view.state == "running"

@@ -42,6 +42,26 @@ def test_a_failed_run_has_audit_and_report_naming_the_shard_and_its_log(run, mon
     assert "RuntimeError: planted" in (run.results / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_run_that_somebody_stopped_has_not_failed_and_says_how_it_goes_on(run, monkeypatch):
+    monkeypatch.setattr(ending, "STARTED", 0.0)
+    run.ledger_file("filter", "notes-0000").unlink()
+    log = run.results / "logs/filter_text/notes-0000.log"
+    log.write_text("12:00:00 WARNING malgeul.shards.stopping: filter notes-0000: stopped by SIGINT\n")
+    said = tell_failure(run.results, "quarantine")
+    assert "stopped while 1 job ran; the same command goes on there" in said
+    assert "failed" not in said
+
+
+def test_ctrl_c_while_the_report_is_made_is_told_in_a_line(run, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("malgeul.report.audit.write_audit", interrupted)
+    assert tell_failure(run.results, "quarantine").splitlines()[1:] == [
+        "malgeul: stopped while the audit or the report was being made; the next run makes them"
+    ]
+
+
 def test_a_run_that_bad_input_fails_says_so_at_its_end(run):
     assert "fails because of 4 quarantined items (on_bad_input: fail)" in tell_failure(run.results, "fail")
     assert "on_bad_input" not in tell_failure(run.results, "quarantine")

@@ -153,6 +153,16 @@ def test_a_failed_shard_is_named_with_the_end_of_its_log(run):
     assert "not made" in text
 
 
+def test_a_shard_that_somebody_stopped_has_not_failed(run):
+    run.ledger_file("filter", "notes-0000").unlink()
+    log = run.results / "logs/filter_text/notes-0000.log"
+    log.write_text("WARNING malgeul: filter notes-0000: stopped by SIGINT\n", encoding="utf-8")
+    write_report(run.results, write_audit(run.results, "quarantine"))
+    text = Page(read_page(run.results)).text
+    assert "It was stopped while 1 job ran; the same command goes on there. 0 shards failed" in text
+    assert "mending" not in text
+
+
 def test_what_broke_is_named(run):
     entries = run.read("embed", "law-0000")["ids"]
     run.change("embed", "law-0000", ids=entries | {"in": Tally.of(["x"]).to_json()})

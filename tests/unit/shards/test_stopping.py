@@ -1,4 +1,4 @@
-"""SIGTERM ends a job after the batch under way, which counts; a second one ends it at once; neither is a success."""
+"""SIGTERM ends a job after the batch under way, which counts; a second one, Ctrl-C and a hang-up end it at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 import pytest
 
 from malgeul import ROOT
-from malgeul.shards.stopping import TERMINATED, whole_batch
+from malgeul.shards.stopping import TERMINATED, stopped_by, whole_batch
 
 JOB = """
 import sys
@@ -55,7 +55,7 @@ def start(tmp_path):
 
     def started():
         command = [sys.executable, "-c", JOB.format(scripts=str(ROOT / "scripts")), str(tmp_path)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         jobs.append(subprocess.Popen(command, **pipes, text=True, bufsize=1))
         return jobs[-1]
 
@@ -122,6 +122,44 @@ def test_sigterm_between_batches_ends_the_job_at_once(start, tmp_path):
     job.send_signal(signal.SIGTERM)
     assert job.wait(60) == -signal.SIGTERM
     assert journaled(tmp_path) == ["0"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("step", ["in 1", "after 0"])
+def test_ctrl_c_and_a_closed_terminal_end_a_job_at_once_with_a_word_and_no_traceback(start, tmp_path, number, step):
+    job = start()
+    follow(job, *(("in 0", "after 0", "in 1")[: 3 if step == "in 1" else 2]))
+    job.send_signal(number)
+    assert job.wait(60) == -number
+    assert journaled(tmp_path) == ["0"]
+    for told in (job.stderr.read(), (tmp_path / "log").read_text()):
+        assert told.count("\n") == 1
+        assert f"copy s-0000: stopped by {number.name}" in told
+
+
+def test_a_signal_that_is_ignored_where_the_job_was_started_stays_so(start, tmp_path, monkeypatch):
+    """As nohup does, and a shell script for what it starts with &."""
+    monkeypatch.setitem(globals(), "JOB", "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + JOB)
+    job = start()
+    follow(job, "in 0", "after 0")
+    job.send_signal(signal.SIGHUP)
+    job.stdin.write("\n")
+    follow(job, "in 1", "after 1", "in 2", "after 2")
+    job.communicate("\n")
+    assert job.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("tail", "signal_name"),
+    [
+        ("12:00:00 INFO a: b\n12:00:01 WARNING c: copy s-0000: stopped by SIGINT\n", "SIGINT"),
+        ("12:00:01 WARNING c: copy s-0000: stopped by SIGTERM after a whole batch", "SIGTERM"),
+        ("c: copy s-0000: stopped by SIGINT\nRuntimeError: planted", None),
+        ("", None),
+    ],
+)
+def test_a_log_tells_what_stopped_its_job(tail, signal_name):
+    assert stopped_by(tail) == signal_name
 
 
 def test_what_fails_in_a_batch_fails_as_it_would_without_one():

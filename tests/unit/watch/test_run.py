@@ -111,6 +111,15 @@ def test_jobs_of_a_run_that_was_killed_failed(small):
     assert counts(view, "export") == {"failed": 1, "left": 3}
 
 
+def test_jobs_of_a_run_that_somebody_stopped_are_left_and_none_failed(small):
+    small.drive(since=NOW - 100, process=GONE)
+    small.log("export_documents", "law-0000", "… WARNING a: export law-0000: stopped by SIGINT\n", written=NOW - 50)
+    small.log("fetch_model", "org-model-0a1b2c", "… WARNING malgeul: fetch: stopped by SIGINT\n", written=NOW - 50)
+    view = RunReader(small.results).read(NOW)
+    assert counts(view, "export") == {"left": 4}
+    assert view.failures == []
+
+
 def test_a_job_that_was_killed_in_a_run_that_lives_failed_when_it_has_been_silent(small):
     small.drive(since=NOW - 500)
     small.running("export", 0, started=NOW - 400, done=10, total=100, process=GONE, written=NOW - 300)
