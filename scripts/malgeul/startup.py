@@ -21,6 +21,7 @@ from malgeul.plan import RESULTS, Plan, make_plan, read_plan
 from malgeul.shards.files import write_json
 from malgeul.shards.locks import OWNER, holder_of, try_lock
 from malgeul.shards.retries import forget_failures
+from malgeul.shards.stopping import hang_up_as_interrupt
 from malgeul.shards.verify import (
     Damage,
     ahead_of,
@@ -132,6 +133,7 @@ def start(
     options = parse_options(argv)
     if executes_jobs(options):
         os.environ[OWNER] = str(os.getpid())
+        hang_up_as_interrupt()
         _answer_variables()
         try:
             damage = _make_ready(results, plan, former, makes=not _makes_nothing(options))

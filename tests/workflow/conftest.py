@@ -27,6 +27,9 @@ DEMO = ROOT / "resources" / "demo"
 DATA_FOLDERS = ("text", "screened", "filtered", "rejected", "samples", "chunks", "tokenized", "dataset", "exported")
 """Results that must be the same bytes whatever the cores, the order of jobs and the kills."""
 
+# What a script starts with & has Ctrl-C ignored, and so has all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 LONGEST = ("test_demo", "test_slurm", "test_making")
 """Files with a test that takes minutes by itself."""
 
@@ -83,7 +86,8 @@ class Workflow:
             *args,
         ]
 
-    def start(self, *args: str, cores: int | None = 2) -> subprocess.Popen[str]:
+    def start(self, *args: str, cores: int | None = 2, group: int | None = None) -> subprocess.Popen[str]:
+        """Start a run, with ``group`` 0 as the leader of a group of its own, to which a terminal's signals go."""
         return subprocess.Popen(
             self.command(*args, cores=cores),
             cwd=self.folder,
@@ -92,6 +96,7 @@ class Workflow:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            process_group=group,
         )
 
     def run(self, *args: str, cores: int = 2, timeout: float = 800) -> Finished:

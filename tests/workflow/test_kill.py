@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,6 +82,20 @@ def test_snakemake_itself_killed_takes_its_jobs_along_and_make_run_unlocks(fresh
     assert "released" in released.stderr
     fresh.succeed()
     assert fresh.digests_of("web", "notes") == undisturbed.digests_of("web", "notes", chunks=False)
+
+
+def test_ctrl_c_and_a_lost_terminal_leave_no_process_and_no_lock_and_say_how_to_go_on(fresh_text):
+    for number in (signal.SIGINT, signal.SIGHUP):
+        process = fresh_text.start(cores=1, group=0)  # a second job could be at its imports
+        jobs = wait_for(lambda: job_processes(fresh_text.results))
+        os.killpg(process.pid, number)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert not any(alive(job) for job in jobs)
+        assert not list((fresh_text.folder / ".snakemake/locks").glob("*"))
+        assert "Traceback" not in output
+        assert re.search(r"malgeul: stopped while 1 job ran, .*; the same command goes on there", output)
+        assert "failed" not in output.partition("malgeul: stopped")[2]
 
 
 def test_the_lock_of_a_living_run_is_not_released(fresh):

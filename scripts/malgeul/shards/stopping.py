@@ -95,3 +95,22 @@ def stopped_by(tail: str) -> str | None:
     """Return the name of the signal that a job's log ends with, None where something else ended it."""
     said = _SAID.search(tail.rstrip().rpartition("\n")[2])
     return said[1] if said else None
+
+
+def hang_up_as_interrupt() -> None:
+    """Have SIGHUP (a closed terminal, a lost connection) do what Ctrl-C does, but where it is ignored (nohup).
+
+    Snakemake would die of it with its lock left behind. What it still says goes nowhere: the terminal is gone.
+    """
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
+        return
+    terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # the kernel sends it, and so does the shell
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in terminals:
+            os.dup2(nowhere, descriptor)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGHUP, interrupt)
