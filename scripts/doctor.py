@@ -21,6 +21,7 @@ from rich.table import Column, Table
 from malgeul import ROOT
 from malgeul.named_models import named_models
 from malgeul.plan import Plan
+from malgeul.shards.stopping import end_at_interrupt
 from malgeul.watch.advice import Advice, advise
 from malgeul.watch.checks import (
     Check,
@@ -113,4 +114,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_at_interrupt()
     sys.exit(main())

@@ -20,6 +20,7 @@ from malgeul.embedding.settings import Database, check_address
 from malgeul.embedding.sqlite_store import SqliteStore
 from malgeul.embedding.store import Store, open_store
 from malgeul.embedding.versions import Changes, Stored
+from malgeul.shards.stopping import end_at_interrupt
 
 
 def table_of(versions: list[Stored]) -> str:
@@ -138,4 +139,5 @@ def _is_result(database: str) -> bool:
 
 
 if __name__ == "__main__":
+    end_at_interrupt()
     main()

@@ -26,6 +26,7 @@ from malgeul.models.hub import ModelNotFound
 from malgeul.pages.quantities import duration
 from malgeul.pages.visible import visible_line
 from malgeul.plan import read_plan
+from malgeul.shards.stopping import end_at_interrupt
 from malgeul.startup import PLAN
 
 MOST_SHOWN = 400
@@ -105,6 +106,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_at_interrupt()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads no further, as head does, is not answered further
     if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are no UTF-8 are the fault of their question alone
         sys.stdin.reconfigure(errors="surrogateescape")

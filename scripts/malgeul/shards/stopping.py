@@ -91,6 +91,15 @@ def stoppable(what: str) -> Iterator[None]:
             signal.signal(number, former)
 
 
+def end_at_interrupt() -> None:
+    """Have Ctrl-C end a command at once and without a traceback, also in the middle of a long statement of a database.
+
+    For commands that leave nothing half done when they are killed. Where Ctrl-C is ignored, it stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def stopped_by(tail: str) -> str | None:
     """Return the name of the signal that a job's log ends with, None where something else ended it."""
     said = _SAID.search(tail.rstrip().rpartition("\n")[2])

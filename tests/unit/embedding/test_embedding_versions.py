@@ -1,10 +1,13 @@
 """The command line over versions: it says what is there, switches, removes, and what is wrong in one line."""
 
+import os
 import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,23 @@ def test_switching_back_and_removing_are_one_command_each(written):
     assert "malgeul-1 is gone" in said
     assert "VACUUM" in said
     assert [version.name for version in SqliteStore(written).versions()] == ["old-version"]
+
+
+def test_ctrl_c_ends_a_removal_without_a_traceback_and_nothing_is_gone(written):
+    """While another program writes, the removal waits."""
+    assert command(written, "activate", "old-version")[0] == 0
+    writer = sqlite3.connect(written, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    with subprocess.Popen([sys.executable, SCRIPT, written, "drop", "malgeul-1"], stderr=subprocess.PIPE) as removal:
+        deadline = time.monotonic() + 60
+        while str(written) not in map(os.path.realpath, Path(f"/proc/{removal.pid}/fd").iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        removal.send_signal(signal.SIGINT)
+        assert removal.stderr.read() == b""
+    assert removal.returncode == -signal.SIGINT
+    writer.close()
+    assert [version.name for version in SqliteStore(written).versions()] == ["old-version", "malgeul-1"]
 
 
 def test_of_a_result_it_is_said_that_the_next_run_makes_it_again(written, tmp_path):

@@ -248,6 +248,16 @@ def test_who_reads_no_further_gets_no_traceback(run):
     assert answering.returncode == -signal.SIGPIPE
 
 
+def test_ctrl_c_ends_the_questions_without_a_traceback(run):
+    with command(run, "--json", stdin=subprocess.PIPE) as answering:
+        answering.stdin.write("소형위성\n".encode())
+        answering.stdin.flush()
+        assert json.loads(answering.stdout.readline())["hits"]
+        answering.send_signal(signal.SIGINT)
+        assert answering.stderr.read() == b""
+    assert answering.returncode == -signal.SIGINT
+
+
 def test_the_command_tells_what_is_missing(run, monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit, match="there is no run in results/nowhere"):
         call(monkeypatch, capsys, "서울", "--run", "nowhere")
