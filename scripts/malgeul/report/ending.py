@@ -72,7 +72,9 @@ def _failure(results: Path, on_bad_input: str) -> Iterator[str]:
         yield f"stopped while {amount(stopped, 'job')} ran{left}; the same command goes on there"
     if models:
         yield f"{amount(len(models), 'model')} could not be had"
-    if failed or (unreached and not stopped):
+    if unreached and not (stopped or models or failed):
+        yield f"ended with {amount(len(unreached), 'shard')} not reached; the same command goes on there"
+    elif failed or (unreached and not stopped):
         yield f"{amount(len(failed), 'shard')} failed, {amount(len(unreached), 'shard')} not reached"
     for failure in [*models, *failed][:NAMES_SHOWN]:
         yield f"failed       {failure.stage} {failure.shard}: {failure.log}"

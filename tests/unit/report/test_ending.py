@@ -52,6 +52,15 @@ def test_a_run_that_somebody_stopped_has_not_failed_and_says_how_it_goes_on(run,
     assert "failed" not in said
 
 
+def test_a_run_in_which_nothing_failed_says_how_it_goes_on(run, monkeypatch):
+    """SIGTERM at Snakemake lets its jobs end and starts no others."""
+    monkeypatch.setattr(ending, "STARTED", 1e11)  # no log is of this run
+    run.ledger_file("filter", "notes-0000").unlink()
+    said = tell_failure(run.results, "quarantine")
+    assert "ended with 1 shard not reached; the same command goes on there" in said
+    assert "failed" not in said
+
+
 def test_ctrl_c_while_the_report_is_made_is_told_in_a_line(run, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
