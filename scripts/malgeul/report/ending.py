@@ -83,6 +83,8 @@ def _failure(results: Path, on_bad_input: str) -> Iterator[str]:
     if state_of(verdict) == "refused":
         bad = amount(verdict["quarantined"], "quarantined item")
         yield f"nothing was lost; the run fails because of {bad} (on_bad_input: fail)"
+    if not (stopped or models) and state_of(verdict) == "holds":
+        yield "ended when all shards were there; the same command makes what is left"
     write_report(results, verdict, STARTED)
     yield from _figures(results, verdict)
 

@@ -61,6 +61,12 @@ def test_a_run_in_which_nothing_failed_says_how_it_goes_on(run, monkeypatch):
     assert "failed" not in said
 
 
+def test_a_run_that_was_ended_after_its_last_shard_says_how_it_goes_on(run):
+    assert "ended when all shards were there; the same command makes what is left" in tell_failure(
+        run.results, "quarantine"
+    )
+
+
 def test_ctrl_c_while_the_report_is_made_is_told_in_a_line(run, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
