@@ -180,7 +180,7 @@ class Plan:
     def written_databases(self) -> list[str]:
         """Databases that get a new embedding version."""
         embedded = "documents" in self.embed_inputs and self.write_back != "off"
-        return sorted(self.databases) if embedded else []
+        return list(self.databases) if embedded else []
 
     @property
     def written_into(self) -> dict[str, str]:
@@ -434,7 +434,7 @@ def _problem_of_input(path: str, wanted: Callable[[Path], Iterable[Path]] | None
         return f"{path} is a folder; name its files"
     if not os.access(place, os.R_OK):
         return f"{path} may not be read"
-    files = wanted(place) if is_folder and wanted else ()
+    files = wanted(place) if wanted else ()
     return next(filter(None, map(_filled_in, (place, *files))), None)
 
 

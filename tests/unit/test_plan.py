@@ -133,6 +133,14 @@ def test_a_recording_that_cannot_be_opened_for_comparison_stops_no_run(calls, tm
     assert plan.states["convert", home] != whole.states["convert", home]
 
 
+@pytest.mark.parametrize("path", ["calls", "calls/", "calls/*.wav", "calls/*/../**/*.wav", "calls/call00.wav"])
+def test_a_source_is_called_as_its_folder_or_its_only_file(calls, tmp_path, monkeypatch, path):
+    (calls / "more").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (name,) = {what.source for what in make_plan(config(path), tmp_path).recordings.values()}
+    assert name == ("call00" if path.endswith("call00.wav") else "calls")
+
+
 def test_a_sketch_tells_files_of_one_size_apart(tmp_path):
     first, second = bytearray(100_000), bytearray(100_000)
     second[40_000:60_000] = b"y" * 20_000
@@ -308,6 +316,25 @@ def test_a_missing_file_that_is_read_beside_the_inputs_is_said_with_its_key(call
     make_plan(read_config({"documents": {"write_back": "off"}, **inputs}), tmp_path)
 
 
+def test_what_is_read_beside_the_inputs_and_may_not_be_is_said_and_a_merged_dataset_is_taken(tmp_path, monkeypatch):
+    (tmp_path / "dataset").mkdir()
+    for name in ("a.txt", "labels.jsonl", "dataset/dataset_dict.json"):
+        (tmp_path / name).write_text("가")
+    names = {"kind": "coref", "base": "a/b", "also_on": {"compat": f"{tmp_path}/dataset"}}
+    trainings = {"names": names, "fraud": {**FRAUD, "files": [f"{tmp_path}/labels.jsonl"]}}
+    text = {"sources": [{"path": f"{tmp_path}/a.txt", "format": "txt"}]}
+    make_plan(read_config({"text": text, "train": trainings}), tmp_path)
+    monkeypatch.setattr("malgeul.plan.os.access", lambda path, _: Path(path).name != "labels.jsonl")
+    with pytest.raises(ConfigError, match=r"train\.fraud\.files: \S*labels\.jsonl may not be read"):
+        make_plan(read_config({"text": text, "train": trainings}), tmp_path)
+
+
+def test_a_training_on_files_of_its_own_needs_no_other_input(tmp_path):
+    (tmp_path / "labels.jsonl").write_text("가")
+    plan = make_plan(read_config({"train": {"fraud": {**FRAUD, "files": [f"{tmp_path}/labels.jsonl"]}}}), tmp_path)
+    assert plan.shards_of() == {"train": ["fraud"], "evaluate": ["fraud"]}
+
+
 @pytest.mark.parametrize(
     "named",
     [
@@ -381,6 +408,45 @@ def test_every_stage_but_the_first_ones_has_parents_that_the_plan_holds(calls, t
             assert parents or stage in {"convert", "ingest", "export"}
 
 
+def test_a_stage_has_the_shards_that_the_config_asks_of_it(calls, notes, tmp_path):
+    for name in ("a.txt", "labels.jsonl"):
+        (tmp_path / name).write_text("가")
+    inputs = {
+        "recordings": {"paths": [{"path": str(calls), "name": "talks"}], "shard": {"files": 100}},
+        "text": {"sources": [{"path": f"{tmp_path}/a.txt", "name": "web", "format": "txt"}]},
+        "documents": {"databases": [of_table(notes, name) for name in ("b", "a")]},
+    }
+    talks, web, said = ["talks-0000"], ["web-0000"], ["transcripts-talks-0000"]
+    documents = [f"{name}-{number:04d}" for name in ("a", "b") for number in range(4)]
+    asked = [
+        ({"diarize": {"file": f"{tmp_path}/a.txt"}}, {"diarize": talks}),
+        ({"classify": {"calls": {"model": "a/b"}}}, {"classify": talks}),
+        ({"filter": {"scorers": {"korean": {"kind": "language"}}}}, {"score": web}),
+        (
+            {"train": {"fraud": {**FRAUD, "files": [f"{tmp_path}/labels.jsonl"]}}},
+            {"train": ["fraud"], "evaluate": ["fraud"]},
+        ),
+        ({"documents": {**inputs["documents"], "write_back": "copy"}}, {"write_back": ["a", "b"]}),
+    ]
+    inputs["documents"]["write_back"] = "off"
+    always = {
+        **dict.fromkeys(("convert", "transcribe", "analyze"), talks),
+        **{stage: [*web, *said] for stage in ("ingest", "screen", "filter", "select", "tokenize")},
+        **{stage: ["all"] for stage in ("dedup", "cap", "merge")},
+        "export": documents,
+    }
+    embedded = {"chunk": [*documents, *web, *said], "embed": [*documents, *web, *said], "index": ["all"]}
+    every = {"embed": {"inputs": ["transcripts", "text", "documents"]}}
+    for more, shards in asked:
+        plan = make_plan(read_config({**inputs, **every, **more}), tmp_path)
+        assert plan.shards_of() == {**always, **embedded, **shards}
+    none = make_plan(read_config({**inputs, **more, "embed": {"inputs": []}}), tmp_path)
+    assert none.shards_of() == always, "without new vectors there is no version to write"
+    assert "dedup" not in make_plan(config(calls), tmp_path).shards_of(), "transcripts are not compared"
+    assert plan.parents_of("chunk", "a-0000") == [("export", "a-0000")]
+    assert plan.parents_of("chunk", "web-0000") == [("filter", "web-0000")]
+
+
 # States
 
 
@@ -444,9 +510,12 @@ def notes(tmp_path):
     return path
 
 
+def of_table(path, name=None):
+    return {"path": str(path), "name": name, "layout": "table", "table": "notes", "rows_per_shard": 5}
+
+
 def of_database(path):
-    entry = {"path": str(path), "layout": "table", "table": "notes", "rows_per_shard": 5}
-    return read_config({"documents": {"databases": [entry]}})
+    return read_config({"documents": {"databases": [of_table(path)]}})
 
 
 @pytest.mark.parametrize("name", ["law {2026}.sqlite", "law <new>.sqlite"])
