@@ -67,15 +67,24 @@ def test_sizes_say_what_they_are_for():
         ("medium", "balanced"),
         ("large", "broad"),
     ]
-    assert sizes_of(ChunkSettings(), None, 512)[0].query_type is None
+    (size,) = sizes_of(ChunkSettings(strategy="dynamic", query_type="broad"), None, 512)
+    assert (size.category, size.query_type) == ("large", "broad")
+    (size,) = sizes_of(ChunkSettings(strategy="tokens"), None, 512)
+    assert (size.unit, size.category, size.query_type) == ("tokens", "tokens", None)
+    (size,) = sizes_of(ChunkSettings(), None, 512)
+    assert (size.unit, size.category, size.query_type) == ("chars", "standard", None)
 
 
 def test_a_model_that_takes_less_decides_in_tokens():
     assert limits(strategy="tokens", most_tokens=128) == [(64, 128)]
+    assert limits(strategy="tokens", most_tokens=8192) == [(256, 512)], "one that takes more does not"
+    assert limits(strategy="tokens", overlap_tokens=64, most_tokens=128) == [(64, 128)]
     with pytest.raises(ValueError, match=r"chunk.max_tokens is 256, but the model takes 128 tokens"):
         limits(strategy="tokens", max_tokens=256, most_tokens=128)
-    with pytest.raises(ValueError, match=r"chunk.overlap_tokens \(100\) half of it at most"):
-        limits(strategy="tokens", overlap_tokens=100, most_tokens=128)
+    with pytest.raises(ValueError, match=r"chunk.overlap_tokens \(65\) half of it at most"):
+        limits(strategy="tokens", overlap_tokens=65, most_tokens=128)
+    with pytest.raises(ValueError, match=r"chunk.min_tokens \(128\) must be less than chunk.max_tokens \(128\)"):
+        limits(strategy="tokens", min_tokens=128, most_tokens=128)
 
 
 def test_a_text_that_plainly_is_a_statute_is_one_unless_its_kind_is_stated():

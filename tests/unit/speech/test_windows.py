@@ -89,6 +89,7 @@ def test_places_in_a_window_are_places_in_the_recording():
         (second - 0.1, second + 1): (300, 301),  # begins in it
         (second + 1, second + 9): (301, 303),
         (2.1, 2.2): (12, 12),  # in the pause, nearer to its beginning
+        (second - 0.2, second - 0.1): (300, 300),  # nearer to its end
         (1.9, second + 1): (300, 301),  # a margin of the first
     }.items():
         *place, across = window.place(*heard)
