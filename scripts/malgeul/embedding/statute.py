@@ -95,7 +95,7 @@ def with_statute(text: str, levels: dict[int, Level]) -> dict[int, Level]:
     inside: list[tuple[int, int]] = []
     for level, match in _headings(text):
         start, end = match.span("heading")
-        parts[start] = min(level, parts.get(start, level))
+        parts[start] = level
         following = FILLED.search(text, end)
         inside.append((start, following.start() if following else end))
     levels = {start: _in_statute(level) for start, level in levels.items()} | parts

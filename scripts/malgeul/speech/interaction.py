@@ -119,7 +119,7 @@ def subtract(first: Sequence[Interval], second: Sequence[Interval]) -> list[Inte
         while k < len(second) and second[k][0] < end:
             if at < second[k][0]:
                 outside.append((at, second[k][0]))
-            at = max(at, second[k][1])
+            at = second[k][1]
             k += 1
         if at < end:
             outside.append((at, end))

@@ -11,6 +11,8 @@ from malgeul.audio.pcm import read_blocks, samples_of
 from unit.audio.conftest import segment, tone
 
 LEFT, OTHER, NOTHING = tone(300), tone(457), np.zeros(16000)
+HISS = 1e-4
+"""What is so much quieter is a bit or two of the samples, and carries nothing."""
 
 
 def mix_of(*tracks, source_channels=2, threshold=0.6):
@@ -27,6 +29,8 @@ def mix_of(*tracks, source_channels=2, threshold=0.6):
         ((LEFT, NOTHING), Mix.LEFT),
         ((NOTHING, LEFT), Mix.RIGHT),
         ((NOTHING, NOTHING), Mix.MEAN),
+        ((LEFT, HISS * OTHER), Mix.LEFT),
+        ((HISS * LEFT, HISS * OTHER), Mix.MEAN),
     ],
 )
 def test_the_channels_decide(tracks, mix):

@@ -106,6 +106,11 @@ def test_an_offset_of_the_sound_card_is_no_sound():
     assert empty < EMPTY_CHANNEL_DBFS
 
 
+def test_the_level_of_a_channel_is_its_rms():
+    both = measure([segment(tone(amplitude=0.1), tone(amplitude=0.01))])
+    assert both.channel_dbfs == pytest.approx([-23.01, -43.01], abs=0.05)
+
+
 def test_the_noise_floor_is_seen_in_pauses():
     speech = white(10, 0.001) + np.concatenate([tone(200, 0.1, 6), np.zeros(4 * RATE)])
     assert measure([segment(speech)]).snr_db() == pytest.approx(37, abs=1.5)  # 0.1/√2 over 0.001
@@ -124,6 +129,7 @@ def test_a_word_in_a_long_silence_is_as_clear_as_in_a_short_one():
 def test_telephone_speech_is_narrow_and_its_bandwidth_is_found():
     assert measure([segment(low_passed(white(4), 3400))]).bandwidth_hz == pytest.approx(3400, abs=200)
     assert measure([segment(white(4))]).bandwidth_hz > 7800
+    assert 3000 <= measure([segment(tone(3000))]).bandwidth_hz < 3200
     assert measure([segment(low_passed(white(4), 3990))]).bandwidth_hz < NARROWBAND_HZ
 
 

@@ -91,7 +91,10 @@ def test_gaps_are_read_until_the_kind_of_sound_changes():
 
 
 def test_of_tags_without_end_some_are_kept():
-    many = ["[info]   Metadata:", *(f"[info]     t{k:<15}: {'x' * 2000}" for k in range(1000))]
+    goes_on = f"                    : {'x' * 2000}"
+    many = ["[info]   Metadata:"]
+    for k in range(1000):
+        many += [f"[info]     t{k:<15}: {'x' * 900}", goes_on, f"[info]     t{k:<15}: again", goes_on]
     tags = listing_of("\n".join(["[info] Input #0, mp3, from 'x':", *many])).tags
     assert len(tags) == MOST_TAGS
     assert set(map(len, tags.values())) == {LONGEST_TAG}

@@ -70,6 +70,7 @@ def test_a_part_begins_with_its_line(line, level):
         "제3조(정의)에 따른 기록",
         "제3장의 규정에 따른다.",
         "제2절 및 제3절은 적용하지 아니하는 것으로 한다.",
+        "제2절 및 제3절은 적용하지 아니하며,",
         "1.5배를 넘지 아니한다.",
         "1. 1. 시행한다.",
         "2024. 1. 1. 공포하였다.",
@@ -126,7 +127,9 @@ ARTICLES = "\n".join(f"제{number}조(제목 {number}) 이 조는 {number}째이
             f"해안쓰레기 관리에 관한 법률\n[시행 2020. 1.]\n제1장 총칙\n{ARTICLES}\n부칙\n제1조(시행일) 곧 시행한다.",
             True,
         ),
+        ("\n".join(ARTICLES.splitlines()[:3]), True),
         ("\n".join(ARTICLES.splitlines()[:2]), False),  # too few articles
+        (ARTICLES.replace("제3조", "제2조의2"), True),  # an article that was put in between
         (f"{'법원은 다음과 같이 판단한다. ' * 60}\n{ARTICLES}", False),  # a judgment that quotes
         (ARTICLES + "\n그러나 이는 옳지 않다." * 1000, False),  # articles are its least part
         ("\n".join(reversed(ARTICLES.splitlines())), False),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, permutations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from malgeul.speech.interaction import (
     length,
     merge,
     overlaps_of,
+    pauses_between,
     pauses_of,
     subtract,
     talk_of,
@@ -54,6 +57,7 @@ def test_a_union_covers_what_its_intervals_cover_once(spans):
     union = merge(spans)
     assert covered(union) == covered(spans)
     assert length(union) == len(covered(spans))
+    assert all(before[1] < after[0] for before, after in pairwise(union))
 
 
 @given(intervals, intervals)
@@ -64,7 +68,9 @@ def test_an_intersection_covers_what_both_cover(first, second):
 @given(intervals, intervals)
 def test_what_is_left_of_intervals_covers_what_the_others_do_not(first, second):
     first, second = merge(first), merge(second)
-    assert covered(subtract(first, second)) == covered(first) - covered(second)
+    left = subtract([span for span in first if length([span])], second)
+    assert covered(left) == covered(first) - covered(second)
+    assert all(start < end for start, end in left)
 
 
 def test_utterances_of_one_speaker_are_one_turn_until_another_starts():
@@ -77,6 +83,22 @@ def test_utterances_of_one_speaker_are_one_turn_until_another_starts():
         ("agent", 11.0, 11.5),
         ("client", 14.5, 15.0),
     ]
+
+
+def test_turns_do_not_hang_on_the_order_of_what_starts_at_once():
+    at_once = [said("b", 0, 2), said("a", 0, 2), said("a", 0, 1), said("b", 3, 4)]
+    assert len({tuple(turns_of(utterances)) for utterances in permutations(at_once)}) == 1
+
+
+def test_a_turn_ends_with_the_last_of_its_utterances_to_end():
+    (turn,) = turns_of([said("a", 0, 10), said("a", 2, 3)])
+    assert turn.end == 10
+
+
+def test_who_ends_with_another_does_not_go_on_and_is_answered():
+    turns = turns_of([said("a", 0, 3), said("b", 2, 3), said("a", 3, 4)])
+    assert transitions_of(turns) == [Transition("b", -1, False), Transition("a", 0, True)]
+    assert latency_of(transitions_of(turns)) == 0
 
 
 def test_transitions_tell_gaps_from_overlaps():
@@ -109,6 +131,8 @@ def test_an_interruption_starts_before_the_other_has_stopped_and_goes_on_after()
     of_agent = [t for t in transitions_of(turns_of(CALL)) if t.speaker == "agent"]
     assert list(map(is_interruption, of_agent)) == [True, False]
     assert not is_interruption(Transition("agent", -LEAST_OVERLAP / 2, True)), "times are not exact"
+    assert is_interruption(Transition("agent", -LEAST_OVERLAP, True))
+    assert not is_interruption(Transition("agent", -1, True, after_another=False)), "of oneself"
 
 
 def test_pauses_are_silences_within_turns_longer_than_each_threshold():
@@ -120,6 +144,9 @@ def test_pauses_are_silences_within_turns_longer_than_each_threshold():
     ]
     (pauses,) = pauses_of([turn for turn in turns_of(CALL) if turn.speaker == "client"], [], [0.2])
     assert pauses == Pauses(0.2, 0, 0), "silence between two turns is no pause"
+    turns = turns_of([said(None, 0, 1), said(None, 2, 3)])
+    assert pauses_of(turns, [], [1.0]) == [Pauses(1.0, 0, 0)], "it is no longer than that"
+    assert pauses_between(turns, [], 1.0) == []
 
 
 def test_a_word_said_within_a_longer_one_makes_no_pause():
@@ -137,6 +164,9 @@ def test_overlaps_are_when_two_talk_at_once_for_long_enough():
     speakers = [[u for u in CALL if u.speaker == speaker] for speaker in ("agent", "client")]
     assert overlaps_of(speakers) == [(7.0, 8.0), (11.0, 11.5)]
     assert overlaps_of([[said("a", 0, 1)], [said("b", 0.9, 2)]]) == []
+    assert overlaps_of([[said("a", 0, 1)], [said("b", 0, LEAST_OVERLAP)]]) == [(0, LEAST_OVERLAP)]
+    three = [said("a", 0, 4), said("b", 2, 8), said("c", 3, 6)]
+    assert overlaps_of([one] for one in three) == [(2, 6)], "one overlap, whoever talks"
 
 
 def test_talk_counts_simultaneous_speech_once():
