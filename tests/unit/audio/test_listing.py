@@ -15,6 +15,7 @@ CALL = """\
 [info]   Stream #0:0[0x1](kor): Audio: aac (LC) (mp4a / 0x6134706D), 44100 Hz, stereo, fltp, 69 kb/s (default)
 [info]     Metadata:
 [info]       handler_name    : SoundHandler
+[info]       title           : the stream's, where the container has one
 [info]   Stream #0:1[0x2](und): Audio: aac (LC) (mp4a / 0x6134706D), 8000 Hz, mono, fltp, 69 kb/s
 [info]     Metadata:
 [info]       handler_name    : another stream's

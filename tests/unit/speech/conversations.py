@@ -116,7 +116,7 @@ MEMO_ROW["unmeasured"] = {
     "channel_correlation": "one channel",
     "level_correlation": "one channel",
 }
-MEMO_TRANSCRIPT = transcript(MEMO, [MEMO], [segment(0.0, 3.0, "오늘 회의를 시작하겠습니다.")])
+MEMO_TRANSCRIPT = transcript(MEMO, [MEMO], [segment(0.0, 3.0, "오늘 회의를 시작하겠습니다.", None)])
 SILENCE_ROW = manifest_row(SILENCE, [SILENCE])
 SILENCE_TRANSCRIPT = transcript(SILENCE, [SILENCE], [])
 

@@ -8,7 +8,13 @@ import pyarrow as pa
 import pytest
 
 from malgeul.speech import praat
-from malgeul.speech.conversation import CONVERSATION, NOTHING_SAID, TOO_FEW_CYCLES, analyze_recording
+from malgeul.speech.conversation import (
+    CONVERSATION,
+    NOT_TOLD_APART,
+    NOTHING_SAID,
+    TOO_FEW_CYCLES,
+    analyze_recording,
+)
 from malgeul.speech.lexicon import read_lexicons
 from malgeul.speech.praat import LEAST_CYCLES
 from unit.speech.conversations import (
@@ -81,6 +87,8 @@ def test_a_channel_per_speaker_is_a_voice_per_channel(folder):
     assert (officer["interruptions"], called["interruptions"]) == (1, 0)
     assert officer["pauses"][0] == {"longer_than": 0.2, "count": 1, "seconds": pytest.approx(0.4)}
     assert officer["syllables"] == len("서울중앙지검김민수수사관입니다전화끊지마세요안전계좌로이체해주세요")
+    assert 0 <= officer["f0_iqr_semitones"] < 0.1, "a synthetic voice is even"
+    assert 0 <= officer["intensity_iqr_db"] < 1
     assert officer["syllables_per_second"] == pytest.approx(officer["syllables"] / 6.1, abs=0.001)
     assert result["interaction"] == {
         "talk_seconds": pytest.approx(7.1),
@@ -106,6 +114,8 @@ def test_speech_without_text_is_told_with_its_place(folder):
         {"channel": 0, "start_seconds": 9.0, "end_seconds": 9.4},
     ], "long parts of a span, and whole spans; no borders"
     assert found["trust"]["without_text_seconds"] == 1.8
+    row = {**MEMO_ROW, "speech": {MEMO: [(0.0, 3.0)]}}
+    assert analyzed(folder, MEMO_TRANSCRIPT, row)["without_text"] == [], "a segment of the only channel names none"
 
 
 def test_evidence_quotes_the_text_and_names_rule_time_and_speaker(folder):
@@ -128,13 +138,28 @@ def test_voices_that_are_not_told_apart_have_no_turns(folder):
     assert voice["f0_median_hz"] == pytest.approx(160, rel=0.01)
 
 
+def test_a_null_has_the_reason_that_is_its_own(folder):
+    def reasons(said, row):
+        return {entry["field"]: entry["reason"] for entry in analyzed(folder, said, row)["unmeasured"]}
+
+    assert reasons(MEMO_TRANSCRIPT, MEMO_ROW)["voices[0].turns"] == NOT_TOLD_APART
+    assert "without overlap" in reasons(CALL_TRANSCRIPT, CALL_ROW)["voices[0].response_latency_seconds"]
+    silent = {**CALL_TRANSCRIPT, "segments": CALL_TRANSCRIPT["segments"][:1]}
+    assert reasons(silent, CALL_ROW)["voices[1].response_latency_seconds"] == NOTHING_SAID
+    brief = transcript(MEMO, [MEMO], [segment(1, 1, "네.")])
+    assert reasons(brief, MEMO_ROW)["voices[0].syllables_per_second"] == "its utterances have no length"
+    assert "voiced frames" in reasons(brief, MEMO_ROW)["voices[0].f0_median_hz"]
+
+
 def test_speaker_labels_tell_voices_of_one_channel_apart(folder):
-    segments = [segment(0, 1, "네.", speaker="B"), segment(1.5, 3, "그래요.", speaker="A")]
+    segments = [segment(0, 1, "네.", None, speaker="B"), segment(1.5, 3, "그래요.", None, speaker="A")]
     result = analyzed(folder, transcript(MEMO, [MEMO], segments), MEMO_ROW)
     assert [(voice["speaker"], voice["channel"], voice["turns"]) for voice in result["voices"]] == [
         ("A", 0, 1),
         ("B", 0, 1),
     ]
+    segments += [segment(2, 4, "아니요.", None, speaker="C"), segment(5, 6, "네.", None, speaker="B")]
+    assert analyzed(folder, transcript(MEMO, [MEMO], segments), MEMO_ROW)["interaction"]["overlaps"] == 1
 
 
 def test_glottal_cycles_are_measured_where_praat_finds_enough(folder):

@@ -55,6 +55,9 @@ def test_a_segment_is_where_it_is_said_and_may_go_on_in_the_next_row():
     assert [bar.number for bar in first.waves[0].lanes[0].bars] == [1, 2]
     assert second.waves[0].lanes[0].bars[0].number == 2
     assert first.words == "2 segments"
+    first, second = drawn([Utterance(54, 60, "가")], seconds=120.0)
+    assert places(first.waves[0].lanes[0].bars) == [(90, 10)]
+    assert second.waves[0].lanes[0].bars == [], "it has ended where the row begins"
 
 
 def test_every_voice_has_a_lane_below_its_channel():
@@ -78,6 +81,8 @@ def test_doubtful_segments_are_marked_in_words():
     assert [label.text for label in lane.doubts.wide] == ["! fast, unlikely"]
     assert "fast, unlikely" in lane.bars[1].title
     assert row.words == "2 segments, 1 doubtful"
+    [row] = drawn([Utterance(0, 0.01, "가"), Utterance(0.02, 0.03, "나")], flags=[[], ["fast"]])
+    assert [bar.doubtful for bar in row.waves[0].lanes[0].bars] == [True], "also where it is joined with others"
 
 
 def test_lexicon_spans_lie_over_the_waveform_of_who_speaks():
@@ -105,6 +110,9 @@ def test_pauses_are_within_turns_and_overlaps_say_who_interrupts():
     assert [bar.title for bar in row.waves[0].lanes[0].pauses] == ["pause 3 s"], "a gap between turns is no pause"
     assert places(row.overlaps) == [pytest.approx((13.333, 1.667), abs=0.001)]
     assert [label.text for label in row.overlap_labels.wide] == ["overlap 1 s, b interrupts"]
+    within = [Utterance(0, 12, "가", "a"), Utterance(6, 9, "나", "b")]
+    [row] = drawn(within, voices=voices, channels=2)
+    assert [label.text for label in row.overlap_labels.wide] == ["overlap 3 s"], "who falls into a turn ends it not"
 
 
 def test_what_is_missing_has_its_place_at_the_end():
