@@ -105,7 +105,7 @@ def test_a_missing_index_is_truncated(tmp_path, m4a):
     assert kind_of(file, tmp_path) == "TRUNCATED"
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "aiff", "webm", "m4a"])
 def test_a_file_cut_off_in_its_header_is_truncated(suffix, tmp_path):
     file = noise(tmp_path / f"a.{suffix}")
     os.truncate(file, 30)
@@ -325,6 +325,11 @@ def test_a_file_without_a_sample_is_undecodable(tmp_path):
 def test_a_recording_over_the_limit_is_too_long_and_not_decoded_to_its_end(tmp_path):
     assert kind_of(endless(tmp_path / "a.wav"), tmp_path, Limits(recording=2, decoding=30)) == "TOO_LONG"
     assert (tmp_path / "out.pcm").stat().st_size < 200_000
+
+
+def test_two_channels_as_long_as_the_limit_are_decoded_whole(tmp_path):
+    file = noise(tmp_path / "a.wav", seconds=4, channels=2)
+    assert decoded(file, tmp_path, Limits(recording=4, decoding=30)).seconds == 4
 
 
 def test_a_decoder_that_takes_too_long_is_ended(tmp_path):

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from malgeul.embedding import index as module
@@ -102,6 +103,14 @@ def test_search_is_exact_over_all_shards(made):
     assert np.allclose([hit.score for hit in hits], list(expected.values()), atol=1e-5)
     assert index.about["embedding_version"] == "v"
     assert index.about["kind"] == "exact"
+
+
+def test_vectors_are_in_the_order_of_their_tables_whatever_the_row_groups(made):
+    for table in made.tables:
+        pq.write_table(pq.read_table(table), table, row_group_size=7)
+    builder = made.builder()
+    builder.gather(made.tables)
+    assert np.allclose(builder.vectors, unit(made.vectors), atol=1e-6)
 
 
 def test_a_hit_names_the_shard_and_the_row_of_its_chunk_there(made):

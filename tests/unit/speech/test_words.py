@@ -74,6 +74,7 @@ def test_the_likeness_is_that_of_the_cross_attention(whisper):
         seen = slow.model.decoder(input_ids=ids, encoder_hidden_states=states, output_attentions=True).cross_attentions
     upper = torch.stack(seen[len(seen) // 2 :])  # (layers, n, heads, tokens, frames)
     for row, found in enumerate(ours):
+        assert found.shape == (ids.shape[1], -(-len(SOUNDS[row]) // 320)), "a frame of 20 ms is 320 samples"
         weights = upper[:, row, :, :, : found.shape[1]].flatten(0, 1)
         weights = weights / weights.sum(-1, keepdim=True)
         deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
