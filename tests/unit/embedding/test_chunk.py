@@ -239,6 +239,17 @@ def test_a_long_sentence_is_cut_at_a_comma_then_between_words_then_anywhere():
     words = commas.replace(",", "")
     assert pieces(words, Size(15, 40))[0] == "그는 아침에 일찍 일어나서 밥을 먹고 학교에 가는 길에 친구를 만나"
     assert list(map(len, pieces("가나다라마바사" * 10, Size(15, 40)))) == [40, 30]
+    mixed = "하나둘 셋넷다섯 여섯일곱여덟 " * 40
+    assert set(" ".join(pieces(mixed, Size(15, 40))).split()) == set(mixed.split())
+    levels = [{chunk.level for chunk in cut(text, Size(15, 40))[1:]} for text in (mixed, "가나다라마바사" * 10)]
+    assert levels == [{"word"}, {"character"}]
+
+
+def test_a_sentence_ends_a_chunk_early_where_half_of_the_smallest_size_is_left():
+    first, long = "이 문장은 그다지 길지 않은 편이다.", "그러나 뒤에 오는 이 문장은 끝날 줄을 모르고 " * 8
+    assert 20 <= len(first) < 40
+    assert pieces(f"{first} {long}", Size(40, 60))[0] == first
+    assert pieces(f"{first} {long}", Size(55, 70))[0] != first
 
 
 def test_a_short_tail_is_balanced_without_breaking_the_maximum():
@@ -255,11 +266,12 @@ def test_a_short_document_is_one_chunk():
 
 
 def test_an_emoji_and_a_letter_with_marks_stay_whole():
-    family, marked, decomposed = "👨‍👩‍👧‍👦", "e\u0301\u0323", "\u1112\u1161\u11ab"
+    family, thumb, marked, decomposed = "👨‍👩‍👧‍👦", "👍🏽", "e\u0301\u0323", "\u1112\u1161\u11ab"
     flag, flag_of_tags = "🇰🇷", "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
-    for unit in (family, marked, decomposed, flag, flag_of_tags):
-        found = pieces(unit * 40, Size(10, 23))
-        assert all(len(piece) % len(unit) == 0 for piece in found)
+    for unit in (family, thumb, marked, decomposed, flag, flag_of_tags):
+        for text in (unit * 40, "가" + unit * 40):
+            for chunk in cut(text, Size(10, 23, 10)):
+                assert len(text[chunk.start : chunk.end].removeprefix("가")) % len(unit) == 0
 
 
 # Tokens
@@ -294,6 +306,10 @@ def test_chunks_of_tokens_fill_what_was_asked():
     chunks = cut(text, Size(100, 200, 40, unit="tokens"))
     assert all(100 <= chunk.tokens <= 200 for chunk in chunks)
     assert sum(chunk.tokens for chunk in chunks) / len(chunks) > 170
+    short = "원고는 피고에게 물품 대금을 지급하라고 청구하였다. " * 4
+    assert len(short) > 100 > bundled_tokenizer().count(short)
+    first, *_ = cut(f"{short}\n\n{text}", Size(100, 200, unit="tokens"))
+    assert first.tokens >= 100, "the smallest size is in tokens, too"
 
 
 def test_a_character_of_more_tokens_than_the_model_takes_is_a_fault():
