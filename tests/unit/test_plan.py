@@ -114,6 +114,17 @@ def test_a_recording_with_the_bytes_of_one_in_a_lower_shard_names_it(calls, tmp_
     assert all(twin.shard < shard for shard, what in plan.recordings.items() for twin in what.twins)
 
 
+def test_of_two_sources_with_one_recording_the_shard_that_is_first_by_name_converts_it(tmp_path):
+    for name in ("z", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "call.wav").write_bytes(b"x")
+    plan = make_plan(read_config({"recordings": {"paths": [str(tmp_path / "z"), str(tmp_path / "a")]}}), tmp_path)
+    assert [(shard, [twin.shard for twin in what.twins]) for shard, what in plan.recordings.items()] == [
+        ("a-0000", []),
+        ("z-0000", ["a-0000"]),
+    ]
+
+
 def test_a_recording_that_cannot_be_opened_for_comparison_stops_no_run(calls, tmp_path, monkeypatch):
     """It may have gone since it was listed, or a server may refuse what the permissions allow."""
     (calls / "copy.wav").write_bytes((calls / "call00.wav").read_bytes())
@@ -226,6 +237,20 @@ def test_a_large_file_has_parts_and_a_compressed_one_a_stream(tmp_path, suffix):
     assert len({plan.state_of("ingest", shard) for shard in plan.text}) == 3 + 1 + 1
 
 
+def test_a_compressed_file_is_taken_to_be_as_large_as_what_is_in_it(tmp_path):
+    (tmp_path / "a.jsonl.gz").touch()
+    os.truncate(tmp_path / "a.jsonl.gz", 300_000)
+    plan = make_plan(config(None, [{"path": str(tmp_path), "name": "web", "format": "jsonl"}]), tmp_path)
+    assert [what.parts for what in plan.text.values()] == [2, 2], "1.5 MB in shards of one"
+
+
+def test_a_text_is_one_document_however_large_its_file(tmp_path):
+    (tmp_path / "big.txt").touch()
+    os.truncate(tmp_path / "big.txt", 3 << 20)
+    plan = make_plan(config(None, [{"path": str(tmp_path), "name": "web", "format": "txt"}]), tmp_path)
+    assert [what.parts for what in plan.text.values()] == [1]
+
+
 def test_two_large_files_whose_names_differ_in_composition_alone_are_both_in_the_plan(tmp_path):
     for form in ("NFC", "NFD"):
         file = tmp_path / unicodedata.normalize(form, "뉴스.jsonl")
@@ -245,6 +270,8 @@ def test_two_large_files_whose_names_differ_in_composition_alone_are_both_in_the
         (["*.wav"], "no file matches"),
         (["empty"], "holds no file with one of the suffixes"),
         (["calls", "other/calls"], "would both be named 'calls'; give one a name:"),
+        (["transcripts"], "the name 'transcripts' is reserved for transcripts"),
+        (["transcripts-0001"], "the name 'transcripts-0001' is reserved for transcripts"),
     ],
 )
 def test_a_wrong_input_is_said_before_any_job(calls, tmp_path, monkeypatch, paths, message):
