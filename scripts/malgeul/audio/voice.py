@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def detect_speech(blocks: Iterable[Samples], threshold: float) -> list[Span]:
     """Return where somebody speaks in a channel, given as blocks of 16 kHz samples of any length.
 
     Speech begins where the probability reaches ``threshold`` and ends where it stays 0.15 below that for 0.1 s; what is
-    shorter than 0.25 s is none. Spans are padded by 30 ms, or up to the middle of what lies between.
+    shorter than 0.25 s is none. Spans are padded by 30 ms, for which there is room in any pause.
     """
     samples = 0
 
@@ -84,9 +83,7 @@ def spans_of(found: Sequence[float], threshold: float, samples: int) -> list[tup
     if start is not None:
         spans.append((start, samples))
     spans = [(start, end) for start, end in spans if end - start > SHORTEST]
-    between = [min(PADDING, (after - before) // 2) for (_, before), (after, _) in pairwise(spans)]
-    padded = zip(spans, [PADDING, *between], [*between, PADDING], strict=False)  # without a span there is one padding
-    return [(max(start - left, 0), min(end + right, samples)) for (start, end), left, right in padded]
+    return [(max(start - PADDING, 0), min(end + PADDING, samples)) for start, end in spans]
 
 
 def probabilities(blocks: Iterable[Samples]) -> Probabilities:

@@ -61,6 +61,7 @@ def test_how_the_sound_is_cut_into_blocks_does_not_matter(samples, length):
         samples = samples[: 2 * FRAME]
     blocks = [samples[at : at + length] for at in range(0, len(samples), length)]
     assert np.array_equal(probabilities(blocks), probabilities([samples]))
+    assert detect_speech(blocks, 0.5) == detect_speech([samples], 0.5)
 
 
 @pytest.mark.parametrize(
