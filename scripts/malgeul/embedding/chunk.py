@@ -172,7 +172,7 @@ class _Cutter:
 
     def _last_clause(self, least: int, most: int) -> int | None:
         ends = [match.end() for match in _CLAUSE.finditer(self.text, least - 1, most + 1)]
-        return self._trimmed(ends[-1]) if ends and least <= ends[-1] <= most else None
+        return self._trimmed(ends[-1]) if ends and least <= ends[-1] else None
 
     def _last_word(self, least: int, most: int) -> int | None:
         for place in range(most, least - 1, -1):
