@@ -1,5 +1,6 @@
 """Lines that many documents share are found over the whole corpus and cut out of each."""
 
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -30,6 +31,7 @@ def test_a_text_without_lines_has_what_is_left_in_order(text, other):
 
 def test_white_space_makes_no_other_line_and_short_ones_are_none():
     assert line_key("  로그인이  필요한 기능입니다.") == line_key("로그인이 필요한\t기능입니다. ")
+    assert line_key(unicodedata.normalize("NFD", "로그인이 필요합니다")) == line_key("로그인이 필요합니다")
     assert line_key("가" * (SHORTEST_LINE - 1)) is None
     assert line_key("가" * SHORTEST_LINE) is not None
     assert line_keys("로그인이 필요합니다\n네\n로그인이 필요합니다") == [line_key("로그인이 필요합니다")]
