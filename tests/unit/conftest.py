@@ -18,6 +18,8 @@ settings.load_profile("malgeul")
 
 # What a script starts with & has Ctrl-C ignored, and so has all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: heeded by none here either, but by what tests start
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture

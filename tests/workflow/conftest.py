@@ -29,6 +29,8 @@ DATA_FOLDERS = ("text", "screened", "filtered", "rejected", "samples", "chunks",
 
 # What a script starts with & has Ctrl-C ignored, and so has all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: heeded by none here either, but by what tests start
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 LONGEST = ("test_demo", "test_slurm", "test_making")
 """Files with a test that takes minutes by itself."""
