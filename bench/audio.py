@@ -220,8 +220,14 @@ def make_base(folder: Path) -> None:
     generation = json.loads((MODEL / "generation_config.json").read_text(encoding="utf-8"))
     generation["suppress_tokens"] = sorted({*(generation.get("suppress_tokens") or []), small.eos_token_id})
     (folder / "generation_config.json").write_text(json.dumps(generation), encoding="utf-8")
+    lengthen_windows(folder)
+
+
+def lengthen_windows(folder: Path, mels: int = 80) -> None:
+    """Have the feature extractor of a copy of the bundled Whisper hear windows of 30 s, as OpenAI's do."""
     processor = json.loads((MODEL / "processor_config.json").read_text(encoding="utf-8"))
-    processor["feature_extractor"] |= {"chunk_length": 30, "n_samples": 480_000, "nb_max_frames": 3000}
+    lengths = {"chunk_length": 30, "n_samples": 480_000, "nb_max_frames": 3000, "feature_size": mels}
+    processor["feature_extractor"] |= lengths
     (folder / "processor_config.json").write_text(json.dumps(processor), encoding="utf-8")
     (folder / "preprocessor_config.json").write_text(json.dumps(processor["feature_extractor"]), encoding="utf-8")
 

@@ -10,7 +10,8 @@ before the clock starts, which the column "cold" tells. NVML says how busy the G
 end. Peers have the batch size that is fastest for them, which their first run finds out; "as whisperX does" is fixed
 batches of 16 windows as they come, log-mel spectra made on the host, no timestamps. The job is the stage itself, with
 its journal and its files, from its start to its end. ``--small`` tries every side with small models on whatever
-device there is; its figures say nothing.
+device there is; its figures say nothing. Paces and ratios are medians of the runs, all else is of the last one; how
+busy the GPU was with malgeul's vectors, and in the job, counts the loading of the model, too.
 """
 
 import argparse
@@ -58,7 +59,8 @@ def make_whisper(folder: Path, shape: dict[str, int], device: str) -> None:
     by = TEXT_TOKENS - small.eos_token_id
     _lengthen_vocabulary(folder, by)
     tokens = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
-    both = {f"{half}_{what}": n for half in ("encoder", "decoder") for what, n in _of_both(shape).items()}
+    widths = {"attention_heads": shape["heads"], "ffn_dim": 4 * shape["d_model"]}
+    both = {f"{half}_{what}": n for half in ("encoder", "decoder") for what, n in widths.items()}
     given = {
         **small.to_dict(),
         **{name: value + by for name, value in small.to_dict().items() if name.endswith("token_id") and value},
@@ -77,15 +79,7 @@ def make_whisper(folder: Path, shape: dict[str, int], device: str) -> None:
     generation = _moved(json.loads((audio.MODEL / file.name).read_text(encoding="utf-8")), by)
     generation["suppress_tokens"] = [given["eos_token_id"]]
     file.write_text(json.dumps(generation), encoding="utf-8")
-    processor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
-    lengths = {"chunk_length": WINDOW, "n_samples": 16_000 * WINDOW, "nb_max_frames": 100 * WINDOW}
-    processor["feature_extractor"] |= {**lengths, "feature_size": MELS}
-    (folder / "processor_config.json").write_text(json.dumps(processor), encoding="utf-8")
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor["feature_extractor"]), encoding="utf-8")
-
-
-def _of_both(shape: dict[str, int]) -> dict[str, int]:
-    return {"attention_heads": shape["heads"], "ffn_dim": 4 * shape["d_model"]}
+    audio.lengthen_windows(folder, MELS)
 
 
 def _lengthen_vocabulary(folder: Path, by: int) -> None:
@@ -298,11 +292,14 @@ def _facts(work: dict[str, Any], result: Result) -> str:
 
 
 def _of_gpu(result: Result) -> list[str]:
-    gpu = result.get("gpu")
-    if not gpu:
-        return []
-    peak = gpu["peak_memory_bytes"]
-    return [f"GPU {gpu['utilization_mean']} % busy", "" if peak is None else f"{peak / 2**30:.1f} GiB"]
+    """Return what NVML told of the GPU: how busy it was, in how many looks it did nothing, its memory at the peak."""
+    gpu = result.get("gpu") or {}
+    told = {
+        "utilization_mean": lambda percent: f"GPU {percent} % busy",
+        "idle_share": lambda share: f"idle in {share:.1%} of the looks",
+        "peak_memory_bytes": lambda size: f"{size / 2**30:.1f} GiB",
+    }
+    return [say(gpu[name]) for name, say in told.items() if gpu.get(name) is not None]
 
 
 def _of_job(work: dict[str, Any], result: Result) -> str:
