@@ -1,7 +1,7 @@
 """Whisper's decoder, token by token over a batch of windows, with the layers of transformers' model.
 
-What transformers does around its layers at every step (caches of any kind, masks, interfaces) takes as long as a GPU
-needs for a token; here a step is the layers' own operators and nothing else.
+What transformers does around its layers at every step (caches of any kind, masks, interfaces) takes a third of the
+host's time for a token and more (bench/audio.md); here a step is the layers' own operators and nothing else.
 """
 
 from __future__ import annotations
